@@ -1,0 +1,64 @@
+"""A deployment, as data: a row of ``deployments.toml``."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+Routing = Literal["direct", "round_robin", "hash_principal"]
+Kind = Literal["revocations", "limiter", "handles", "traces", "budget", "capabilities", "stats"]
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One way to run the kernel. The keys are described in ``docs/interfaces.md``."""
+
+    name: str
+    title: str = ""
+    state: str = "memory://"
+    workers: int = 1
+    """Workers per replica."""
+    replicas: int = 1
+    routing: Routing = "direct"
+    store: Literal["", "redis", "redis-cluster"] = ""
+    sidecar: bool = False
+    shares: tuple[Kind, ...] = ()
+    spans_hosts: bool = False
+    env: dict[str, str] = {}
+    secret: bool = True
+
+    @property
+    def processes(self) -> int:
+        """How many workers answer in all."""
+        return self.workers * self.replicas
+
+    def home(self, kind: Kind, worker: str) -> str:
+        """Where `kind` lives for `worker` (``replica/pid/boot``): two workers share it iff the homes are equal."""
+        if kind in self.shares:
+            return "deployment"
+        return worker.split("/", 1)[0] if self.sidecar else worker
+
+
+class BadDeployments(ValueError):  # noqa: N818 - it names a thing
+    """``deployments.toml`` is not what it should be; the message says where."""
+
+
+def read_deployments(path: Path) -> dict[str, Deployment]:
+    """Every deployment of a file, by name, in the file's order.
+
+    Raises:
+        BadDeployments: With the table and the key that is wrong.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise BadDeployments(f"{path}: {error}") from None
+    deployments = {}
+    for name, table in tables.items():
+        try:
+            deployments[name] = msgspec.convert({"name": name, **table}, Deployment)
+        except (msgspec.ValidationError, TypeError) as error:
+            raise BadDeployments(f"{path}: [{name}]: {error}") from None
+    return deployments

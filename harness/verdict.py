@@ -1,0 +1,94 @@
+"""Verdicts: what a checker says of a history, and how several are merged.
+
+``valid``: a legal placement of every effect inside its ``[call, return]`` exists (infos may be left out).
+``invalid``: none does. ``unknown``: the history cannot tell. Merged, the worst wins:
+invalid > unknown > valid. Unknown never counts as good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+Measure = int | float | str | None
+
+
+class Validity(StrEnum):
+    """The lattice. ``skipped`` is no verdict: the cell was not run, and its row says why."""
+
+    VALID = "valid"
+    UNKNOWN = "unknown"
+    INVALID = "invalid"
+    SKIPPED = "skipped"
+
+
+_RANK = {Validity.SKIPPED: 0, Validity.VALID: 1, Validity.UNKNOWN: 2, Validity.INVALID: 3}
+
+
+def merge(validities: Iterable[Validity]) -> Validity:
+    """The worst of several; nothing judged is unknown."""
+    return max(validities, key=_RANK.__getitem__, default=Validity.UNKNOWN)
+
+
+class Anomaly(msgspec.Struct, frozen=True, kw_only=True):
+    """One way in which the claim was broken, with the operations that prove it."""
+
+    kind: str
+    """Short and stable, such as ``leak``, ``resurrection``, ``over_admission``, ``wrongful_denial``."""
+    message: str
+    """The guarantee, the operations, the workers and the times, in one sentence."""
+    operations: tuple[int, ...]
+    """Indexes of the operations that prove it, in the order of their calls."""
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What a checker says of one claim in one cell."""
+
+    claim: str
+    validity: Validity
+    measures: dict[str, Measure] = {}
+    """Columns of the scenario's CSV; what was not observed is absent or None."""
+    anomalies: tuple[Anomaly, ...] = ()
+    reason: str = ""
+    """Why it is unknown, or what else a reader must know."""
+    counterexample: tuple[dict[str, Any], ...] = ()
+    """The smallest set of operations that still breaks the claim, as history lines."""
+    story: tuple[str, ...] = ()
+    """The counter-example told, one line an operation."""
+
+
+class DeploymentFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``cell.json`` keeps of a deployment."""
+
+    name: str
+    state: str = ""
+    workers: int | None = None
+    replicas: int | None = None
+    routing: str = ""
+
+
+class Assumptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a history must have met before its verdict may be valid; unmet is unknown."""
+
+    min_workers: int | None = None
+    min_operations: int | None = None
+    min_overlap: int | None = None
+    """At least this many calls must have been in flight at once."""
+
+
+class Cell(msgspec.Struct, frozen=True, kw_only=True):
+    """``cell.json``: scenario × deployment × connections × fault × seed, and what the checker must know."""
+
+    scenario: str
+    deployment: DeploymentFacts
+    connections: str = ""
+    fault: str | None = None
+    seed: int | None = None
+    parameters: dict[str, Any] = {}
+    assumptions: Assumptions = Assumptions()
+    expected: Validity | None = None
+    finished: bool = True
+    """False while the cell is being recorded: a cut-off cell is unknown."""

@@ -1,0 +1,1 @@
+"""What is measured: one weaver-kernel, deployed many ways."""
