@@ -1,0 +1,27 @@
+# kernel-lab: what a Python service's guarantees really mean once it runs in N workers.
+# `make help` lists the targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+# the first that runs and is new enough: a name on PATH may be a shim for a version that is not there
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+BIN := .venv/bin
+ARGS ?=
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 16
+
+setup: .venv/.ready ## the environment in .venv (uv if it is there or can be had, else pip)
+
+.venv/.ready: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "kernel-lab needs Python 3.11 or newer on PATH, or PYTHON=/path/to/python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@if command -v uv >/dev/null; then uv=uv; \
+	 elif $(BIN)/python -m pip install --quiet --disable-pip-version-check uv 2>/dev/null; then uv=$(BIN)/uv; \
+	 else uv=; fi; \
+	 if [ -n "$$uv" ]; then $$uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[bench,dev]'; \
+	 else $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench,dev]'; fi
+	@touch $@
+
+.PHONY: help setup
