@@ -1,0 +1,74 @@
+"""Where a kernel's state lives: five stores behind one URL.
+
+``open_state("memory://")`` are upstream's own; every other URL gives stores that several processes share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from lab.state.seam import KINDS, BadStateURL, Kind, Limiter, State, StateOptions, StateUnavailable
+from lab.state.url import StateURL, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "KINDS",
+    "BadStateURL",
+    "Kind",
+    "Limiter",
+    "State",
+    "StateOptions",
+    "StateUnavailable",
+    "open_state",
+]
+
+_HOMES: Mapping[str, str] = {
+    "memory": "lab.state.memory",
+    "stock+sqlite": "lab.state.stock",
+    "sqlite": "lab.state.sqlite",
+    "redis": "lab.state.redis",
+    "redis+unix": "lab.state.redis",
+    "redis+cluster": "lab.state.redis",
+    "naive+redis": "lab.state.controls",
+    "stash": "lab.state.controls",
+}
+"""Scheme → the module that opens it, imported when asked for: ``memory://`` must not need a Redis client."""
+
+
+class _Home(Protocol):
+    def open_url(self, url: StateURL, options: StateOptions) -> State: ...
+
+
+def open_state(url: str, options: StateOptions = StateOptions()) -> State:  # noqa: B008 - it is frozen
+    """The five stores of `url`, the kinds in `options.overrides` taken from a URL of their own.
+
+    Nothing is connected that could not cross a fork: shared stores connect at their first call, in the
+    process that makes it.
+
+    Raises:
+        BadStateURL: When a URL cannot be used; its message names the kind if it is an override's.
+    """
+    for kind in options.overrides:
+        if kind not in KINDS:
+            raise BadStateURL(f"no state of kind {kind!r}; one of {' '.join(KINDS)}")
+    opened = {url: _open(url, options)}
+    changed: dict[str, Any] = {}
+    for kind, elsewhere in options.overrides.items():
+        if elsewhere not in opened:
+            try:
+                opened[elsewhere] = _open(elsewhere, options)
+            except BadStateURL as error:
+                raise BadStateURL(f"{kind}: {error}") from None
+        changed[kind] = getattr(opened[elsewhere], kind)
+    closers = tuple(closer for state in opened.values() for closer in state.closers)
+    return replace(opened[url], **changed, closers=closers)
+
+
+def _open(text: str, options: StateOptions) -> State:
+    url = parse(text)
+    home = "lab.state.cached" if url.cached else _HOMES[url.scheme]
+    return cast("_Home", import_module(home)).open_url(url, options)

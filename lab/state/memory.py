@@ -1,0 +1,30 @@
+"""``memory://``: upstream's own stores, untouched. Every process has its own: the baseline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from weaver_kernel import BudgetManager, HandleStore, TraceStore
+from weaver_kernel.rate_limit import RateLimiter
+from weaver_kernel.stores import InMemoryRevocationStore
+
+from lab.state.seam import State, StateOptions
+
+if TYPE_CHECKING:
+    from lab.state.url import StateURL
+
+
+def open_url(url: StateURL, options: StateOptions) -> State:
+    """Upstream's defaults, with the life, the caps and the pool that `options` asks for."""
+    if url.rest:
+        url.wrong(f"nothing may follow '://', there is {url.rest!r}")
+    url.allow()
+    return State(
+        revocations=InMemoryRevocationStore(),
+        limiter=RateLimiter(),
+        handles=HandleStore(options.handle_ttl_s, max_entries=options.handle_cap),
+        traces=TraceStore(max_entries=options.trace_cap),
+        budget=None
+        if options.budget_total is None
+        else BudgetManager(options.budget_total, default_request=options.budget_request),
+    )
