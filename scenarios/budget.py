@@ -1,0 +1,72 @@
+"""Once ok invokes that had returned cost the budget, no further one is served."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+from harness.deployment import Deployment
+from harness.scenario import Scenario, Session, Target, met_everywhere
+from harness.traffic import Policy
+from harness.verdict import Assumptions, Validity
+from scenarios import cast
+
+TOTAL = 600
+REQUEST = 60
+"""Tokens of the pool, and reserved per invoke: about what one invoice costs in table mode."""
+PRINCIPALS = 4
+
+
+async def drive(session: Session) -> None:
+    """Several principals spend one pool, side by side, until every worker's own would be empty."""
+    spending = itertools.count()
+    invokes = (TOTAL // REQUEST + 6) * max(2, session.target.workers)
+
+    async def spend() -> None:
+        agent = session.client(session.principal())
+        granted = await agent.grant(cast.reading(session.target), lane=0)
+        if not granted.ok:
+            return
+        while (number := next(spending)) < invokes:
+            await agent.invoke(granted.body["token"], lane=number, mode="table")
+            if number % 8 == 0:
+                await agent.budget(lane=number // 8)
+
+    await session.together([spend() for _ in range(PRINCIPALS)])
+    reader = session.client(session.principal("reader"))
+    for lane in range(max(session.lanes, 2)):
+        await reader.budget(lane=lane)
+
+
+def expect(deployment: Deployment, policy: Policy) -> Validity:
+    """Broken where there are several pools: it is one budget for all principals."""
+    del policy
+    return Validity.VALID if deployment.homes("budget") == 1 else Validity.INVALID
+
+
+def tell(m: Mapping[str, Any]) -> str:
+    """How much was spent of how much."""
+    return f"{m['spent']} tokens spent of a budget of {m['total']} (×{m['factor']:.1f})"
+
+
+def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[str, Any]:
+    del deployment, policy
+    return {"total": target.facts.get("budget_total"), "request": REQUEST}
+
+
+SCENARIO = Scenario(
+    name="budget",
+    claim="No invoke is called once ok invokes that had returned cost the budget or more; the use never goes "
+    "backward.",
+    drive=drive,
+    parameters=_parameters,
+    assumptions=lambda deployment, policy: Assumptions(
+        min_workers=met_everywhere(deployment, policy), min_operations=16
+    ),
+    expect=expect,
+    tell=tell,
+    columns=("total", "spent", "factor", "refused", "used_max"),
+    own_stack=True,
+    env={"LAB_BUDGET_TOTAL": str(TOTAL), "LAB_BUDGET_REQUEST": str(REQUEST)},
+)

@@ -1,0 +1,150 @@
+"""kernel-lab: measure what a weaver-kernel's guarantees mean once it runs in N workers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import click
+import typer
+
+from harness.verdict import Validity
+from scenarios import registry
+from scenarios.bad_input import BadInput
+
+EXIT = {Validity.VALID: 0, Validity.INVALID: 1, Validity.UNKNOWN: 2, Validity.SKIPPED: 2}
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="What do a Python service's guarantees really mean once it runs in N workers?\n\n"
+    "Runs a real weaver-kernel under real gunicorn in many deployments, sends traffic whose connections it "
+    "controls, and says which guarantee broke, by how much.\n\nStart with:  kernel-lab run --quick",
+)
+
+
+@app.command("list")
+def list_names(
+    what: Annotated[str, typer.Argument(help="deployments, scenarios or faults")],
+) -> None:
+    """Print one name a line."""
+    names: dict[str, Sequence[str]] = {
+        "deployments": list(registry.deployments()),
+        "scenarios": list(registry.SCENARIOS),
+        "faults": [],
+    }
+    if what not in names:
+        raise BadInput(f"kernel-lab list {what}: there is no such list; one of: {', '.join(names)}")
+    for name in names[what]:
+        print(name)
+
+
+@app.command()
+def run(
+    deployment: Annotated[list[str], typer.Option(help="Only this deployment; may be repeated.")] = [],  # noqa: B006
+    scenario: Annotated[list[str], typer.Option(help="Only this scenario; may be repeated.")] = [],  # noqa: B006
+    connections: Annotated[
+        list[str], typer.Option(help="Only this policy: round_robin, fresh, keep_alive; may be repeated.")
+    ] = [],  # noqa: B006
+    fault: Annotated[list[str], typer.Option(help="With this fault; may be repeated.")] = [],  # noqa: B006
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Short cells, and four deployments unless named.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="The run folder itself [results/<time>].")] = None,
+    kernel: Annotated[
+        str | None, typer.Option(help="Your own kernel: module:factory, factory(settings) -> Kernel.")
+    ] = None,
+    attach: Annotated[
+        str | None, typer.Option(help="URL of a running deployment, instead of starting one.")
+    ] = None,
+) -> None:
+    """Run scenarios over deployments and connection policies, and judge them.
+
+    Exit code: 0 every cell judged as expected, 1 an expectation failed, 2 something stayed unknown.
+    """
+    from scenarios import matrix  # noqa: PLC0415 - the servers' and the screen's libraries are not for `list`
+
+    raise typer.Exit(
+        matrix.main(
+            deployments=deployment,
+            scenarios=scenario,
+            connections=connections,
+            faults=fault,
+            quick=quick,
+            seed=seed,
+            out=out,
+            kernel=kernel,
+            url=attach,
+        )
+    )
+
+
+@app.command()
+def up(name: Annotated[str, typer.Argument(help="A deployment of `kernel-lab list deployments`.")]) -> None:
+    """Run one deployment in the foreground and print what to try with curl; Ctrl-C ends it."""
+    from scenarios import matrix  # noqa: PLC0415
+
+    raise typer.Exit(matrix.up(name))
+
+
+@app.command()
+def check(
+    path: Annotated[Path, typer.Argument(help="A run folder, or the folder of one cell.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON.")] = False,
+) -> None:
+    """Judge a saved run or cell again; needs no server.
+
+    Exit code: 0 valid, 1 invalid, 2 unknown; 64 for a path that holds no run.
+    """
+    from scenarios import judging  # noqa: PLC0415
+
+    raise typer.Exit(EXIT[judging.check(path, as_json=as_json)])
+
+
+@app.command()
+def predict(path: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+    """Print, for each cell of a run, what its routing probe predicts beside what was measured."""
+    from scenarios import judging  # noqa: PLC0415
+
+    judging.predict(path)
+
+
+@app.command()
+def gate(
+    guarantees: Annotated[
+        Path,
+        typer.Option(help="TOML of [[guarantee]] tables: claim, deployment, and measure with max or min."),
+    ],
+    path: Annotated[Path | None, typer.Argument(help="A run folder [results/latest].")] = None,
+) -> None:
+    """Hold a run against declared guarantees: 0 all hold, 1 one is broken, 2 one was not measured."""
+    from scenarios import judging  # noqa: PLC0415
+
+    raise typer.Exit(EXIT[judging.gate(guarantees, path or registry.ROOT / "results" / "latest")])
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has for the lab, and what it lacks."""
+    from scenarios import matrix  # noqa: PLC0415
+
+    raise typer.Exit(matrix.doctor())
+
+
+def main() -> NoReturn:
+    """The command's entry point: bad input is one line and exit code 64."""
+    try:
+        code = app(standalone_mode=False)
+    except click.exceptions.Abort:
+        print("interrupted", file=sys.stderr)
+        code = 130
+    except click.ClickException as error:
+        usage = isinstance(error, click.UsageError)
+        hint = " (kernel-lab --help)" if usage else ""
+        print(f"kernel-lab: {error.format_message()}{hint}", file=sys.stderr)
+        code = BadInput.exit_code
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,113 @@
+"""A handle can be expanded by its principal on every worker, and by no one else anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from harness.client import Principal, RecordingClient
+from harness.deployment import Deployment
+from harness.history import AnyOperation, Expand, Invoke
+from harness.results import percent
+from harness.scenario import Scenario, Session, Target, met_everywhere
+from harness.traffic import Policy
+from harness.verdict import Assumptions, Measure, Validity
+from scenarios import cast
+
+EXPANSIONS = 4
+"""Expansions per handle where the connection policy cannot choose the worker."""
+
+ATTEMPTS = 24
+"""Invokes after which a trial without a handle is given up."""
+
+
+async def drive(session: Session) -> None:
+    """Make handles on each worker in turn and expand each on all of them; strangers try too."""
+    trials = max(8, 2 * session.lanes) if session.quick else max(24, 3 * session.lanes)
+
+    async def column(first: int) -> None:
+        for number in range(first, trials, 4):
+            await _trial(session, session.client, number)
+            # twice: the probe's routing should be known better than the measurement's
+            await _trial(session, session.probe, number)
+            await _trial(session, session.probe, number)
+
+    await session.together([column(first) for first in range(4)])
+
+
+async def _trial(session: Session, client: Callable[[Principal], RecordingClient], number: int) -> None:
+    agent, stranger = client(session.principal()), client(session.principal("stranger"))
+    granted = await agent.grant(cast.listing(session.target), lane=number)
+    if not granted.ok:
+        return
+    # workers without a common secret refuse each other's tokens: ask until the right one is met
+    for _ in range(ATTEMPTS):
+        made = await agent.invoke(granted.body["token"], lane=number)
+        if made.ok:
+            break
+    if not made.ok or not made.body.get("handle_id"):
+        return
+    # alternating invoke and expand by round robin would miss every time: all pairs of workers instead
+    for step in range(max(session.lanes, EXPANSIONS)):
+        await agent.expand(made.body["handle_id"], lane=number + step)
+        if step < 2:
+            await stranger.expand(made.body["handle_id"], lane=number + step)
+
+
+def predict(
+    probe: Sequence[AnyOperation], deployment: Deployment, parameters: dict[str, Any]
+) -> dict[str, Measure]:
+    """An expansion misses where it meets another home of handles than the invoke did."""
+    del parameters
+    made = {
+        op.output.handle_id: (op.worker, op.input.principal)
+        for op in probe
+        if isinstance(op, Invoke) and op.output is not None and op.output.handle_id
+    }
+    missed = asked = 0
+    for op in probe:
+        if not isinstance(op, Expand) or op.worker is None:
+            continue
+        worker, principal = made.get(op.input.handle_id, (None, ""))
+        if worker is not None and principal == op.input.principal:
+            asked += 1
+            missed += deployment.home("handles", worker) != deployment.home("handles", op.worker)
+    return {"predicted_miss_rate": missed / asked if asked else None}
+
+
+def expect(deployment: Deployment, policy: Policy) -> Validity:
+    """Broken where one principal's calls reach several homes of handles."""
+    stays = policy is Policy.KEEP_ALIVE and deployment.routing == "direct"
+    return Validity.VALID if stays or deployment.homes_of_one("handles") == 1 else Validity.INVALID
+
+
+def tell(m: Mapping[str, Any]) -> str:
+    """How many expansions missed."""
+    return (
+        f"{m['misses']} of {m['expansions']} expansions missed ({percent(m['miss_rate'])}, predicted "
+        f"{percent(m.get('predicted_miss_rate'))})"
+    )
+
+
+def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[str, Any]:
+    del deployment, policy
+    return {
+        "handle_ttl_s": target.facts.get("handle_ttl_s"),
+        "handle_cap": target.facts.get("handle_cap"),
+    }
+
+
+SCENARIO = Scenario(
+    name="handles",
+    claim="A handle can be expanded by its principal on every worker until it expires or its stated cap "
+    "evicts it; by no one else anywhere.",
+    drive=drive,
+    predict=predict,
+    parameters=_parameters,
+    assumptions=lambda deployment, policy: Assumptions(
+        min_workers=met_everywhere(deployment, policy), min_operations=16
+    ),
+    expect=expect,
+    tell=tell,
+    columns=("expansions", "misses", "miss_rate", "predicted_miss_rate"),
+)

@@ -1,0 +1,145 @@
+"""In every window no more grants than the limit, and no denial while fewer could have counted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from harness import predict as prediction
+from harness.client import RecordingClient
+from harness.deployment import Deployment
+from harness.history import AnyOperation, Grant
+from harness.scenario import Scenario, Session, Target, met_everywhere, pause_until
+from harness.traffic import CONCURRENCY, Policy
+from harness.verdict import Assumptions, Measure, Validity
+from scenarios import cast
+
+BURSTS_AT = (0.0, 0.7, 1.45)
+"""When the bursts begin, in windows. The first fills the limit; the second finds out whether the window is
+shorter than stated, the third whether it is longer."""
+
+PROBES = 4
+"""Probe grants after each attempt where the routing is not known beforehand."""
+
+
+async def drive(session: Session) -> None:
+    """Three bursts of grants by one principal, then one grant invoked many times over."""
+    capability = cast.limited(session.target)
+    window_s = float(session.parameters["window_s"])
+    agent = session.principal("agent")
+    workers = max(1, session.target.workers)
+    sizes = (max(24, 12 * workers), 8, max(12, 8 * workers))
+    callers = 1 if session.policy is Policy.KEEP_ALIVE else CONCURRENCY
+    if session.policy is Policy.KEEP_ALIVE and session.deployment.routing == "direct":
+        sizes = (24, 8, 12)  # one connection meets one worker: more attempts would tell nothing more
+    clients = [session.client(agent) for _ in range(callers)]
+    # the probe's clients are named in turn, so that a client's number tells which probe of an attempt it made
+    probes = [[session.probe(agent) for _ in range(session.parameters["probes"])] for _ in clients]
+    probe_capability = cast.reading(session.target)
+
+    async def caller(client: RecordingClient, followers: list[RecordingClient], lanes: Iterator[int]) -> None:
+        for lane in lanes:
+            await client.grant(capability, lane=lane)
+            for follower in followers:
+                await follower.grant(probe_capability, lane=lane)
+
+    started_ns = time.monotonic_ns()
+    for at, size in zip(BURSTS_AT, sizes, strict=True):
+        await pause_until(started_ns + int(at * window_s * 1e9))
+        lanes = iter(range(size))
+        await session.together(
+            [caller(client, followers, lanes) for client, followers in zip(clients, probes, strict=True)]
+        )
+    await _count_invokes(session, capability)
+
+
+async def _count_invokes(session: Session, capability: str) -> None:
+    """What is counted are grants: one token is invoked far more often than the limit."""
+    client = session.client(session.principal("invoker"))
+    granted = await client.grant(capability, lane=0)
+    if granted.ok:
+        for _ in range(3 * int(session.parameters["limit"])):
+            await client.invoke(granted.body["token"], lane=0)
+    await asyncio.sleep(0)
+
+
+def predict(
+    probe: Sequence[AnyOperation], deployment: Deployment, parameters: dict[str, Any]
+) -> dict[str, Measure]:
+    """What windows that live where the deployment says would admit of the probe's routing.
+
+    The probe stands `probes` times for the attempts: had its first calls been the attempts, this many would
+    have been admitted; had its second ones, that many. The prediction is their mean.
+    """
+    columns: dict[int, list[tuple[int, str]]] = defaultdict(list)
+    for op in probe:
+        if isinstance(op, Grant) and op.worker is not None:
+            column = int(op.client.removeprefix("c")) % int(parameters["probes"])
+            columns[column].append((op.call_ns, deployment.home("limiter", op.worker)))
+    if not columns:
+        return {"predicted_admitted": None}
+    limit = max(1, int(parameters["limit"]) // int(deployment.env.get("LAB_SPLIT_LIMIT", "1")))
+    counts = [
+        prediction.admitted(routing, limit=limit, window_s=float(parameters["window_s"]))
+        for routing in columns.values()
+    ]
+    return {"predicted_admitted": round(sum(counts) / len(counts), 1)}
+
+
+def expect(deployment: Deployment, policy: Policy) -> Validity:
+    """Broken where one principal's attempts reach several windows; or each window has a part of the limit."""
+    split = "LAB_SPLIT_LIMIT" in deployment.env
+    if policy is Policy.KEEP_ALIVE and deployment.routing == "direct":
+        # one worker is met: its own window is exact, unless it holds a part of the limit only
+        return Validity.INVALID if split else Validity.VALID
+    if split:
+        # the parts add up for a fair balancer, and for nobody else
+        return Validity.VALID if policy is Policy.ROUND_ROBIN else Validity.INVALID
+    return Validity.VALID if deployment.homes_of_one("limiter") == 1 else Validity.INVALID
+
+
+def tell(m: Mapping[str, Any]) -> str:
+    """How many were granted in one window, and what was predicted."""
+    said = (
+        f"{m['certain_max']} granted in one window of a limit of {m['limit']} (×{m['factor']:.1f}); "
+        f"{m['admitted']} of {m['attempts']} in all"
+    )
+    if m.get("predicted_admitted") is not None:
+        said += f", predicted {m['predicted_admitted']:g}"
+    return said + (f"; {m['wrongful_denials']} wrongly denied" if m["wrongful_denials"] else "")
+
+
+def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[str, Any]:
+    limit, window_s = target.rate_limit(cast.limited(target))
+    # each worker reports its own part; the claim is about the whole
+    limit *= int(deployment.env.get("LAB_SPLIT_LIMIT", "1"))
+    known = target.direct and policy is not Policy.FRESH
+    return {"limit": limit, "window_s": window_s, "probes": 1 if known else PROBES}
+
+
+def _assumptions(deployment: Deployment, policy: Policy) -> Assumptions:
+    return Assumptions(
+        min_workers=met_everywhere(deployment, policy),
+        min_operations=24,
+        min_overlap=None if policy is Policy.KEEP_ALIVE else 2,
+    )
+
+
+SCENARIO = Scenario(
+    name="rate_limit",
+    claim="In every window of W seconds no more than L grants per principal and capability are admitted, "
+    "and none is denied while fewer than L could have counted.",
+    drive=drive,
+    predict=predict,
+    parameters=_parameters,
+    assumptions=_assumptions,
+    expect=expect,
+    tell=tell,
+    columns=(
+        "limit", "window_s", "attempts", "admitted", "certain_max", "possible_max", "factor",
+        "predicted_admitted", "wrongful_denials",
+    ),
+)  # fmt: skip
