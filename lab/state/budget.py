@@ -1,0 +1,134 @@
+"""A budget that several processes spend: what every store's budget has in common."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+from abc import ABC, abstractmethod
+from collections import deque
+from dataclasses import dataclass
+
+from weaver_kernel import BudgetConfigError, BudgetExhausted, BudgetManager
+
+LEASE_S = 30
+"""How long a reservation counts against the pool when nobody settles it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Tokens spent, and tokens set aside by reservations that still count."""
+
+    used: int
+    reserved: int
+
+
+class SharedBudget(BudgetManager, ABC):
+    """Upstream's budget over one pool that every process draws from. `suggested_mode` is upstream's own.
+
+    A reservation is a lease: it counts until it is settled, and for `LEASE_S` at most. So what a killed
+    worker had set aside is free again no later than `LEASE_S` after it asked; and an invocation that takes
+    longer than that no longer holds its slice, though what it used is still added when it ends. As
+    upstream's, ``used`` stops at the total, and the last invocation may overshoot what it reserved.
+
+    Upstream gives back amounts, not names: ``record_usage(actual, reserved=n)``. Tokens are all alike, so
+    what is given back is taken from this process's oldest reservations.
+    """
+
+    __slots__ = ("_mine", "_names", "_pid")
+
+    def __init__(self, total_budget: int, *, default_request: int = 4_000) -> None:
+        super().__init__(total_budget, default_request=default_request)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        boot = secrets.token_hex(8)
+        self._names = (f"{boot}:{n}" for n in itertools.count())
+        self._mine: deque[tuple[str, int]] = deque()
+
+    @property
+    def remaining(self) -> int:
+        """What is left for a new reservation."""
+        pool = self._pool()
+        return max(0, self.total_budget - pool.used - pool.reserved)
+
+    @property
+    def used(self) -> int:
+        """Tokens spent so far, by every process."""
+        return self._pool().used
+
+    @property
+    def usage_fraction(self) -> float:
+        """`used` as a share of the total."""
+        return min(1.0, self.used / self.total_budget)
+
+    async def allocate(self, requested: int | None = None) -> int:
+        """Set tokens aside; see upstream's `BudgetManager.allocate`.
+
+        Raises:
+            BudgetExhausted, BudgetConfigError: As upstream's.
+            StateUnavailable: When the store could not be asked. A lease may have been taken.
+        """
+        if requested is not None and requested < 0:
+            raise BudgetConfigError("requested must be non-negative")
+        if self._pid != os.getpid():
+            self._begin()  # what the parent has reserved is the parent's to give back
+        name = next(self._names)
+        want = self._default_request if requested is None else requested
+        granted, pool = self._reserve(name, want)
+        if granted is None:
+            raise BudgetExhausted(
+                f"Session budget exhausted: used {pool.used} of {self.total_budget} tokens "
+                f"({pool.reserved} reserved, no budget remaining)."
+            )
+        if granted:
+            self._mine.append((name, granted))
+        return granted
+
+    async def record_usage(self, actual: int, *, reserved: int | None = None) -> None:
+        """Spend `actual` and give back what was reserved; see upstream's `BudgetManager.record_usage`.
+
+        Raises:
+            BudgetConfigError: As upstream's.
+            StateUnavailable: When the store could not be asked. It may have been spent.
+        """
+        if actual < 0:
+            raise BudgetConfigError("actual must be non-negative")
+        if reserved is not None and reserved < 0:
+            raise BudgetConfigError("reserved must be non-negative")
+        self._settle(self._given_back(reserved or 0), actual)
+
+    async def release(self, reserved: int) -> None:
+        """Give back a reservation of which nothing was used; see upstream's `BudgetManager.release`."""
+        if reserved < 0:
+            raise BudgetConfigError("reserved must be non-negative")
+        self._settle(self._given_back(reserved), 0)
+
+    def _given_back(self, amount: int) -> list[tuple[str, int]]:
+        """Name and new amount of the leases that `amount` is taken from; a lease at 0 is over.
+
+        They are forgotten here before the store is told: a settlement whose answer is lost is not repeated,
+        and the lease ends by itself.
+        """
+        leases = []
+        while amount > 0 and self._mine:
+            name, held = self._mine.popleft()
+            taken = min(held, amount)
+            amount -= taken
+            leases.append((name, held - taken))
+            if held > taken:
+                self._mine.appendleft((name, held - taken))
+        return leases
+
+    @abstractmethod
+    def _pool(self) -> Pool:
+        """The pool as it is now."""
+
+    @abstractmethod
+    def _reserve(self, name: str, want: int) -> tuple[int | None, Pool]:
+        """Lease ``min(want, what is left)`` for `LEASE_S`; None when nothing is left. The pool before it."""
+
+    @abstractmethod
+    def _settle(self, leases: list[tuple[str, int]], actual: int) -> None:
+        """Set each lease to its new amount and add `actual` to what is used, up to the total."""

@@ -1,0 +1,139 @@
+"""A handle store that several processes share: what every store's handles have in common."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from weaver_kernel import Handle, HandleExpired, HandleNotFound, HandleStore
+
+from lab.state import codec
+
+KEPT_EXPIRED_S = 60
+"""How long a handle that has expired is still known as such; after that it is not found."""
+
+_EPOCH = dt.datetime.fromtimestamp(0, tz=dt.UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """When a handle was stored and when it ends: microseconds of the Unix epoch on the store's clock."""
+
+    created_us: int
+    expires_us: int
+
+
+class SharedHandles(HandleStore, ABC):
+    """Upstream's handle store over rows that every process reads. `expand` is upstream's own.
+
+    Differs from upstream's in memory in four ways, each because it is shared. The data is a copy, and must be
+    JSON (`lab.state.codec`). Times are the store's, not the caller's. `max_entries` holds for the whole
+    deployment: when one more would exceed it the expired go first, then the oldest, whoever stored them. And
+    an expired handle answers `HandleExpired` for `KEPT_EXPIRED_S` instead of once.
+
+    The data is what the driver returned, before the firewall: it leaves the process, and whoever reads the
+    store reads all of it.
+    """
+
+    def __init__(self, default_ttl_seconds: int = 3600, *, max_entries: int = 10_000) -> None:
+        super().__init__(default_ttl_seconds, max_entries=max_entries)
+
+    def store(
+        self,
+        capability_id: str,
+        data: Any,
+        *,
+        ttl_seconds: int | None = None,
+        principal_id: str = "",
+        constraints: dict[str, Any] | None = None,
+    ) -> Handle:
+        """Keep a copy of `data`; see upstream's `HandleStore.store`.
+
+        Raises:
+            Unstorable: When the data or the constraints hold what JSON cannot.
+            StateUnavailable: When the store could not keep it.
+        """
+        handle_id = str(uuid.uuid4())
+        rows = len(data) if isinstance(data, list) else 1
+        constraints = dict(constraints) if constraints else {}
+        life = self._put(
+            handle_id,
+            meta=codec.encode([capability_id, rows, principal_id, constraints]),
+            data=codec.encode(data),
+            ttl_s=self._default_ttl if ttl_seconds is None else ttl_seconds,
+        )
+        return _handle(handle_id, capability_id, rows, principal_id, constraints, life)
+
+    def get(self, handle_id: str) -> Any:
+        """The data behind a handle.
+
+        Raises:
+            HandleExpired, HandleNotFound: As upstream's.
+            StateUnavailable: When the store could not be asked.
+        """
+        found = self._read(handle_id)
+        if found is None:
+            raise HandleNotFound(f"Handle '{handle_id}' not found. It may have been evicted.")
+        data, life = found
+        if data is None:
+            raise HandleExpired(f"Handle '{handle_id}' expired at {_at(life.expires_us).isoformat()}.")
+        return codec.decode(data)
+
+    def get_meta(self, handle_id: str) -> Handle:
+        """The handle itself, expired or not, without its data.
+
+        Raises:
+            HandleNotFound: As upstream's.
+            StateUnavailable: When the store could not be asked.
+        """
+        found = self._describe(handle_id)
+        if found is None:
+            raise HandleNotFound(f"Handle '{handle_id}' not found.")
+        meta, life = found
+        capability_id, rows, principal_id, constraints = codec.decode(meta)
+        return _handle(handle_id, capability_id, rows, principal_id, constraints, life)
+
+    @property
+    def current_bytes(self) -> int:
+        """Bytes of data in the store: of its JSON, not upstream's estimate of it."""
+        return self._bytes()
+
+    @abstractmethod
+    def evict_expired(self) -> int:
+        """Forget every handle whose time has passed, and say how many."""
+
+    @abstractmethod
+    def _put(self, handle_id: str, *, meta: bytes, data: bytes, ttl_s: int) -> Life:
+        """Keep a row, keep to the cap, and say what the store's clock made of it."""
+
+    @abstractmethod
+    def _read(self, handle_id: str) -> tuple[bytes | None, Life] | None:
+        """Data and life, the data None once expired; None for a row there is not."""
+
+    @abstractmethod
+    def _describe(self, handle_id: str) -> tuple[bytes, Life] | None:
+        """Meta and life; None for a row there is not."""
+
+    @abstractmethod
+    def _bytes(self) -> int: ...
+
+
+def _at(microseconds: int) -> dt.datetime:
+    return _EPOCH + dt.timedelta(microseconds=microseconds)
+
+
+def _handle(
+    handle_id: str, capability_id: str, rows: int, principal_id: str, constraints: dict[str, Any], life: Life
+) -> Handle:
+    return Handle(
+        handle_id=handle_id,
+        capability_id=capability_id,
+        created_at=_at(life.created_us),
+        expires_at=_at(life.expires_us),
+        total_rows=rows,
+        principal_id=principal_id,
+        constraints=constraints,
+    )

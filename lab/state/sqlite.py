@@ -1,0 +1,314 @@
+"""``sqlite:///path``: all five kinds in one file, for every process of one host.
+
+Each change is one transaction under the file's write lock, so its effect is one instant; `SQLiteFile` says
+how long it waits, what it survives and how it fails.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import sqlite3
+from array import array
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from weaver_kernel._secrets import resolve_hmac_secret
+from weaver_kernel.stores import GENESIS_HASH
+
+from lab.state.budget import LEASE_S, Pool, SharedBudget
+from lab.state.handles import KEPT_EXPIRED_S, Life, SharedHandles
+from lab.state.limiter import SharedLimiter
+from lab.state.revocations import MARGIN_S, UNTRACKED_S, microseconds
+from lab.state.seam import State, StateOptions
+from lab.state.sqlite_file import SQLiteFile
+from lab.state.traces import Head, Line, SharedTraces
+from lab.state.url import StateURL
+
+_S = 1_000_000
+_SWEEP_EVERY = 256
+"""Changes between two sweeps of what nobody will ask for again, per process and store."""
+
+
+def open_url(url: StateURL, options: StateOptions) -> State:
+    """The five stores on the URL's file; the file is opened at the first call."""
+    url.allow()
+    return stores(file_of(url, options), options)
+
+
+def file_of(url: StateURL, options: StateOptions) -> SQLiteFile:
+    """The file a URL names."""
+    path = Path(url.rest.removeprefix("/"))
+    if not path.name:
+        url.wrong("no path to a file in it")
+    if not path.parent.is_dir():
+        url.wrong(f"there is no folder {path.parent}")
+    return SQLiteFile(path, timeout_ms=options.timeout_ms)
+
+
+def stores(file: SQLiteFile, options: StateOptions) -> State:
+    """The five stores on a file."""
+    return State(
+        revocations=SQLiteRevocations(file),
+        limiter=SQLiteLimiter(file),
+        handles=SQLiteHandles(file, options.handle_ttl_s, max_entries=options.handle_cap),
+        traces=SQLiteTraces(file, cap=options.trace_cap, secret=partial(resolve_hmac_secret, options.secret)),
+        budget=None
+        if options.budget_total is None
+        else SQLiteBudget(file, options.budget_total, default_request=options.budget_request),
+        closers=(file.close,),
+    )
+
+
+class SQLiteRevocations:
+    """Upstream's revocation store in one table of tokens.
+
+    ``revoke_principal`` covers every token whose ``track`` returned before it was called: that row is
+    committed, and its one transaction reads and marks all rows of the principal. A ``track`` that overlaps
+    comes wholly before it or wholly after. A revocation has reached the disk when the call returns.
+
+    Nothing is forgotten before it has been expired for `MARGIN_S` by the store's clock, whatever time the
+    caller of ``sweep_expired`` names.
+    """
+
+    def __init__(self, file: SQLiteFile) -> None:
+        self._file = file
+        self._tracked = 0
+
+    def is_revoked(self, token_id: str) -> bool:
+        """Whether `token_id` has been revoked. Raises rather than guesses when the file cannot be read."""
+        return bool(
+            self._file.read("SELECT 1 FROM tokens WHERE token_id = ? AND revoked IS NOT NULL", (token_id,))
+        )
+
+    def revoke(self, token_id: str) -> None:
+        """Revoke one token, known or not. Idempotent."""
+        with self._file.change(durable=True) as connection:
+            connection.execute(
+                "INSERT INTO tokens VALUES (?, NULL, ?, ?) ON CONFLICT (token_id)"
+                " DO UPDATE SET revoked = excluded.revoked WHERE revoked IS NULL",
+                (token_id, self._file.now_us() + UNTRACKED_S * _S, _next(connection, "revocations")),
+            )
+
+    def track(self, principal_id: str, token_id: str, expires_at: dt.datetime) -> None:
+        """Remember that `token_id` was issued to `principal_id`. A revoked token stays revoked."""
+        with self._file.change() as connection:
+            connection.execute(
+                "INSERT INTO tokens VALUES (?, ?, ?, NULL) ON CONFLICT (token_id)"
+                " DO UPDATE SET principal_id = excluded.principal_id, expires_us = excluded.expires_us",
+                (token_id, principal_id, microseconds(expires_at)),
+            )
+            self._tracked += 1
+            if self._tracked % _SWEEP_EVERY == 0:
+                self._sweep(connection, self._file.now_us())
+
+    def revoke_principal(self, principal_id: str) -> int:
+        """Revoke every token tracked for `principal_id`; how many of them were good until now."""
+        with self._file.change(durable=True) as connection:
+            return connection.execute(
+                "UPDATE tokens SET revoked = ? WHERE principal_id = ? AND revoked IS NULL",
+                (_next(connection, "revocations"), principal_id),
+            ).rowcount
+
+    def sweep_expired(self, now: dt.datetime) -> int:
+        """Forget tokens that expired before `now`, and at least `MARGIN_S` ago; how many."""
+        with self._file.change() as connection:
+            return self._sweep(connection, microseconds(now))
+
+    def _sweep(self, connection: sqlite3.Connection, now_us: int) -> int:
+        cutoff_us = min(now_us, self._file.now_us() - MARGIN_S * _S)
+        return connection.execute("DELETE FROM tokens WHERE expires_us <= ?", (cutoff_us,)).rowcount
+
+    def revoked_since(self, place: int) -> tuple[int, list[str]]:
+        """What was revoked after `place`, and the place to ask from next. Places only ever grow."""
+        rows = self._file.read(
+            "SELECT value, token_id FROM counters LEFT JOIN tokens ON revoked > ? WHERE name = 'revocations'",
+            (place,),
+        )
+        return rows[0][0], [token_id for _, token_id in rows if token_id is not None]
+
+
+class SQLiteLimiter(SharedLimiter):
+    """One row per key: the times of its admissions that still count, in a BLOB of 64-bit integers.
+
+    Should the host's clock be set back, time stands still for a key until it has caught up with the key's
+    last admission: for so long the limiter errs towards refusing.
+    """
+
+    def __init__(self, file: SQLiteFile) -> None:
+        self._file = file
+        self._asked = 0
+
+    def acquire(self, key: str, limit: int, window_seconds: float) -> bool:
+        """See `SharedLimiter.acquire`."""
+        window_us = round(window_seconds * _S)
+        with self._file.change() as connection:
+            row = connection.execute("SELECT admitted FROM windows WHERE key = ?", (key,)).fetchone()
+            now_us, counting = self._counting(row, window_us)
+            if counting and len(counting) >= limit:
+                return False
+            counting.append(now_us)
+            connection.execute(
+                "REPLACE INTO windows VALUES (?, ?, ?)", (key, counting.tobytes(), now_us + window_us)
+            )
+            self._asked += 1
+            if self._asked % _SWEEP_EVERY == 0:
+                connection.execute("DELETE FROM windows WHERE empty_us <= ?", (self._file.now_us(),))
+            return True
+
+    def peek(self, key: str, limit: int, window_seconds: float) -> bool:
+        """See `SharedLimiter.peek`."""
+        rows = self._file.read("SELECT admitted FROM windows WHERE key = ?", (key,))
+        _, counting = self._counting(rows[0] if rows else None, round(window_seconds * _S))
+        return not counting or len(counting) < limit
+
+    def _counting(self, row: tuple[bytes] | None, window_us: int) -> tuple[int, array[int]]:
+        times = array("q", row[0] if row else b"")
+        now_us = max([self._file.now_us(), *times[-1:]])
+        return now_us, array("q", (t for t in times if t > now_us - window_us))
+
+
+class SQLiteHandles(SharedHandles):
+    """Rows in the order they were stored, which is the order in which the cap evicts them."""
+
+    def __init__(
+        self, file: SQLiteFile, default_ttl_seconds: int = 3600, *, max_entries: int = 10_000
+    ) -> None:
+        super().__init__(default_ttl_seconds, max_entries=max_entries)
+        self._file = file
+
+    def evict_expired(self) -> int:
+        """Forget every handle whose time has passed, and say how many."""
+        with self._file.change() as connection:
+            return _evict(connection, "expires_us <= ?", self._file.now_us())
+
+    def _put(self, handle_id: str, *, meta: bytes, data: bytes, ttl_s: int) -> Life:
+        with self._file.change() as connection:
+            now_us = self._file.now_us()
+            life = Life(now_us, now_us + ttl_s * _S)
+            connection.execute(
+                "INSERT INTO handles (handle_id, created_us, expires_us, meta, data) VALUES (?, ?, ?, ?, ?)",
+                (handle_id, life.created_us, life.expires_us, meta, data),
+            )
+            kept = _next(connection, "handles")
+            kept -= _evict(connection, "expires_us <= ?", now_us - KEPT_EXPIRED_S * _S)
+            if kept > self._max_entries:
+                kept -= _evict(connection, "expires_us <= ?", now_us)
+            if kept > self._max_entries:
+                _evict(
+                    connection,
+                    "seq IN (SELECT seq FROM handles ORDER BY seq LIMIT ?)",
+                    kept - self._max_entries,
+                )
+            return life
+
+    def _read(self, handle_id: str) -> tuple[bytes | None, Life] | None:
+        rows = self._file.read(
+            "SELECT iif(expires_us > ?, data, NULL), created_us, expires_us FROM handles WHERE handle_id = ?",
+            (self._file.now_us(), handle_id),
+        )
+        return (rows[0][0], Life(*rows[0][1:])) if rows else None
+
+    def _describe(self, handle_id: str) -> tuple[bytes, Life] | None:
+        rows = self._file.read(
+            "SELECT meta, created_us, expires_us FROM handles WHERE handle_id = ?", (handle_id,)
+        )
+        return (rows[0][0], Life(*rows[0][1:])) if rows else None
+
+    def _bytes(self) -> int:
+        return int(self._file.read("SELECT coalesce(sum(length(data)), 0) FROM handles")[0][0])
+
+
+class SQLiteTraces(SharedTraces):
+    """The head is read and the record added in one transaction, so there is one chain."""
+
+    def __init__(self, file: SQLiteFile, *, cap: int, secret: Callable[[], str]) -> None:
+        super().__init__(cap=cap, secret=secret)
+        self._file = file
+
+    def _append(self, action_id: str, link: Callable[[Head], Line]) -> bool:
+        with self._file.change() as connection:
+            if connection.execute("SELECT 1 FROM traces WHERE action_id = ?", (action_id,)).fetchone():
+                return False
+            last = connection.execute(
+                "SELECT seq + 1, record_hash FROM traces ORDER BY seq DESC LIMIT 1"
+            ).fetchone()
+            line = link(Head(*last) if last else Head())
+            connection.execute(
+                "INSERT INTO traces VALUES (?, ?, ?, ?, ?)",
+                (line.seq, action_id, line.prev_hash, line.record_hash, line.payload),
+            )
+            # seq has no gaps, so what exceeds the cap is known by its number
+            dropped = (line.seq - self._cap,)
+            connection.execute(
+                "REPLACE INTO checkpoint SELECT 1, record_hash FROM traces WHERE seq = ?", dropped
+            )
+            connection.execute("DELETE FROM traces WHERE seq <= ?", dropped)
+            return True
+
+    def _find(self, action_id: str) -> str | None:
+        rows = self._file.read("SELECT payload FROM traces WHERE action_id = ?", (action_id,))
+        return rows[0][0] if rows else None
+
+    def _read(self) -> tuple[str, list[Line]]:
+        rows = self._file.read(
+            "SELECT hash, seq, prev_hash, record_hash, payload FROM traces LEFT JOIN checkpoint ORDER BY seq"
+        )
+        return (rows[0][0] if rows else None) or GENESIS_HASH, [Line(*row[1:]) for row in rows]
+
+
+class SQLiteBudget(SharedBudget):
+    """What is used is one number, what is reserved the sum of the leases that are not overdue."""
+
+    __slots__ = ("_file",)
+
+    def __init__(self, file: SQLiteFile, total_budget: int, *, default_request: int = 4_000) -> None:
+        super().__init__(total_budget, default_request=default_request)
+        self._file = file
+
+    _POOL = (
+        "SELECT value, (SELECT coalesce(sum(amount), 0) FROM leases WHERE overdue_us > ?)"
+        " FROM counters WHERE name = 'used'"
+    )
+
+    def _pool(self) -> Pool:
+        return Pool(*self._file.read(self._POOL, (self._file.now_us(),))[0])
+
+    def _reserve(self, name: str, want: int) -> tuple[int | None, Pool]:
+        with self._file.change() as connection:
+            now_us = self._file.now_us()
+            connection.execute("DELETE FROM leases WHERE overdue_us <= ?", (now_us,))
+            pool = Pool(*connection.execute(self._POOL, (now_us,)).fetchone())
+            left = self.total_budget - pool.used - pool.reserved
+            if left <= 0:
+                return None, pool
+            granted = min(want, left)
+            connection.execute("INSERT INTO leases VALUES (?, ?, ?)", (name, granted, now_us + LEASE_S * _S))
+            return granted, pool
+
+    def _settle(self, leases: list[tuple[str, int]], actual: int) -> None:
+        with self._file.change() as connection:
+            connection.executemany(
+                "UPDATE leases SET amount = ? WHERE name = ?", [(amount, name) for name, amount in leases]
+            )
+            connection.execute("DELETE FROM leases WHERE amount = 0")
+            connection.execute(
+                "UPDATE counters SET value = min(?, value + ?) WHERE name = 'used'",
+                (self.total_budget, actual),
+            )
+
+
+def _next(connection: sqlite3.Connection, name: str) -> int:
+    """Raise a counter by one; its new value."""
+    (value,) = connection.execute(
+        "UPDATE counters SET value = value + 1 WHERE name = ? RETURNING value", (name,)
+    ).fetchone()
+    return int(value)
+
+
+def _evict(connection: sqlite3.Connection, where: str, value: int) -> int:
+    """Delete handles and keep count of them; how many."""
+    gone = connection.execute(f"DELETE FROM handles WHERE {where}", (value,)).rowcount  # noqa: S608 - ours
+    if gone:
+        connection.execute("UPDATE counters SET value = value - ? WHERE name = 'handles'", (gone,))
+    return gone

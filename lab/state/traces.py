@@ -1,0 +1,122 @@
+"""A chained trace store that several processes write: what every store's traces have in common."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from weaver_kernel import ActionTrace, AgentKernelError, TraceQuery, query_traces
+from weaver_kernel.stores import (
+    GENESIS_HASH,
+    ChainVerificationResult,
+    TraceRecord,
+    build_record,
+    decode_trace,
+    encode_trace,
+    verify_chain,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where the next record goes: its place, and the hash of the record before it."""
+
+    seq: int = 0
+    hash: str = GENESIS_HASH
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One record as it is kept; `payload` is upstream's exported trace as JSON."""
+
+    seq: int
+    prev_hash: str
+    record_hash: str
+    payload: str
+
+
+class SharedTraces(ABC):
+    """One log, one chain, many writers: each record is linked to the one before it, whoever wrote that.
+
+    `record` returns once the record is in the log, or raises. The log keeps the newest `cap` records; the
+    hash of the last one dropped is kept as the checkpoint from which the rest still verifies, as upstream's
+    `prune` does. An `action_id` is recorded once: a second record is refused with upstream's error, as
+    upstream's SQLite store does (its in-memory store overwrites), because an audit log is not rewritten.
+    """
+
+    def __init__(self, *, cap: int, secret: Callable[[], str]) -> None:
+        if cap <= 0:
+            raise AgentKernelError(f"TraceStore max_entries must be positive, got {cap}.")
+        self._cap = cap
+        self._secret = secret
+
+    def record(self, trace: ActionTrace) -> None:
+        """Append `trace` to the chain.
+
+        Raises:
+            AgentKernelError: When its action is in the log already, or it holds what JSON cannot.
+            StateUnavailable: When the store could not keep it, or could not say that it did.
+        """
+        try:
+            payload = json.dumps(encode_trace(trace))
+        except (TypeError, ValueError) as error:
+            raise AgentKernelError(f"Cannot record trace '{trace.action_id}': {error}.") from error
+        # hashed as it will be read: JSON turns a key 1 into "1", and sorts the two differently
+        plain = json.loads(payload)
+
+        def link(head: Head) -> Line:
+            record = build_record(head.seq, head.hash, plain, secret=self._secret())
+            return Line(record.seq, record.prev_hash, record.record_hash, payload)
+
+        if not self._append(trace.action_id, link):
+            raise AgentKernelError(
+                f"Cannot record trace: action_id '{trace.action_id}' is already present in the store."
+            )
+
+    def get(self, action_id: str) -> ActionTrace:
+        """The trace of one action; raises upstream's error when there is none."""
+        payload = self._find(action_id)
+        if payload is None:
+            raise AgentKernelError(f"No action trace found for action_id='{action_id}'.")
+        return decode_trace(json.loads(payload))
+
+    def list_all(self) -> list[ActionTrace]:
+        """Every trace, in the order of the chain."""
+        return [decode_trace(record.trace) for record in self.list_records()]
+
+    def query(self, query: TraceQuery) -> list[ActionTrace]:
+        """Upstream's query over `list_all`."""
+        return query_traces(self.list_all(), query)
+
+    def list_records(self) -> list[TraceRecord]:
+        """The chain itself, in order."""
+        return self._chain()[1]
+
+    def verify_chain(self) -> ChainVerificationResult:
+        """Upstream's verification, from the checkpoint on; as there, what was cut off the end is not seen."""
+        checkpoint, records = self._chain()
+        return verify_chain(records, secret=self._secret(), genesis_prev_hash=checkpoint)
+
+    def _chain(self) -> tuple[str, list[TraceRecord]]:
+        checkpoint, lines = self._read()
+        return checkpoint, [
+            TraceRecord(line.seq, line.prev_hash, line.record_hash, json.loads(line.payload))
+            for line in lines
+        ]
+
+    @abstractmethod
+    def _append(self, action_id: str, link: Callable[[Head], Line]) -> bool:
+        """Append what `link` makes of the head, atomically; False when the action is there already.
+
+        `link` is pure: a store may call it again with another head.
+        """
+
+    @abstractmethod
+    def _find(self, action_id: str) -> str | None:
+        """The payload recorded for an action."""
+
+    @abstractmethod
+    def _read(self) -> tuple[str, list[Line]]:
+        """The checkpoint and every line after it, as of one instant."""
