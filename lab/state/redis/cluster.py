@@ -1,0 +1,127 @@
+"""A Redis Cluster as one server: each question goes to the node that has the key's slot."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from redis.crc import key_slot
+
+from lab.state.redis.link import Argument, Link, Moved, Script, Unfit
+from lab.state.seam import StateUnavailable
+
+Address: TypeAlias = tuple[str, int]
+
+_REDIRECTIONS = 5
+_MAP_EVERY_S = 1.0
+"""While a node is away, the others are asked no more often than this who has its slots now."""
+
+
+class Cluster:
+    """One `Link` a node. A node that is away takes its own slots with it and no others.
+
+    Redirections are followed, because a node that redirects has not carried out the command; nothing else is
+    sent twice.
+    """
+
+    def __init__(self, seeds: tuple[Address, ...], link: Callable[[Address], Link]) -> None:
+        self._seeds = seeds
+        self._link = link
+        self._links: dict[Address, Link] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._owners: dict[int, Address] = {}
+        self._ask_again_s = 0.0
+
+    def call(self, key: str, *command: Argument) -> Any:
+        """See `Link.call`."""
+        return self._routed(key, lambda link, asking: link.call(key, *command, asking=asking))
+
+    def run(self, script: Script, keys: tuple[str, ...], *arguments: Argument) -> Any:
+        """See `Link.run`."""
+        return self._routed(keys[0], lambda link, asking: link.run(script, keys, *arguments, asking=asking))
+
+    def link_of(self, key: str) -> Link:
+        """The link to the node that has a key's slot, as far as is known."""
+        return self._owner(key_slot(key.encode()))
+
+    def examine(self) -> None:
+        """See `Link.examine`: every seed that is there must be fit, and one must be there."""
+        away: StateUnavailable | None = None
+        there = 0
+        for seed in self._seeds:
+            try:
+                self._to(seed).examine()
+                there += 1
+            except Unfit:
+                raise
+            except StateUnavailable as error:
+                away = error
+        if away and not there:
+            raise away
+
+    def close(self) -> None:
+        """Close this process's connections."""
+        for link in self._links.values():
+            link.close()
+
+    def _routed(self, key: str, question: Callable[[Link, bool], Any]) -> Any:
+        slot = key_slot(key.encode())
+        link, asking = self._owner(slot), False
+        for _ in range(_REDIRECTIONS):
+            try:
+                return question(link, asking)
+            except Moved as moved:
+                address = (moved.host, moved.port)
+                link, asking = self._to(address), moved.for_now
+                if not moved.for_now:
+                    self._owners[slot] = address
+            except StateUnavailable:
+                # perhaps another node has taken over
+                self._owners.pop(slot, None)
+                raise
+        raise StateUnavailable(f"the cluster redirected a question about slot {slot} {_REDIRECTIONS} times")
+
+    def _owner(self, slot: int) -> Link:
+        if self._pid != os.getpid():
+            self._begin()
+        if slot not in self._owners:
+            self._read_map(slot)
+        return self._to(self._owners[slot])
+
+    def _read_map(self, slot: int) -> None:
+        """Ask the nodes, those known first, which has which slots.
+
+        Raises:
+            StateUnavailable: When no node can tell who has `slot`.
+        """
+        now_s = time.monotonic()
+        if now_s < self._ask_again_s:
+            raise StateUnavailable(
+                f"no node of the cluster is known to have slot {slot}; not asked again yet"
+            )
+        self._ask_again_s = now_s + _MAP_EVERY_S
+        problems = []
+        for address in dict.fromkeys((*self._links, *self._seeds)):
+            try:
+                ranges = self._to(address).call("", "CLUSTER", "SLOTS")
+            except StateUnavailable as error:
+                problems.append(str(error))
+                continue
+            for first, last, (host, port, *_), *_ in ranges:
+                owner = (host.decode() if host else address[0], int(port))
+                self._owners.update(dict.fromkeys(range(first, last + 1), owner))
+            if slot in self._owners:
+                self._ask_again_s = 0.0
+                return
+            problems.append(f"{address[0]}:{address[1]} knows no owner of slot {slot}")
+        raise StateUnavailable("; ".join(problems))
+
+    def _to(self, address: Address) -> Link:
+        if address not in self._links:
+            self._links[address] = self._link(address)
+        return self._links[address]

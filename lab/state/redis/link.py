@@ -1,0 +1,222 @@
+"""One connection to one Redis or Valkey server: short waits, no second try, nothing carried over a fork."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+from redis.exceptions import AskError, MovedError, NoScriptError, RedisError, ResponseError
+
+from lab.state.breaker import Breaker
+from lab.state.seam import StateUnavailable
+
+Argument: TypeAlias = str | bytes | int
+OLDEST = 7
+"""The major version from which a server has sharded channels. Valkey tells 7 here for its own sake."""
+
+
+class Script:
+    """A Lua script beside this file, called by its hash."""
+
+    def __init__(self, name: str) -> None:
+        self.text = Path(__file__).with_name(f"{name}.lua").read_bytes()
+        self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
+
+
+class Wire(Protocol):
+    """What is used of the client library's connection."""
+
+    def connect(self) -> None: ...  # noqa: D102
+    def disconnect(self) -> None: ...  # noqa: D102
+    def can_read(self, timeout: float) -> bool: ...  # noqa: D102
+    def send_command(self, *command: Argument) -> None: ...  # noqa: D102
+    def read_response(self) -> Any: ...  # noqa: D102
+
+
+class Server(Protocol):
+    """What the stores ask: one server, or a cluster of them."""
+
+    def call(self, key: str, *command: Argument) -> Any:
+        """The answer to one command about `key`."""
+
+    def run(self, script: Script, keys: tuple[str, ...], *arguments: Argument) -> Any:
+        """The answer of a script; its keys are in one slot."""
+
+    def examine(self) -> None:
+        """Look, over a connection that is closed again, whether it is there and fit; raises if not."""
+
+    def close(self) -> None:
+        """Let go of every connection."""
+
+
+class Moved(Exception):  # noqa: N818 - it names what the server says
+    """This slot is another node's: for good, or for this one question."""
+
+    def __init__(self, host: str, port: int, *, for_now: bool) -> None:
+        super().__init__(f"{host}:{port}")
+        self.host, self.port, self.for_now = host, port, for_now
+
+
+class Unfit(StateUnavailable):
+    """A server that answers and must not be trusted with this state."""
+
+
+class Link:
+    """A connection per process, made at its first call.
+
+    Below the client library's pools and retries: a command is sent once. Whatever goes wrong on the way, a
+    time-out above all, ends the connection, so that no late answer is ever taken for the answer to the next
+    question, and raises `StateUnavailable`; so does every error the server itself replies with (``OOM``,
+    ``READONLY``, ``LOADING``, ``MISCONF``, …). What was sent may have happened.
+
+    The one thing done twice is a script the server does not know: that reply says it did not run.
+    """
+
+    def __init__(self, name: str, connect: Callable[[], Wire], probe_key: str) -> None:
+        """`name` is how messages call the server; `probe_key` is written to see whether it is back."""
+        self._name = name
+        self._make = connect
+        self._probe_key = probe_key
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._mutex = threading.Lock()
+        self._connection: Wire | None = None
+        self._breaker = Breaker(self._probe)
+
+    def call(self, key: str, *command: Argument, asking: bool = False) -> Any:  # noqa: ARG002 - one server has every key
+        """The answer to one command.
+
+        Raises:
+            StateUnavailable: When there was none in time, or it was an error.
+            Moved: When the server is a cluster's, and not the one to ask.
+        """
+        if self._pid != os.getpid():
+            self._begin()
+        self._breaker.check()
+        with self._mutex:
+            try:
+                connection = self._ready()
+                if asking:
+                    connection.send_command("ASKING")
+                    connection.read_response()
+                connection.send_command(*command)
+                return connection.read_response()
+            except NoScriptError:
+                raise
+            except (MovedError, AskError) as error:
+                raise Moved(error.host, error.port, for_now=not isinstance(error, MovedError)) from None
+            except ResponseError as error:
+                raise self._away(error) from error
+            except (RedisError, OSError) as error:
+                self._drop()
+                away = self._away(error)
+                self._breaker.trip(str(away))
+                raise away from error
+            except BaseException:
+                self._drop()
+                raise
+
+    def run(self, script: Script, keys: tuple[str, ...], *arguments: Argument, asking: bool = False) -> Any:
+        """The answer of a script; raises as `call` does."""
+        rest = (len(keys), *keys, *arguments)
+        try:
+            return self.call(keys[0], "EVALSHA", script.sha, *rest, asking=asking)
+        except NoScriptError:
+            return self.call(keys[0], "EVAL", script.text, *rest, asking=asking)
+
+    def close(self) -> None:
+        """Close this process's connection."""
+        if self._pid == os.getpid():
+            self._breaker.close()
+            with self._mutex:
+                self._drop()
+
+    def examine(self) -> None:
+        """See `Server.examine`. Nothing of it is left to cross a fork."""
+        self.connect().disconnect()
+
+    def connect(self) -> Wire:
+        """A new connection to a server that is fit to be trusted.
+
+        Raises:
+            StateUnavailable: When there is none; `Unfit` when it is not to be trusted.
+        """
+        try:
+            connection = self._make()
+            connection.connect()
+            reason = unfit(information(connection))
+        except (RedisError, OSError) as error:
+            raise self._away(error) from error
+        if reason:
+            connection.disconnect()
+            raise Unfit(f"{self._name}: {reason}")
+        return connection
+
+    def _ready(self) -> Wire:
+        """The connection, if nothing has been heard on it since the last answer; else a new one."""
+        connection = self._connection
+        if connection is not None:
+            try:
+                # an idle connection with something to read was closed by the server: better known before a
+                # command is sent than after, when nobody could say whether it was carried out
+                if not connection.can_read(0):
+                    return connection
+            except RedisError:
+                pass
+            self._drop()
+        try:
+            self._connection = self.connect()
+        except StateUnavailable as error:
+            self._breaker.trip(str(error))
+            raise
+        return self._connection
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.disconnect()
+            self._connection = None
+
+    def _probe(self) -> None:
+        """Write something, over a connection of its own; what can be read may not be writable."""
+        connection = self.connect()
+        try:
+            connection.send_command("SET", self._probe_key, "1", "PX", 60_000)
+            connection.read_response()
+        except ResponseError:
+            pass  # it answers: calls will get its errors at once
+        except (RedisError, OSError) as error:
+            raise self._away(error) from error
+        finally:
+            connection.disconnect()
+
+    def _away(self, error: Exception) -> StateUnavailable:
+        return StateUnavailable(f"{self._name}: {error}")
+
+
+def information(connection: Wire) -> dict[str, str]:
+    """What ``INFO`` tells of a server."""
+    connection.send_command("INFO")
+    lines = connection.read_response().decode().splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+def unfit(info: dict[str, str]) -> str | None:
+    """Why a server must not keep this state, or None.
+
+    A revocation that the server may drop is one that fails open: nothing would notice. Reading ``INFO`` needs
+    no right that ``CONFIG GET`` would.
+    """
+    policy = info.get("maxmemory_policy", "unknown")
+    if policy != "noeviction":
+        return f"its maxmemory-policy is {policy}, which may drop a revocation; it must be noeviction"
+    if info.get("role") != "master":
+        return f"its role is {info.get('role')}; a replica may not know the latest revocation"
+    if int(info.get("redis_version", "0").split(".")[0]) < OLDEST:
+        return f"its version is {info.get('redis_version')}; at least {OLDEST} is needed, or any Valkey"
+    return None

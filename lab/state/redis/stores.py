@@ -1,0 +1,221 @@
+"""The five kinds on a Redis or Valkey server: every change one script, every script one slot.
+
+A script runs alone on its server, so its effect is one instant, and its time is the server's. Keys carry the
+kind as their hash tag, ``{lab:handles}:…``: a kind's keys are in one slot, and a cluster spreads the kinds,
+and the windows of the limiter, over its nodes. Every key has a life of its own length and is gone after it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from typing import Any
+
+from weaver_kernel.stores import GENESIS_HASH
+
+from lab.state.budget import LEASE_S, Pool, SharedBudget
+from lab.state.handles import KEPT_EXPIRED_S, Life, SharedHandles
+from lab.state.limiter import SharedLimiter
+from lab.state.redis.link import Script, Server
+from lab.state.revocations import MARGIN_S, UNTRACKED_S, microseconds
+from lab.state.seam import StateUnavailable
+from lab.state.traces import Head, Line, SharedTraces
+
+_S = 1_000_000
+KEPT_MS = 30 * 86_400 * 1000
+"""How long traces and the budget are kept after their last change."""
+
+_HASH = len(GENESIS_HASH)
+
+
+class RedisRevocations:
+    """Upstream's revocation store: one key per token, good or revoked, and one index per principal.
+
+    All of it is in one slot: a token's id alone must tell where to ask, and a principal's tokens must be
+    revoked at one instant. So ``revoke_principal`` covers every token whose ``track`` returned before it was
+    called, since scripts run one after the other, and a ``track`` that overlaps comes wholly before it or
+    wholly after.
+
+    A token's key outlives the token by `MARGIN_S` of the server's clock, so there is nothing to sweep and no
+    caller's clock to believe.
+    """
+
+    def __init__(self, server: Server, namespace: str) -> None:
+        self._server = server
+        tag = f"{{{namespace}:revocations}}"
+        self._token, self._principal, self.channel = f"{tag}:token:", f"{tag}:principal:", f"{tag}:revoked"
+        self._track = Script("revocations.track")
+        self._revoke = Script("revocations.revoke")
+        self._revoke_principal = Script("revocations.revoke_principal")
+
+    def is_revoked(self, token_id: str) -> bool:
+        """Whether `token_id` has been revoked. Raises rather than guesses when the server cannot say."""
+        key = self._token + token_id
+        return bool(self._server.call(key, "GET", key) == b"1")
+
+    def revoke(self, token_id: str) -> None:
+        """Revoke one token, known or not. Idempotent."""
+        self._server.run(self._revoke, (self._token + token_id, self.channel), token_id, UNTRACKED_S * 1000)
+
+    def track(self, principal_id: str, token_id: str, expires_at: dt.datetime) -> None:
+        """Remember that `token_id` was issued to `principal_id`. A revoked token stays revoked."""
+        self._server.run(
+            self._track,
+            (self._token + token_id, self._principal + principal_id),
+            token_id,
+            microseconds(expires_at),
+            MARGIN_S * _S,
+        )
+
+    def revoke_principal(self, principal_id: str) -> int:
+        """Revoke every token tracked for `principal_id`; how many of them were good until now."""
+        return int(
+            self._server.run(
+                self._revoke_principal, (self._principal + principal_id, self.channel), self._token
+            )
+        )
+
+    def sweep_expired(self, now: dt.datetime) -> int:  # noqa: ARG002 - upstream's signature
+        """Nothing: the server forgets by itself."""
+        return 0
+
+
+class RedisLimiter(SharedLimiter):
+    """One list per key: the times of its admissions that still count, each window in a slot of its own."""
+
+    def __init__(self, server: Server, namespace: str) -> None:
+        self._server = server
+        self._prefix = f"{namespace}:window:"
+        self._acquire = Script("limiter.acquire")
+        self._peek = Script("limiter.peek")
+
+    def acquire(self, key: str, limit: int, window_seconds: float) -> bool:
+        """See `SharedLimiter.acquire`."""
+        return bool(self._server.run(self._acquire, (self._prefix + key,), limit, round(window_seconds * _S)))
+
+    def peek(self, key: str, limit: int, window_seconds: float) -> bool:
+        """See `SharedLimiter.peek`."""
+        return bool(self._server.run(self._peek, (self._prefix + key,), limit, round(window_seconds * _S)))
+
+
+class RedisHandles(SharedHandles):
+    """One hash per handle, and two indexes: by age for the cap, by expiry for the rest."""
+
+    def __init__(
+        self, server: Server, namespace: str, default_ttl_seconds: int = 3600, *, max_entries: int = 10_000
+    ) -> None:
+        super().__init__(default_ttl_seconds, max_entries=max_entries)
+        self._server = server
+        tag = f"{{{namespace}:handles}}"
+        self._handle, self._order, self._expiry = f"{tag}:handle:", f"{tag}:order", f"{tag}:expiry"
+        self._store = Script("handles.put")
+        self._fetch = Script("handles.get")
+        self._evict = Script("handles.evict")
+        self._measure = Script("handles.bytes")
+
+    def evict_expired(self) -> int:
+        """Forget every handle whose time has passed, and say how many."""
+        return int(self._server.run(self._evict, (self._order, self._expiry), self._handle))
+
+    def _put(self, handle_id: str, *, meta: bytes, data: bytes, ttl_s: int) -> Life:
+        keys = (self._handle + handle_id, self._order, self._expiry)
+        kept = (ttl_s * _S, self._max_entries, KEPT_EXPIRED_S * _S)
+        return Life(*self._server.run(self._store, keys, handle_id, meta, data, *kept, self._handle))
+
+    def _read(self, handle_id: str) -> tuple[bytes | None, Life] | None:
+        row = self._server.run(self._fetch, (self._handle + handle_id,))
+        return None if row is None else (row[2], Life(int(row[0]), int(row[1])))
+
+    def _describe(self, handle_id: str) -> tuple[bytes, Life] | None:
+        key = self._handle + handle_id
+        meta, created, expires = self._server.call(key, "HMGET", key, "meta", "created", "expires")
+        return None if meta is None else (meta, Life(int(created), int(expires)))
+
+    def _bytes(self) -> int:
+        return int(self._server.run(self._measure, (self._order,), self._handle))
+
+
+class RedisTraces(SharedTraces):
+    """One list of lines. The link to the line before is signed here, and the server must not hold the secret.
+
+    So a writer signs against the head it knows and appends only if that is still the head; if not, it is told
+    the head and signs again. Each refusal means that somebody else's line went in, so the log as a whole
+    always moves, and there is never a second line after the same head.
+    """
+
+    def __init__(self, server: Server, namespace: str, *, cap: int, secret: Callable[[], str]) -> None:
+        super().__init__(cap=cap, secret=secret)
+        self._server = server
+        tag = f"{{{namespace}:traces}}"
+        self._lines, self._actions = f"{tag}:lines", f"{tag}:actions"
+        self._places, self._head = f"{tag}:places", f"{tag}:head"
+        self._known = Head()
+        self._add = Script("traces.append")
+        self._search = Script("traces.find")
+        self._list = Script("traces.read")
+
+    def _append(self, action_id: str, link: Callable[[Head], Line]) -> bool:
+        keys = (self._lines, self._actions, self._places, self._head)
+        head = self._known
+        for _ in range(_SIGNED_AT_MOST):
+            line = link(head)
+            text = f"{line.record_hash}{line.prev_hash}{line.payload}"
+            answer = self._server.run(
+                self._add, keys, head.seq, head.hash, action_id, text, line.record_hash, self._cap, KEPT_MS
+            )
+            if answer == b"OK":
+                self._known = Head(line.seq + 1, line.record_hash)
+                return True
+            if answer == b"TWICE":
+                return False
+            head = Head() if answer is None else Head(int(answer[0]), answer[1].decode())
+        raise StateUnavailable(
+            f"the head of the audit chain moved {_SIGNED_AT_MOST} times while it was signed"
+        )
+
+    def _find(self, action_id: str) -> str | None:
+        text = self._server.run(self._search, (self._lines, self._places, self._head), action_id)
+        return None if text is None else text[2 * _HASH :].decode()
+
+    def _read(self) -> tuple[str, list[Line]]:
+        place, checkpoint, texts = self._server.run(self._list, (self._lines, self._head))
+        first = int(place or 0) - len(texts)
+        return (checkpoint or GENESIS_HASH.encode()).decode(), [
+            _line(first + i, text.decode()) for i, text in enumerate(texts)
+        ]
+
+
+_SIGNED_AT_MOST = 1000
+
+
+def _line(seq: int, text: str) -> Line:
+    return Line(seq, text[_HASH : 2 * _HASH], text[:_HASH], text[2 * _HASH :])
+
+
+class RedisBudget(SharedBudget):
+    """What is used is one number, what is reserved the sum of the leases that are not overdue."""
+
+    __slots__ = ("_keys", "_scripts", "_server")
+
+    def __init__(
+        self, server: Server, namespace: str, total_budget: int, *, default_request: int = 4_000
+    ) -> None:
+        super().__init__(total_budget, default_request=default_request)
+        self._server = server
+        tag = f"{{{namespace}:budget}}"
+        self._keys = (f"{tag}:used", f"{tag}:leases", f"{tag}:amounts")
+        self._scripts = {name: Script(f"budget.{name}") for name in ("pool", "reserve", "settle")}
+
+    def _pool(self) -> Pool:
+        return Pool(*self._run("pool"))
+
+    def _reserve(self, name: str, want: int) -> tuple[int | None, Pool]:
+        granted, used, reserved = self._run("reserve", name, want, self.total_budget, LEASE_S * _S, KEPT_MS)
+        return granted, Pool(used, reserved)
+
+    def _settle(self, leases: list[tuple[str, int]], actual: int) -> None:
+        flat = [part for lease in leases for part in lease]
+        self._run("settle", actual, self.total_budget, KEPT_MS, *flat)
+
+    def _run(self, name: str, *arguments: str | int) -> Any:
+        return self._server.run(self._scripts[name], self._keys, *arguments)
