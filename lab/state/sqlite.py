@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import datetime as dt
 import sqlite3
+import time
 from array import array
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from threading import Event
 
 from weaver_kernel._secrets import resolve_hmac_secret
 from weaver_kernel.stores import GENESIS_HASH
@@ -26,6 +28,7 @@ from lab.state.traces import Head, Line, SharedTraces
 from lab.state.url import StateURL
 
 _S = 1_000_000
+_FAR = 2**62
 _SWEEP_EVERY = 256
 """Changes between two sweeps of what nobody will ask for again, per process and store."""
 
@@ -44,6 +47,11 @@ def file_of(url: StateURL, options: StateOptions) -> SQLiteFile:
     if not path.parent.is_dir():
         url.wrong(f"there is no folder {path.parent}")
     return SQLiteFile(path, timeout_ms=options.timeout_ms)
+
+
+def open_feed(url: StateURL, options: StateOptions) -> SQLiteFeed:
+    """Where the URL's file tells of revocations."""
+    return SQLiteFeed(partial(file_of, url, options))
 
 
 def stores(file: SQLiteFile, options: StateOptions) -> State:
@@ -126,6 +134,32 @@ class SQLiteRevocations:
             (place,),
         )
         return rows[0][0], [token_id for _, token_id in rows if token_id is not None]
+
+
+class SQLiteFeed:
+    """Revocations as they are committed, by asking: see `lab.state.cached.Feed`."""
+
+    def __init__(self, open_file: Callable[[], SQLiteFile]) -> None:
+        self._open = open_file
+
+    def listen(
+        self, every_s: float, heard: Callable[[str], None], alive: Callable[[float], None], end: Event
+    ) -> None:
+        """See `lab.state.cached.Feed.listen`."""
+        file = self._open()
+        try:
+            revocations = SQLiteRevocations(file)
+            as_of_s = time.monotonic()
+            place, _ = revocations.revoked_since(_FAR)
+            alive(as_of_s)
+            while not end.wait(every_s):
+                as_of_s = time.monotonic()
+                place, revoked = revocations.revoked_since(place)
+                for token_id in revoked:
+                    heard(token_id)
+                alive(as_of_s)
+        finally:
+            file.close()
 
 
 class SQLiteLimiter(SharedLimiter):

@@ -11,6 +11,7 @@ from redis.connection import Connection, UnixDomainSocketConnection
 from weaver_kernel._secrets import resolve_hmac_secret
 
 from lab.state.redis.cluster import Address, Cluster
+from lab.state.redis.feed import RedisFeed
 from lab.state.redis.link import Link, Server, Unfit, Wire
 from lab.state.redis.stores import RedisBudget, RedisHandles, RedisLimiter, RedisRevocations, RedisTraces
 from lab.state.seam import State, StateOptions, StateUnavailable
@@ -62,12 +63,17 @@ def stores(server: Server, namespace: str, options: StateOptions) -> State:
     )
 
 
+def open_feed(url: StateURL, options: StateOptions) -> RedisFeed:
+    """Where the URL's server tells of revocations."""
+    server = server_of(url, options)
+    return RedisFeed(server, RedisRevocations(server, namespace_of(url)).channel, options.timeout_ms / 1000)
+
+
 def server_of(url: StateURL, options: StateOptions) -> Server:
     """The server, or the cluster, that a URL names."""
     how: dict[str, Any] = {
         "socket_timeout": options.timeout_ms / 1000,
         "socket_connect_timeout": options.timeout_ms / 1000,
-        "protocol": 2,
         "driver_info": None,
     }
     probe_key = f"{namespace_of(url)}:probe"

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from redis.crc import key_slot
 
-from lab.state.redis.link import Argument, Link, Moved, Script, Unfit
+from lab.state.redis.link import Argument, Link, Moved, Script, Unfit, Wire
 from lab.state.seam import StateUnavailable
 
 Address: TypeAlias = tuple[str, int]
@@ -45,9 +45,10 @@ class Cluster:
         """See `Link.run`."""
         return self._routed(keys[0], lambda link, asking: link.run(script, keys, *arguments, asking=asking))
 
-    def link_of(self, key: str) -> Link:
-        """The link to the node that has a key's slot, as far as is known."""
-        return self._owner(key_slot(key.encode()))
+    def listener(self, key: str) -> Wire:
+        """See `Server.listener`."""
+        self.call(key, "GET", key)  # whoever answers this has the slot, or has just told who has
+        return self._owner(key_slot(key.encode())).listener(key)
 
     def examine(self) -> None:
         """See `Link.examine`: every seed that is there must be fit, and one must be there."""

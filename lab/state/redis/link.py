@@ -34,7 +34,7 @@ class Wire(Protocol):
     def disconnect(self) -> None: ...  # noqa: D102
     def can_read(self, timeout: float) -> bool: ...  # noqa: D102
     def send_command(self, *command: Argument) -> None: ...  # noqa: D102
-    def read_response(self) -> Any: ...  # noqa: D102
+    def read_response(self, *, push_request: bool = False) -> Any: ...  # noqa: D102
 
 
 class Server(Protocol):
@@ -45,6 +45,9 @@ class Server(Protocol):
 
     def run(self, script: Script, keys: tuple[str, ...], *arguments: Argument) -> Any:
         """The answer of a script; its keys are in one slot."""
+
+    def listener(self, key: str) -> Wire:
+        """A connection of its own, which speaks RESP3, to the server that has `key`."""
 
     def examine(self) -> None:
         """Look, over a connection that is closed again, whether it is there and fit; raises if not."""
@@ -76,7 +79,7 @@ class Link:
     The one thing done twice is a script the server does not know: that reply says it did not run.
     """
 
-    def __init__(self, name: str, connect: Callable[[], Wire], probe_key: str) -> None:
+    def __init__(self, name: str, connect: Callable[..., Wire], probe_key: str) -> None:
         """`name` is how messages call the server; `probe_key` is written to see whether it is back."""
         self._name = name
         self._make = connect
@@ -141,14 +144,18 @@ class Link:
         """See `Server.examine`. Nothing of it is left to cross a fork."""
         self.connect().disconnect()
 
-    def connect(self) -> Wire:
+    def listener(self, key: str) -> Wire:  # noqa: ARG002 - one server has every key
+        """See `Server.listener`."""
+        return self.connect(protocol=3)
+
+    def connect(self, *, protocol: int = 2) -> Wire:
         """A new connection to a server that is fit to be trusted.
 
         Raises:
             StateUnavailable: When there is none; `Unfit` when it is not to be trusted.
         """
         try:
-            connection = self._make()
+            connection = self._make(protocol=protocol)
             connection.connect()
             reason = unfit(information(connection))
         except (RedisError, OSError) as error:

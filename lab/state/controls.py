@@ -1,0 +1,185 @@
+"""Deliberately wrong states: shared, but not atomic. What the lab must be able to tell from right ones.
+
+``naive+redis://`` and ``stash://`` (gunicorn's dirty stash) both read a value, change it here and write it
+back. Whatever another process wrote in between is lost: a limiter admits more than its limit, a principal's
+index misses tokens, a revocation vanishes. Sharing without atomicity is not sharing.
+
+``naive+redis://`` is wrong in its limiter and its revocations; its handles, traces and budget are those of
+``redis://``. ``stash://`` has the same two in gunicorn's stash, and the rest in memory. The stash is there
+only under a gunicorn with ``dirty_workers`` and ``dirty_apps = ["lab.state.controls:Stash"]``.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Protocol
+
+from gunicorn.dirty.app import DirtyApp
+from gunicorn.dirty.errors import DirtyError
+from gunicorn.dirty.stash import StashClient, StashTableNotFoundError, get_stash_socket_path
+
+from lab.state import memory
+from lab.state.redis.link import Server
+from lab.state.seam import State, StateOptions, StateUnavailable
+from lab.state.url import StateURL, parse
+
+_KEPT_MS = 86_400_000
+
+
+class Shelf(Protocol):
+    """Get and put: all that a store offers which is no more than a shared dictionary."""
+
+    def get(self, key: str) -> list[Any]:
+        """The list under `key`, empty if there is none."""
+
+    def put(self, key: str, value: list[Any]) -> None:
+        """Put a list under `key`, whatever is there."""
+
+
+class RedisShelf:
+    """Lists as JSON under Redis keys."""
+
+    def __init__(self, server: Server, namespace: str) -> None:
+        self._server = server
+        self._prefix = f"{namespace}:naive:"
+
+    def get(self, key: str) -> list[Any]:
+        """See `Shelf.get`."""
+        name = self._prefix + key
+        return list(json.loads(self._server.call(name, "GET", name) or "[]"))
+
+    def put(self, key: str, value: list[Any]) -> None:
+        """See `Shelf.put`."""
+        name = self._prefix + key
+        self._server.call(name, "SET", name, json.dumps(value), "PX", _KEPT_MS)
+
+
+class Stash(DirtyApp):  # type: ignore[misc]  # gunicorn has no types
+    """The application gunicorn wants before it starts the process that keeps the stash. It does nothing."""
+
+
+class StashShelf:
+    """Lists in one table of gunicorn's stash, over one socket a process."""
+
+    _TABLE = "lab"
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._client: Any = None
+
+    def get(self, key: str) -> list[Any]:
+        """See `Shelf.get`."""
+        try:
+            return list(self._ask(lambda client: client.get(self._TABLE, key)) or [])
+        except StashTableNotFoundError:
+            return []
+
+    def put(self, key: str, value: list[Any]) -> None:
+        """See `Shelf.put`."""
+        self._ask(lambda client: client.put(self._TABLE, key, value))
+
+    def close(self) -> None:
+        """Close this process's socket."""
+        if self._client is not None and self._pid == os.getpid():
+            self._client.close()
+
+    def _ask(self, question: Callable[[Any], Any]) -> Any:
+        if self._pid != os.getpid():
+            self._begin()
+        try:
+            if self._client is None:
+                self._client = StashClient(get_stash_socket_path(), timeout=self._timeout_s)
+            return question(self._client)
+        except StashTableNotFoundError:
+            raise
+        except DirtyError as error:
+            raise StateUnavailable(f"gunicorn's stash: {error}") from error
+
+
+class NaiveLimiter:
+    """A window log that is read, looked at and written back: wrong as soon as two ask at once."""
+
+    def __init__(self, shelf: Shelf, clock: Callable[[], float] = time.time) -> None:
+        self._shelf = shelf
+        self._clock = clock
+
+    def check(self, key: str, limit: int, window_seconds: float) -> bool:
+        """Count an admission if there is room, as far as was to be seen."""
+        now_s = self._clock()
+        times = [t for t in self._shelf.get(f"window:{key}") if t > now_s - window_seconds]
+        if times and len(times) >= limit:
+            return False
+        self._shelf.put(f"window:{key}", [*times, now_s])
+        return True
+
+    def record(self, key: str) -> None:
+        """Nothing: `check` has already counted."""
+
+
+class NaiveRevocations:
+    """The revoked ids in one list, each principal's in another, both read and written back whole."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+
+    def is_revoked(self, token_id: str) -> bool:
+        """Whether `token_id` is in the list just now."""
+        return token_id in self._shelf.get("revoked")
+
+    def revoke(self, token_id: str) -> None:
+        """Add `token_id` to the list that was read; what was added meanwhile is lost."""
+        revoked = self._shelf.get("revoked")
+        if token_id not in revoked:
+            self._shelf.put("revoked", [*revoked, token_id])
+
+    def track(self, principal_id: str, token_id: str, expires_at: dt.datetime) -> None:  # noqa: ARG002 - upstream's
+        """Add `token_id` to the principal's list that was read; what was added meanwhile is lost."""
+        tokens = self._shelf.get(f"principal:{principal_id}")
+        self._shelf.put(f"principal:{principal_id}", [*tokens, token_id])
+
+    def revoke_principal(self, principal_id: str) -> int:
+        """Add the principal's tokens, as far as its list has them."""
+        revoked = self._shelf.get("revoked")
+        newly = [token for token in self._shelf.get(f"principal:{principal_id}") if token not in set(revoked)]
+        self._shelf.put("revoked", [*revoked, *newly])
+        self._shelf.put(f"principal:{principal_id}", [])
+        return len(newly)
+
+    def sweep_expired(self, now: dt.datetime) -> int:  # noqa: ARG002 - upstream's
+        """Nothing: a control lives no longer than its run."""
+        return 0
+
+
+def open_url(url: StateURL, options: StateOptions) -> State:
+    """One of the two controls."""
+    if url.scheme == "stash":
+        if url.rest:
+            url.wrong(f"nothing may follow '://', there is {url.rest!r}")
+        url.allow()
+        stash = StashShelf(options.timeout_ms / 1000)
+        return _on(stash, memory.open_url(parse("memory://"), options), stash.close)
+
+    from lab.state import redis  # noqa: PLC0415 - the stash needs no Redis client
+
+    plain = parse(url.text.removeprefix("naive+"))
+    server = redis.server_of(plain, options)
+    shelf = RedisShelf(server, redis.namespace_of(plain))
+    return _on(shelf, redis.open_url(plain, options), server.close)
+
+
+def _on(shelf: Shelf, rest: State, close: Callable[[], None]) -> State:
+    return replace(
+        rest,
+        revocations=NaiveRevocations(shelf),
+        limiter=NaiveLimiter(shelf),
+        closers=(*rest.closers, close),
+    )
