@@ -24,4 +24,25 @@ setup: .venv/.ready ## the environment in .venv (uv if it is there or can be had
 	 else $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench,dev]'; fi
 	@touch $@
 
-.PHONY: help setup
+scenarios: setup ## run the matrix and judge it (QUICK=1: a subset under a minute; ARGS='--deployment memory-4')
+	@$(BIN)/kernel-lab run $(if $(QUICK),--quick) $(ARGS)
+
+repro: setup ## the seed's reproduction: two kernels, one secret, four questions
+	@$(BIN)/python -m scenarios.repro $(ARGS)
+
+test: setup ## the tests
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup $(ARGS)
+
+lint: setup ## ruff: rules and format
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+type: setup ## mypy, strict
+	@$(BIN)/mypy
+
+bench-check: setup ## a million operations of each kind, read and judged
+	@$(BIN)/python -m harness.bench_check $(ARGS)
+
+clean: ## forget the environment and the runs that are not committed
+	@rm -rf .venv results/latest results/2*
+
+.PHONY: help setup scenarios repro test lint type bench-check clean

@@ -62,10 +62,14 @@ class Connection:
 
     def name(self, response: httpx.Response) -> str:
         """The history's name of the socket this response came over."""
-        stream = response.extensions.get("network_stream")
-        address = stream.get_extra_info("client_addr") if stream is not None else None
+        if not self.kept:
+            return next(self.names)
+        try:
+            address = response.extensions["network_stream"].get_extra_info("client_addr")
+        except OSError:  # closed by the other side with its reply
+            address = None
         # an idle pinned connection whose worker died reconnects silently: the local port tells
-        if not self.kept or address != self._address or not self._name:
+        if address is None or address != self._address:
             self._address, self._name = address, next(self.names)
         return self._name
 

@@ -112,24 +112,23 @@ class Group:
     scenarios: Sequence[Scenario]
     policies: Sequence[Policy]
 
-    @property
-    def own(self) -> str:
-        """What the stack is for, where it is for one cell alone."""
-        return "".join(f"-{s.name}-{self.policies[0]}" for s in self.scenarios if s.own_stack)
+    side_by_side: int
+    suffix: str = ""
+    """What tells its stack from the deployment's others."""
 
     def cells(self) -> Iterator[tuple[Scenario, Policy]]:
-        """The cells, those that must be alone first."""
-        for scenario in sorted(self.scenarios, key=lambda scenario: not scenario.alone):
+        """The cells, in the order in which they begin."""
+        for scenario in self.scenarios:
             for policy in self.policies:
                 yield scenario, policy
 
 
 def _groups(plan: Plan) -> list[Group]:
-    """All that may share a stack, and then each cell that leaves its stack used up."""
+    """All that may share a stack, and then, for each policy, those that need a fresh one."""
     shared = [scenario for scenario in plan.scenarios if not scenario.own_stack]
-    used_up = [scenario for scenario in plan.scenarios if scenario.own_stack]
-    groups = [Group(shared, plan.policies)] if shared else []
-    return groups + [Group([scenario], [policy]) for scenario in used_up for policy in plan.policies]
+    fresh = [scenario for scenario in plan.scenarios if scenario.own_stack]
+    groups = [Group(shared, plan.policies, SIDE_BY_SIDE)] if shared else []
+    return groups + [Group(fresh, [policy], 1, f"-own-{policy}") for policy in plan.policies if fresh]
 
 
 async def _serve(
@@ -139,7 +138,7 @@ async def _serve(
     env = dict(plan.env)
     for scenario in group.scenarios:
         env |= scenario.env
-    logs = plan.folder / "stacks" / f"{deployment.name}{group.own}"
+    logs = plan.folder / "stacks" / f"{deployment.name}{group.suffix}"
     waiting = {(s.name, policy): _blank(plan, deployment, s, policy) for s, policy in group.cells()}
     progress.doing(f"starting {deployment.name}")
     try:
@@ -179,8 +178,8 @@ async def _cells(
     logs: Path,
     progress: Progress,
 ) -> AsyncGenerator[CellResult]:
-    """The cells of one stack, `SIDE_BY_SIDE` at a time, each judged as soon as it has ended."""
-    slots = asyncio.Semaphore(SIDE_BY_SIDE)
+    """The cells of one stack, so many at a time, each judged as soon as it has ended."""
+    slots = asyncio.Semaphore(group.side_by_side)
     async with _open_all(group.policies, target) as connections:
 
         async def one(scenario: Scenario, policy: Policy) -> CellResult:
@@ -194,10 +193,7 @@ async def _cells(
                 _link_logs(folder, logs)
             return await asyncio.to_thread(judge_recorded, folder, blank, scenario, deployment, error)
 
-        for scenario, policy in group.cells():
-            if scenario.alone:
-                yield await one(scenario, policy)
-        jobs = [asyncio.create_task(one(s, policy)) for s, policy in group.cells() if not s.alone]
+        jobs = [asyncio.create_task(one(scenario, policy)) for scenario, policy in group.cells()]
         try:
             for job in asyncio.as_completed(jobs):
                 yield await job

@@ -120,9 +120,8 @@ class Scenario:
     columns: tuple[str, ...] = ()
     """The measures of its CSV, between the leading columns and ``validity``."""
     own_stack: bool = False
-    """It leaves its deployment used up (a budget): each of its cells gets a stack of its own."""
-    alone: bool = False
-    """It counts what its deployment does: no other cell may run beside it."""
+    """It needs a deployment that nobody has used (its counters), or leaves one used up (its budget): for each
+    connection policy a fresh stack is started, and these scenarios run on it alone, one after the other."""
     env: dict[str, str] = field(default_factory=dict)
     """Settings of the workers on that stack."""
 

@@ -174,8 +174,8 @@ def tell(m: Mapping[str, Any]) -> str:
         return f"{m['tokens']} tokens revoked, none accepted afterwards"
     share, predicted = percent(m["leak_rate"]), percent(m.get("predicted_leak_rate"))
     return (
-        f"{m['leaked_tokens']} of {m['tokens']} revoked tokens still accepted, at {share} of the invokes that "
-        f"followed (predicted {predicted}), seen for up to {m['lag_lower_ms_max'] / 1000:.1f} s"
+        f"{m['leaked_tokens']} of {m['tokens']} revoked tokens still accepted, at {share} of the invokes "
+        f"that followed (predicted {predicted}), seen for up to {m['lag_lower_ms_max'] / 1000:.1f} s"
     )
 
 
