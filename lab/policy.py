@@ -1,0 +1,121 @@
+"""Upstream's policy with its rate limit taken from a store that all workers share.
+
+Upstream's `DefaultPolicyEngine` keeps its windows in the process and has no seam for them. So it is wrapped:
+it judges everything else, with its own limits set so wide that they never bind, and then one atomic acquire
+on the shared limiter admits or refuses. What a refusal looks like (text, reason code, log record) is
+upstream's, so it is audited and counted as upstream does. One difference remains: upstream logs
+``policy_allowed`` (at INFO) before the shared limit is asked.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Protocol
+
+from weaver_kernel import DefaultPolicyEngine, DenialReason, PolicyDenied, SafetyClass
+from weaver_kernel.rate_limit import DEFAULT_RATE_LIMITS, SERVICE_RATE_MULTIPLIER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from weaver_kernel import Capability, CapabilityRequest, DenialExplanation, PolicyDecision, Principal
+
+    from lab.settings import Settings
+
+logger = logging.getLogger("weaver_kernel.policy")  # a refusal is logged where upstream logs its own
+
+Limits = dict[SafetyClass, tuple[int, float]]
+"""Safety class → (grants, window in seconds), as `DefaultPolicyEngine` takes them."""
+
+_NEVER_BINDS = (sys.maxsize, 1e-9)
+"""A limit out of the way; so short a window keeps upstream's own log of admissions one entry long."""
+
+
+class AtomicLimiter(Protocol):
+    """A limiter whose test and count are one step for every process that shares it."""
+
+    def acquire(self, key: str, limit: int, window_seconds: float) -> bool:
+        """Admit and count, if fewer than `limit` were counted in the last `window_seconds`."""
+        ...
+
+
+def asked_limits(settings: Settings) -> Limits:
+    """The limits a deployment is asked to keep: upstream's, with ``LAB_RATE_LIMITS`` over them."""
+    return {
+        **DEFAULT_RATE_LIMITS,
+        **{SafetyClass(name): limit for name, limit in settings.rate_limits.items()},
+    }
+
+
+def worker_limits(settings: Settings) -> Limits:
+    """The limits one worker applies: those asked for, divided by ``LAB_SPLIT_LIMIT``, at least 1."""
+    return {
+        safety: (max(1, limit // settings.split_limit), window)
+        for safety, (limit, window) in asked_limits(settings).items()
+    }
+
+
+class SharedLimitPolicy:
+    """`DefaultPolicyEngine`, except that the sliding windows are `limiter`'s.
+
+    Args:
+        limiter: Where the windows live.
+        limits: What `DefaultPolicyEngine` would take as ``rate_limits``, complete.
+    """
+
+    def __init__(self, limiter: AtomicLimiter, limits: Mapping[SafetyClass, tuple[int, float]]) -> None:
+        self._limiter = limiter
+        self._limits = limits
+        self._inner = DefaultPolicyEngine(rate_limits=dict.fromkeys(SafetyClass, _NEVER_BINDS))
+
+    def evaluate(
+        self,
+        request: CapabilityRequest,
+        capability: Capability,
+        principal: Principal,
+        *,
+        justification: str,
+    ) -> PolicyDecision:
+        """Upstream's decision, then the shared limit: asked last, as upstream asks its own.
+
+        Raises:
+            PolicyDenied: Upstream's, or with ``rate_limited``.
+            StateUnavailable: The limiter could not be asked. Nothing is granted then.
+        """
+        decision = self._inner.evaluate(request, capability, principal, justification=justification)
+        limit, window_s = self._limits[capability.safety_class]
+        if "service" in principal.roles:
+            limit *= SERVICE_RATE_MULTIPLIER
+        key = f"{principal.principal_id}:{capability.capability_id}"
+        if not self._limiter.acquire(key, limit, window_s):
+            raise _rate_limited(capability, principal, limit, window_s)
+        return decision
+
+    def explain(
+        self,
+        request: CapabilityRequest,
+        capability: Capability,
+        principal: Principal,
+        *,
+        justification: str,
+    ) -> DenialExplanation:
+        """Upstream's explanation, which leaves rate limits out."""
+        return self._inner.explain(request, capability, principal, justification=justification)
+
+
+def _rate_limited(capability: Capability, principal: Principal, limit: int, window_s: float) -> PolicyDenied:
+    reason = (
+        f"Rate limit exceeded: {limit} {capability.safety_class.value} "
+        f"invocations per {window_s}s for principal '{principal.principal_id}'"
+    )
+    logger.warning(
+        "policy_denied",
+        extra={
+            "principal_id": principal.principal_id,
+            "capability_id": capability.capability_id,
+            "reason": reason,
+            "reason_code": DenialReason.RATE_LIMITED,
+        },
+    )
+    return PolicyDenied(reason, reason_code=DenialReason.RATE_LIMITED)
