@@ -1,0 +1,153 @@
+"""What the lab's kernel can do: a small billing and customer service over fixed data.
+
+The data are made by rule and never change, so every worker of every deployment answers alike, and whatever
+differs between two workers is the kernel's own state. An update or a deletion therefore answers what it would
+have done and keeps nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from weaver_kernel import Capability, InMemoryDriver, RawResult, SafetyClass, SensitivityTag
+from weaver_kernel.drivers.base import ExecutionContext
+
+Row = dict[str, Any]
+
+STREAM_CHUNKS = 20
+_STATES = ("paid", "open", "overdue")
+_CURRENCIES = ("EUR", "USD", "GBP")
+_COUNTRIES = ("AT", "DE", "FR", "IT", "PT")
+
+CUSTOMERS: tuple[Row, ...] = tuple(
+    {
+        "id": f"C{number:03d}",
+        "name": f"Customer {number}",
+        "email": f"customer{number}@example.com",
+        "phone": f"+1-555-{1000 + number}",
+        "country": _COUNTRIES[number % len(_COUNTRIES)],
+        "since": 2000 + number % 25,
+    }
+    for number in range(1, 51)
+)
+INVOICES: tuple[Row, ...] = tuple(
+    {
+        "id": f"INV-{number:04d}",
+        "customer": f"C{1 + number % 50:03d}",
+        "email": f"customer{1 + number % 50}@example.com",
+        "amount": round(10 + (number * 37.31) % 4990, 2),
+        "currency": _CURRENCIES[number % len(_CURRENCIES)],
+        "status": _STATES[number % len(_STATES)],
+    }
+    for number in range(1, 201)
+)
+_BY_ID: Mapping[str, Row] = {row["id"]: row for row in INVOICES}
+
+CAPABILITIES: tuple[Capability, ...] = (
+    Capability(
+        "billing.list_invoices", "List invoices", "Every invoice; rows=n for the first n.", SafetyClass.READ
+    ),
+    Capability("billing.peek_invoice", "Peek at an invoice", "One invoice, cheaply.", SafetyClass.READ),
+    Capability("billing.get_invoice", "Get an invoice", "One invoice by its id.", SafetyClass.READ),
+    Capability("billing.update_invoice", "Update an invoice", "Set an invoice's status.", SafetyClass.WRITE),
+    Capability("billing.delete_invoice", "Delete an invoice", "Remove one invoice.", SafetyClass.DESTRUCTIVE),
+    Capability(
+        "crm.list_customers",
+        "List customers",
+        "Every customer.",
+        SafetyClass.READ,
+        sensitivity=SensitivityTag.PII,
+        allowed_fields=["id", "name", "country"],
+    ),
+    Capability("billing.export_invoices", "Export invoices", "Every invoice, in chunks.", SafetyClass.READ),
+)
+
+
+def _list_invoices(ctx: ExecutionContext) -> list[Row]:
+    rows = ctx.args.get("rows", len(INVOICES))
+    if type(rows) is not int or not 1 <= rows <= len(INVOICES):
+        raise ValueError(f"rows={rows!r}: must be a whole number from 1 to {len(INVOICES)}")
+    return list(INVOICES[:rows])
+
+
+def _invoice(ctx: ExecutionContext) -> Row:
+    invoice_id = ctx.args.get("id", "INV-0001")
+    if not isinstance(invoice_id, str) or invoice_id not in _BY_ID:
+        raise ValueError(f"id={invoice_id!r}: must be INV-0001 to INV-{len(INVOICES):04d}")
+    return _BY_ID[invoice_id]
+
+
+def _update_invoice(ctx: ExecutionContext) -> Row:
+    status = ctx.args.get("status", "paid")
+    if status not in _STATES:
+        raise ValueError(f"status={status!r}: must be {', '.join(_STATES)}")
+    return {**_invoice(ctx), "status": status}
+
+
+def _delete_invoice(ctx: ExecutionContext) -> Row:
+    return {**_invoice(ctx), "status": "deleted"}
+
+
+HANDLERS: Mapping[str, Callable[[ExecutionContext], Any]] = {
+    "billing.list_invoices": _list_invoices,
+    "billing.peek_invoice": _invoice,
+    "billing.get_invoice": _invoice,
+    "billing.update_invoice": _update_invoice,
+    "billing.delete_invoice": _delete_invoice,
+    "crm.list_customers": lambda _ctx: list(CUSTOMERS),
+    "billing.export_invoices": lambda _ctx: list(INVOICES),
+}
+
+
+class PinnedDriver(InMemoryDriver):
+    """Upstream's in-memory driver, with the operation pinned to the capability.
+
+    Upstream's takes ``args["operation"]`` before the capability, so whoever holds a token for one capability
+    could have another's handler run. Here the capability that was authorised is the one carried out.
+    """
+
+    def __init__(self, driver_id: str = "memory") -> None:
+        super().__init__(driver_id)
+        for capability_id, handler in HANDLERS.items():
+            self.register_handler(capability_id, handler)
+
+    async def execute(self, ctx: ExecutionContext) -> RawResult:
+        """Run the handler of ``ctx.capability_id``, whatever the arguments say.
+
+        Raises:
+            DriverError: The handler refused its arguments.
+        """
+        return await super().execute(replace(ctx, args={**ctx.args, "operation": ctx.capability_id}))
+
+
+class StreamDriver(PinnedDriver):
+    """Every invoice in `STREAM_CHUNKS` chunks, `chunk_ms` apart; whole for an invoke that does not stream."""
+
+    def __init__(self, chunk_ms: int) -> None:
+        super().__init__("stream")
+        self._chunk_s = chunk_ms / 1000
+
+    async def execute_stream(self, ctx: ExecutionContext) -> AsyncIterator[Row]:  # noqa: ARG002 - upstream's seam
+        """The chunks; the last carries upstream's ``__is_final__``."""
+        size = len(INVOICES) // STREAM_CHUNKS
+        for chunk in range(STREAM_CHUNKS):
+            if chunk:
+                await asyncio.sleep(self._chunk_s)
+            rows = list(INVOICES[chunk * size : (chunk + 1) * size])
+            yield {"chunk": chunk, "invoices": rows, "__is_final__": chunk == STREAM_CHUNKS - 1}
+
+
+class ImportedDriver:
+    """Carries out imported capabilities in this process.
+
+    What is asked of an import is on which workers it is known; no remote kernel is needed to see that.
+    """
+
+    driver_id = "imported"
+
+    async def execute(self, ctx: ExecutionContext) -> RawResult:
+        """One row: what was asked for."""
+        return RawResult(ctx.capability_id, [{"capability": ctx.capability_id, "answered": True}])
