@@ -1,0 +1,170 @@
+"""One worker process as an ASGI application: named, opened after the fork, and bounded in what it reads.
+
+Whatever answers inside (the kernel's app, or the forwarder to a sidecar), this is the outermost layer. It
+puts ``X-Lab-Worker`` on every reply, an error's too, refuses bodies that are too large, and opens the inside
+when the server starts the worker: nothing is opened before a fork, preloaded or not, and a worker that cannot
+be opened ends with one line.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import weaver_kernel
+
+from lab.messages import RateLimit, WorkerReply
+from lab.policy import asked_limits
+from lab.problems import TooLarge, problem_of, problem_response
+from lab.settings import BadSettings, Settings, read_settings
+from lab.state import BadStateURL
+from lab.state.url import redacted
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+logger = logging.getLogger("uvicorn.error")  # the one logger that every way to start a worker shows
+
+_CHATTY = ("weaver_kernel.policy", "weaver_kernel.tokens", "weaver_kernel.kernel")
+"""Upstream's loggers that write a record for each refused call."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerName:
+    """Who answers: ``<replica>/<pid>/<boot>``."""
+
+    replica: str
+    pid: int
+    boot: str
+
+    @classmethod
+    def new(cls, replica: str) -> WorkerName:
+        """The name of this process from now on; `boot` is random, because pids come back within minutes."""
+        return cls(replica, os.getpid(), secrets.token_hex(4))
+
+    def __str__(self) -> str:
+        return f"{self.replica}/{self.pid}/{self.boot}"
+
+
+Opener = Callable[[Settings, WorkerName], AbstractAsyncContextManager["ASGIApp"]]
+
+
+class Worker:
+    """The ASGI application a server runs.
+
+    Args:
+        opener: Opens what answers inside, for as long as the worker lives.
+    """
+
+    def __init__(self, opener: Opener, read: Callable[[], Settings] = read_settings) -> None:
+        self._opener = opener
+        self._read = read
+        self._inner: ASGIApp | None = None
+        self._header = (b"x-lab-worker", b"")
+        self._max_body_bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one ASGI scope."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        else:
+            await receive()
+            await send({"type": "websocket.close"})
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        async with AsyncExitStack() as life:
+            try:
+                settings = self._read()
+                quieten(settings)
+                name = WorkerName.new(settings.replica)
+                self._inner = await life.enter_async_context(self._opener(settings, name))
+            except (BadSettings, BadStateURL) as error:
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                return
+            except Exception as error:  # an operator's factory may raise anything
+                logger.exception("this worker cannot be opened")
+                await send({"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"})
+                return
+            self._header = (b"x-lab-worker", str(name).encode())
+            self._max_body_bytes = settings.max_body_bytes
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._inner is None:
+            raise RuntimeError("this worker was never opened: the server must run the lifespan protocol")
+        header = self._header
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), header]
+            await send(message)
+
+        for key, value in scope["headers"]:
+            if key == b"content-length" and int(value) > self._max_body_bytes:
+                refusal = problem_response(problem_of(self._too_large()))
+                await refusal(scope, receive, named)
+                return
+            if key == b"transfer-encoding":  # no length was announced: count
+                receive = self._counted(receive)
+        await self._inner(scope, receive, named)
+
+    def _counted(self, receive: Receive) -> Receive:
+        left = self._max_body_bytes
+
+        async def counted() -> Message:
+            nonlocal left
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if left < 0:
+                raise self._too_large()
+            return message
+
+        return counted
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"the body is larger than {self._max_body_bytes} bytes (LAB_MAX_BODY_BYTES)")
+
+
+def describe(settings: Settings, name: WorkerName, *, chained_audit: bool | None) -> WorkerReply:
+    """What ``GET /worker`` answers."""
+    return WorkerReply(
+        worker=str(name),
+        replica=name.replica,
+        pid=name.pid,
+        boot=name.boot,
+        kernel_version=weaver_kernel.__version__,
+        state=redacted(settings.state),
+        rate_limits={
+            safety.value: RateLimit(limit=limit, window_s=window_s)
+            for safety, (limit, window_s) in asked_limits(settings).items()
+        },
+        split_limit=settings.split_limit,
+        token_ttl_s=settings.token_ttl_s,
+        token_ttls=dict(settings.token_ttls),
+        handle_ttl_s=settings.handle_ttl_s,
+        handle_cap=settings.handle_cap,
+        trace_cap=settings.trace_cap,
+        budget_total=settings.budget_total,
+        chained_audit=chained_audit,
+    )
+
+
+def quieten(settings: Settings) -> None:
+    """Keep upstream's record of each refused call out of the log, unless ``LAB_LOG_LEVEL`` asks for more.
+
+    Upstream warns of every denial and every token that does not verify. Refusals are what the lab provokes,
+    by the thousand: a load run would spend its time writing them, and the histories have them already.
+    """
+    chatty = logging.ERROR if settings.log_level == "warning" else settings.log_level.upper()
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(chatty)
