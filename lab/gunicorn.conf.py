@@ -1,0 +1,58 @@
+"""gunicorn's settings for the lab: ``gunicorn -c lab/gunicorn.conf.py lab.app:app``.
+
+Everything comes from ``WEAVER_KERNEL_SECRET`` and ``LAB_*`` (docs/interfaces.md) and is validated here,
+before there is a worker: a bad value ends gunicorn with one line and exit code 3. gunicorn reads this file
+again at SIGHUP.
+"""
+# ruff: noqa: N999 - gunicorn executes it as a file
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from lab.settings import BadSettings, beyond_loopback, is_local, read_settings
+
+try:
+    settings = read_settings()
+except BadSettings as error:
+    print(error, file=sys.stderr)
+    sys.exit(3)  # what gunicorn itself ends with when a worker cannot boot
+
+bind = settings.bind.split(",")
+workers = settings.workers
+
+# uvicorn.workers is deprecated, this is its successor; it takes uvloop and httptools where they are there
+worker_class = settings.worker_class
+
+# gunicorn's default is 2 s: a client that pauses would lose its pinned connection, and with it its worker
+keepalive = settings.keepalive_s
+
+# only imports happen before the fork then: the kernel and its state are opened in each worker either way
+preload_app = settings.preload
+
+# recycling: a fault of its own, so off unless asked for
+max_requests = settings.max_requests
+max_requests_jitter = settings.max_requests_jitter
+
+# one listening socket per worker: connections spread evenly; off, because a plain gunicorn shares one
+reuse_port = settings.reuse_port
+
+# gunicorn's default is one socket for all of a user's gunicorns: the second run would take it from the first
+control_socket = settings.control_socket or str(Path(tempfile.gettempdir()) / f"kernel-lab-{os.getpid()}.ctl")
+
+# a worker that a fault has stopped cannot hear SIGTERM: it must not hold up the end of a run for 30 s
+graceful_timeout = 4
+
+# a line per request would be a cost that no deployment asked for, and the histories have more in them
+accesslog = None
+loglevel = settings.log_level
+
+
+def on_starting(server: Any) -> None:
+    """Check what gunicorn will really listen on: ``-b`` on the command line goes before ``LAB_BIND``."""
+    listeners = ",".join(server.cfg.bind)
+    if not settings.allow_remote and not is_local(listeners):
+        print(beyond_loopback("bind", listeners), file=sys.stderr)
+        sys.exit(3)
