@@ -22,11 +22,13 @@ ATTEMPTS = 24
 
 async def drive(session: Session) -> None:
     """Act on each worker in turn; ask each for the action and for the list; verify the chain at the end."""
-    trials = max(8, 2 * session.lanes) if session.quick else max(16, 3 * session.lanes)
+    trials = max(8, 2 * session.lanes) if session.quick else max(24, 3 * session.lanes)
 
     async def column(first: int) -> None:
         for number in range(first, trials, 4):
             await _trial(session, session.client, number)
+            # twice: the probe's routing should be known better than the measurement's
+            await _trial(session, session.probe, number)
             await _trial(session, session.probe, number)
 
     await session.together([column(first) for first in range(4)])
