@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("uvicorn.error")  # the one logger that every way to start a worker shows
 
-_CHATTY = ("weaver_kernel.policy", "weaver_kernel.tokens", "weaver_kernel.kernel")
+CHATTY = ("weaver_kernel.policy", "weaver_kernel.tokens", "weaver_kernel.kernel")
 """Upstream's loggers that write a record for each refused call."""
 
 
@@ -166,5 +166,5 @@ def quieten(settings: Settings) -> None:
     by the thousand: a load run would spend its time writing them, and the histories have them already.
     """
     chatty = logging.ERROR if settings.log_level == "warning" else settings.log_level.upper()
-    for name in _CHATTY:
+    for name in CHATTY:
         logging.getLogger(name).setLevel(chatty)

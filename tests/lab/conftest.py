@@ -1,6 +1,8 @@
 """A lab for each test, and an environment that says nothing."""
 
+import logging
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ from labs import Lab, MakeLab
 
 from lab.kernel import build_kernel
 from lab.settings import Settings
+from lab.worker import CHATTY
 
 
 @pytest.fixture(autouse=True)
@@ -16,6 +19,14 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("LAB_") or name == "WEAVER_KERNEL_SECRET":
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _loggers_as_they_were() -> Iterator[None]:
+    """A worker that was started has quietened upstream's loggers."""
+    yield
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 @pytest.fixture

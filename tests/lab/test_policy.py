@@ -103,7 +103,7 @@ def told_of_a_rate_limit(policy: Any, caplog: pytest.LogCaptureFixture) -> dict[
     for _ in range(2):
         kernel.grant_capability(*asked, justification="")
     caplog.clear()
-    with caplog.at_level(logging.WARNING), pytest.raises(PolicyDenied):
+    with caplog.at_level(logging.WARNING, "weaver_kernel.policy"), pytest.raises(PolicyDenied):
         kernel.grant_capability(*asked, justification="")
     trace, record = kernel.list_traces()[-1], caplog.records[-1]
     return {
