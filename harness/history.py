@@ -1,224 +1,52 @@
-"""Operations and histories: what was asked, what came back, when, and from which worker.
+"""Histories: the operations of one cell, in ``history.jsonl``.
 
-One line of ``history.jsonl`` is one operation, from its call to its return::
+One line is one operation, from its call to its return::
 
     {"index":0,"client":"c0","f":"grant","input":{…},"output":{…},"outcome":"ok","call_ns":0,
      "return_ns":1,"worker":"r0/4711/ab12","connection":"k3","error":null}
 
-Times are nanoseconds of one host's monotonic clock. An operation took effect, if it did, at one instant of
-``[call_ns, return_ns]``; one with outcome ``info`` has no return and may take effect at any time after its
-call, or never. Lines stand in the order in which calls ended, so a reader sorts by nothing and trusts
-``call_ns`` and ``return_ns`` alone.
+Lines stand in the order in which calls ended; a reader trusts ``call_ns`` and ``return_ns`` alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from enum import StrEnum
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, ClassVar, Self
+from typing import Any, BinaryIO, Self
 
 import msgspec
-
-
-class Outcome(StrEnum):
-    """What is known about an operation's effect."""
-
-    OK = "ok"
-    """The call did what was asked."""
-    FAIL = "fail"
-    """The call was refused and certainly had no effect; ``error`` is the stable reason code."""
-    INFO = "info"
-    """Unknown: a 5xx, a time-out, a dropped connection. It may have happened."""
-
-
-class Operation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One call. Each kind below adds a typed ``input`` and ``output``."""
-
-    f: ClassVar[str]
-
-    index: int
-    client: str
-    outcome: Outcome
-    call_ns: int
-    return_ns: int | None = None
-    worker: str | None = None
-    connection: str | None = None
-    error: str | None = None
-
-
-class GrantInput(msgspec.Struct, frozen=True, gc=False):
-    principal: str
-    capability: str
-
-
-class GrantOutput(msgspec.Struct, frozen=True, gc=False):
-    token_id: str | None = None
-
-
-class Grant(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag="grant"):
-    """A principal asked for a token for a capability."""
-
-    f: ClassVar[str] = "grant"
-    input: GrantInput
-    output: GrantOutput | None = None
-
-
-class InvokeInput(msgspec.Struct, frozen=True, gc=False):
-    token_id: str
-    principal: str = ""
-    capability: str = ""
-    tampered: bool = False
-
-
-class InvokeOutput(msgspec.Struct, frozen=True, gc=False):
-    action_id: str | None = None
-    handle_id: str | None = None
-    tokens: int | None = None
-    response_mode: str | None = None
-
-
-class Invoke(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag="invoke"):
-    """A principal presented a token and asked for its capability to be carried out."""
-
-    f: ClassVar[str] = "invoke"
-    input: InvokeInput
-    output: InvokeOutput | None = None
-
-
-class ExpandInput(msgspec.Struct, frozen=True, gc=False):
-    handle_id: str
-    principal: str
-
-
-class ExpandOutput(msgspec.Struct, frozen=True, gc=False):
-    rows: int | list[Any] | None = None
-
-
-class Expand(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag="expand"):
-    """A principal asked for rows behind a handle."""
-
-    f: ClassVar[str] = "expand"
-    input: ExpandInput
-    output: ExpandOutput | None = None
-
-
-class RevokeInput(msgspec.Struct, frozen=True, gc=False):
-    token_id: str
-
-
-class Revoke(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag="revoke"):
-    """Somebody revoked one token."""
-
-    f: ClassVar[str] = "revoke"
-    input: RevokeInput
-    output: Any = None
-
-
-class RevokeAllInput(msgspec.Struct, frozen=True, gc=False):
-    principal: str
-
-
-class RevokeAllOutput(msgspec.Struct, frozen=True, gc=False):
-    revoked: int | None = None
-
-
-class RevokeAll(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag="revoke_all"):
-    """Somebody revoked every token of a principal."""
-
-    f: ClassVar[str] = "revoke_all"
-    input: RevokeAllInput
-    output: RevokeAllOutput | None = None
-
-
-class ExplainInput(msgspec.Struct, frozen=True, gc=False):
-    action_id: str
-
-
-class Explain(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag="explain"):
-    """Somebody asked for the trace of one action."""
-
-    f: ClassVar[str] = "explain"
-    input: ExplainInput
-    output: Any = None
-
-
-class ListTracesOutput(msgspec.Struct, frozen=True, gc=False):
-    action_ids: list[str] | None = None
-
-
-class ListTraces(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag="list_traces"):
-    """Somebody listed the traces."""
-
-    f: ClassVar[str] = "list_traces"
-    input: Any = None
-    output: ListTracesOutput | None = None
-
-
-class AuditOutput(msgspec.Struct, frozen=True, gc=False):
-    valid: bool | None = None
-    records: int | list[Any] | None = None
-
-
-class Audit(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag="audit"):
-    """Somebody asked the audit chain to verify itself."""
-
-    f: ClassVar[str] = "audit"
-    input: Any = None
-    output: AuditOutput | None = None
-
-
-class BudgetOutput(msgspec.Struct, frozen=True, gc=False):
-    total: int | None = None
-    used: int | None = None
-
-
-class Budget(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag="budget"):
-    """Somebody read the budget."""
-
-    f: ClassVar[str] = "budget"
-    input: Any = None
-    output: BudgetOutput | None = None
-
-
-class Stats(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag="stats"):
-    """Somebody read a worker's counters: ``output`` has the fields of upstream's ``StatsSnapshot``."""
-
-    f: ClassVar[str] = "stats"
-    input: Any = None
-    output: dict[str, Any] | None = None
-
-
-class ImportCapabilityInput(msgspec.Struct, frozen=True, gc=False):
-    capability: str
-
-
-class ImportCapability(
-    Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag="import_capability"
-):
-    """Somebody imported a remote capability through one worker."""
-
-    f: ClassVar[str] = "import_capability"
-    input: ImportCapabilityInput
-    output: Any = None
-
-
-class FaultEvent(Operation, frozen=True, kw_only=True, gc=False):
-    """A fault, in the same history as the calls it disturbed; ``f`` is ``fault.<name>``."""
-
-    f: str  # type: ignore[misc]  # the one kind whose f is open
-    input: Any = None
-    output: Any = None
-
-
-Called = (
-    Grant | Invoke | Expand | Revoke | RevokeAll | Explain | ListTraces | Audit | Budget | Stats
-    | ImportCapability
+from msgspec.structs import force_setattr
+
+from harness.operation import (
+    FOREVER,
+    KINDS,
+    AnyOperation,
+    Audit,
+    Budget,
+    Called,
+    Expand,
+    Explain,
+    FaultEvent,
+    Grant,
+    ImportCapability,
+    Invoke,
+    ListTraces,
+    Operation,
+    Outcome,
+    Revoke,
+    RevokeAll,
+    Stats,
 )  # fmt: skip
-AnyOperation = Called | FaultEvent
 
-KINDS: tuple[str, ...] = tuple(kind.f for kind in Called.__args__)
+__all__ = [
+    "FOREVER", "KINDS", "AnyOperation", "Audit", "Budget", "Called", "Expand", "Explain", "FaultEvent", "Grant",
+    "HistoryWriter", "ImportCapability", "Invoke", "ListTraces", "MalformedHistory", "Operation", "Outcome",
+    "Revoke", "RevokeAll", "Stats", "collector_paused", "iter_history", "parse_line", "read_history",
+    "to_line", "write_history",
+]  # fmt: skip
 
 
 class MalformedHistory(ValueError):  # noqa: N818 - it names a thing, as the field does
@@ -227,23 +55,70 @@ class MalformedHistory(ValueError):  # noqa: N818 - it names a thing, as the fie
 
 _called = msgspec.json.Decoder(Called)
 _fault = msgspec.json.Decoder(FaultEvent)
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
+
+_CHUNK_BYTES = 1 << 18
+_SCOPED = (Grant, Invoke)
+_OWNED = (Expand, RevokeAll)
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Python's cycle collector off, and afterwards as it was.
+
+    A history is millions of objects and no cycle; each walk of the collector over them is time for nothing.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def parse_line(line: bytes, *, where: str) -> AnyOperation:
     """One line as an operation; ``where`` (``"history.jsonl:7"``) opens the error message.
 
     Raises:
-        MalformedHistory: The line is no JSON, no known operation, or lacks what its kind needs.
+        MalformedHistory: The line is no JSON, no known operation, lacks what its kind needs, or returns
+            before its call.
     """
     try:
-        return _called.decode(line)
-    except msgspec.ValidationError as error:
-        if b'"fault.' in line:
-            return _fault.decode(line)
-        raise MalformedHistory(f"{where}: {error}") from None
+        operation: AnyOperation = _called.decode(line)
     except msgspec.DecodeError as error:
-        raise MalformedHistory(f"{where}: {error}") from None
+        operation = _parse_fault(line, error, where)
+    if wrong := _impossible(operation):
+        raise MalformedHistory(f"{where}: {wrong}")
+    return operation
+
+
+def _parse_fault(line: bytes, error: msgspec.DecodeError, where: str) -> FaultEvent:
+    """A line that is no call, as a fault; or what is wrong with it."""
+    wrong = str(error)
+    try:
+        f = msgspec.json.decode(_members.decode(line)["f"])
+        if str(f).startswith("fault."):
+            return _fault.decode(line)
+        if f not in KINDS:
+            wrong = f"no operation is called {f!r}; one of: {', '.join(KINDS)}, fault.<name>"
+    except KeyError:
+        wrong = "an operation has an f: " + ", ".join(KINDS) + " or fault.<name>"
+    except msgspec.DecodeError as other:
+        wrong = str(other)
+    raise MalformedHistory(f"{where}: {wrong}")
+
+
+def _impossible(operation: AnyOperation) -> str | None:
+    """Why no clock could have recorded these times."""
+    if operation.return_ns is None:
+        if operation.outcome is Outcome.INFO or isinstance(operation, FaultEvent):
+            return None
+        return f"outcome {operation.outcome} without return_ns; only an info has no return"
+    if operation.return_ns < operation.call_ns:
+        return f"return_ns {operation.return_ns} is before call_ns {operation.call_ns}"
+    return None
 
 
 def iter_history(path: Path) -> Iterator[AnyOperation]:
@@ -255,20 +130,109 @@ def iter_history(path: Path) -> Iterator[AnyOperation]:
     Raises:
         MalformedHistory: With the number of the first bad line.
     """
+    same: dict[str | None, str | None] = {}
+    number = 1
+    with path.open("rb") as file:
+        rest = b""
+        while chunk := file.read(_CHUNK_BYTES):
+            end = chunk.rfind(b"\n") + 1
+            if not end:
+                rest += chunk
+                continue
+            lines, rest = rest + chunk[:end], chunk[end:]
+            yield from _parse_lines(lines, same, where=path.name, first=number)
+            number += lines.count(b"\n")
+    if rest.strip():
+        try:
+            last = parse_line(rest, where=f"{path.name}:{number}")
+        except MalformedHistory:
+            return
+        yield last
+
+
+def _parse_lines(
+    lines: bytes, same: dict[str | None, str | None], *, where: str, first: int
+) -> list[AnyOperation]:
+    """Whole lines at once; what repeats (names of clients, workers, principals, …) is kept once."""
+    operations: list[AnyOperation]
+    try:
+        operations = _called.decode_lines(lines)
+    except msgspec.DecodeError:
+        return _parse_each(lines, where=where, first=first)
+    once = same.setdefault
+    info = Outcome.INFO
+    for op in operations:
+        return_ns = op.return_ns
+        if (return_ns is None and op.outcome is not info) or (
+            return_ns is not None and return_ns < op.call_ns
+        ):
+            return _parse_each(lines, where=where, first=first)
+        # frozen for everybody else: these values have not been handed to anybody yet
+        force_setattr(op, "client", once(op.client, op.client))
+        force_setattr(op, "worker", once(op.worker, op.worker))
+        force_setattr(op, "connection", once(op.connection, op.connection))
+        if op.error is not None:
+            force_setattr(op, "error", once(op.error, op.error))
+        if isinstance(op, _SCOPED):
+            scoped = op.input
+            force_setattr(scoped, "principal", once(scoped.principal, scoped.principal))
+            force_setattr(scoped, "capability", once(scoped.capability, scoped.capability))
+        elif isinstance(op, _OWNED):
+            owned = op.input
+            force_setattr(owned, "principal", once(owned.principal, owned.principal))
+    return operations
+
+
+def _parse_each(lines: bytes, *, where: str, first: int) -> list[AnyOperation]:
+    """Line by line: slower, but it knows faults and line numbers."""
+    return [
+        parse_line(line, where=f"{where}:{number}")
+        for number, line in enumerate(lines.split(b"\n"), start=first)
+        if line.strip()
+    ]
+
+
+def read_history(
+    path: Path, *, lacks: Callable[[AnyOperation], str | None] | None = None
+) -> list[AnyOperation]:
+    """All operations of a file. See `iter_history`.
+
+    `lacks` says of an operation what its reader needs and does not find.
+
+    Raises:
+        MalformedHistory: With the number of the first bad line; of the second line with one index; of a line
+            that lacks something.
+    """
+    with collector_paused():
+        history = list(iter_history(path))
+        if len({op.index for op in history}) != len(history):
+            lacks = _not_fresh(set(), lacks)
+        if lacks is not None:
+            for position, op in enumerate(history):
+                if missing := lacks(op):
+                    raise MalformedHistory(f"{path.name}:{_line_of(path, position)}: {missing}")
+    return history
+
+
+def _not_fresh(
+    taken: set[int], lacks: Callable[[AnyOperation], str | None] | None
+) -> Callable[[AnyOperation], str | None]:
+    """`lacks`, which finds fault with a second use of an index too."""
+
+    def also(op: AnyOperation) -> str | None:
+        if op.index in taken:
+            return f"index {op.index} is taken by an earlier line"
+        taken.add(op.index)
+        return lacks(op) if lacks is not None else None
+
+    return also
+
+
+def _line_of(path: Path, position: int) -> int:
+    """The number of the line that holds the operation at `position`: blank lines hold none."""
     with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.endswith(b"\n"):
-                try:
-                    yield parse_line(line, where=f"{path.name}:{number}")
-                except MalformedHistory:
-                    return
-            elif line.strip():
-                yield parse_line(line, where=f"{path.name}:{number}")
-
-
-def read_history(path: Path) -> list[AnyOperation]:
-    """All operations of a file. See `iter_history`."""
-    return list(iter_history(path))
+        filled = (number for number, line in enumerate(lines, start=1) if line.strip())
+        return next(number for at, number in enumerate(filled) if at == position)
 
 
 class HistoryWriter:
@@ -306,7 +270,13 @@ def to_line(operation: AnyOperation) -> dict[str, Any]:
     """The dict form of an operation, as it stands in a line."""
     plain: dict[str, Any] = msgspec.to_builtins(operation)
     plain["f"] = operation.f
-    return plain
+    return {key: plain[key] for key in _KEYS}
+
+
+_KEYS = (
+    "index", "client", "f", "input", "output", "outcome", "call_ns", "return_ns", "worker", "connection",
+    "error",
+)  # fmt: skip
 
 
 def write_history(path: Path, operations: Sequence[AnyOperation]) -> None:
