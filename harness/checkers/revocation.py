@@ -1,0 +1,210 @@
+"""One instant exists from which every invoke of a revoked token is refused.
+
+**What counts.** An ok invoke is an accept, a failure with ``token_revoked`` a refusal; tampered tokens are
+another claim's business. Any other failure proves nothing: an expired token or an absent store says nothing
+of a revocation. An info proves nothing either.
+
+**Which revokes.** A token's own; and each ``revoke_all`` of its principal: it covers every token whose
+grant returned before its call, may cover one whose grant overlaps it, and never one whose grant was called
+after it returned. (A token whose grant is not in the history may be covered, by any of them.) A revoke that
+is ok takes effect within ``[call, return]``; one that is info at any time after its call, or never.
+
+**Legal.** For each token there is an instant X, within a revoke that covers it or may cover it, not later
+than the return of any ok one that certainly does, such that every accept was called by X and every refusal
+returned at X or later; or there is no refusal, no ok revoke that certainly covers it, and no X. With A the
+latest call of an accept, F the earliest return of a refusal and R the earliest return of a certain revoke,
+that takes
+
+- ``A <= R``, or an accept was called after a revoke had returned: **leak**;
+- ``A <= F``, or one was called after a refusal had returned: **resurrection**, though the revoke be info;
+- a revoke called by F, or a refusal came before anybody had called one: **phantom**;
+- one of these that had not returned before A, or the only revokes that could explain the refusal are
+  disproved by the accept in between: **unexplained**.
+
+They are enough: with a certain revoke, take the one that returned at R, and X = max(its call, A) <= min(R,
+F), or the earlier one that explains the refusal; without one, take that. And each is needed, so no legal
+history is accused.
+
+    revoke [10, 20], accept [15, 25]: legal, X = 16. Accept [20, 30]: it touches, X = 20. Accept [21, 30]: a
+    leak. revoke_all [10, 20] of a token granted [15, 18], accept [25, 26], refusal [30, 31]: it may have been
+    covered or not, but not both: unexplained.
+
+**Lag**, per worker and token, from the earliest certain ok revoke: the last accepted call - its return (at
+least 0) to the first later refusal's return - its call; open where a worker that was asked never refused.
+The token's is the maximum of each over its workers; ``lag_upper`` is empty where it is open,
+``lag_open_tokens`` says of how many.
+
+**What it cannot see.** That a ``revoke_all`` takes effect at one instant for all tokens: each token is
+judged by itself. The count that ``revoke_all`` answers with. A lag shorter than the pauses between invokes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import inf
+from statistics import median
+
+from harness.checkers.coverage import AnyRevoke, Case, accepted, cases, refused
+from harness.checkers.finding import Findings, Judgement, conclude
+from harness.checkers.story import lasting, named, short
+from harness.history import FOREVER, AnyOperation, Grant, Invoke, Outcome, Revoke
+from harness.verdict import Cell, Measure, Verdict
+
+CLAIM = "revocation"
+JUDGES = frozenset({"grant", "invoke", "revoke", "revoke_all"})
+KINDS = ("leak", "resurrection", "phantom", "unexplained")
+
+
+def lacks(op: AnyOperation) -> str | None:
+    """A grant that is ok names its token."""
+    if isinstance(op, Grant) and op.outcome is Outcome.OK and (op.output is None or not op.output.token_id):
+        return "a grant that is ok has an output.token_id"
+    return None
+
+
+def check(history: Sequence[AnyOperation], cell: Cell) -> Verdict:
+    """The verdict on a history. See the module."""
+    return conclude(CLAIM, KINDS, judge, history, cell)
+
+
+def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
+    """Each token by itself."""
+    del cell
+    found, totals = Findings(), Totals()
+    for case in cases(history):
+        _judge_token(case, found, totals)
+    unknown = (
+        "" if totals.asked else "nothing to judge: no revoked token was invoked after its revoke was called"
+    )
+    return Judgement(measures=totals.measures(found), found=found, unknown=unknown)
+
+
+@dataclass(slots=True)
+class Totals:
+    """What is counted over all tokens."""
+
+    tokens: int = 0
+    asked: int = 0
+    """Invokes that could have told whether their token was revoked."""
+    after: int = 0
+    leaked: int = 0
+    """Invokes called after a certain revoke had returned, and those of them that were accepted."""
+    phantoms: int = 0
+    lag_lower_ns: list[int] = field(default_factory=list)
+    lag_upper_ns: list[float] = field(default_factory=list)
+
+    def measures(self, found: Findings) -> dict[str, Measure]:
+        """The columns of ``revocation.csv``, and a few more."""
+        return {
+            "tokens": self.tokens,
+            "leaked_tokens": found.counts["leak"],
+            "leak_rate": self.leaked / self.after if self.after else None,
+            "invokes_after": self.after,
+            "lag_lower_ms_p50": _ms(median(self.lag_lower_ns)) if self.lag_lower_ns else None,
+            "lag_lower_ms_max": _ms(max(self.lag_lower_ns, default=inf)),
+            "lag_upper_ms_p50": _ms(median(self.lag_upper_ns)) if self.lag_upper_ns else None,
+            "lag_upper_ms_max": _ms(max(self.lag_upper_ns, default=inf)),
+            "lag_open_tokens": self.lag_upper_ns.count(inf),
+            "resurrected_tokens": found.counts["resurrection"],
+            "phantoms": self.phantoms,
+        }
+
+
+def _ms(duration_ns: float) -> float | None:
+    return None if duration_ns == inf else duration_ns / 1e6
+
+
+def _judge_token(case: Case, found: Findings, totals: Totals) -> None:
+    accepts = [op for op in case.invokes if accepted(op)]
+    refusals = [op for op in case.invokes if refused(op)]
+    certain, earliest = case.certain(), case.possible(-FOREVER)
+    if certain:
+        totals.tokens += 1
+        _measure_lag(case, certain, accepts, refusals, totals)
+    if earliest:
+        totals.asked += sum(op.end_ns >= earliest.call_ns for op in accepts)
+    totals.asked += len(refusals)
+    proof: list[AnyOperation]
+    accept = max(accepts, key=lambda op: (op.call_ns, op.index), default=None)
+    refusal = min(refusals, key=lambda op: (op.end_ns, op.index), default=None)
+
+    leaked = accept is not None and certain is not None and accept.call_ns > certain.end_ns
+    if leaked and accept and certain:
+        proof = (
+            [certain, accept]
+            if isinstance(certain, Revoke) or not case.grant
+            else [case.grant, certain, accept]
+        )
+        late = sum(op.call_ns > certain.end_ns for op in accepts)
+        found.add("leak", proof, _say_leak, case, certain, accept, late)
+    if refusal is None:
+        return
+    resurrected = accept is not None and accept.call_ns > refusal.end_ns
+    if resurrected and accept:
+        found.add("resurrection", [refusal, accept], _say_resurrection, case, refusal, accept)
+    if earliest is None or case.begins(earliest) > refusal.end_ns:
+        totals.phantoms += sum(earliest is None or case.begins(earliest) > op.end_ns for op in refusals)
+        found.add("phantom", [refusal], _say_phantom, case, refusal)
+    elif accept and not leaked and not resurrected:
+        explains = case.possible(accept.call_ns)
+        if explains is None or case.begins(explains) > refusal.end_ns:
+            proof = [op for op in (case.grant, earliest, accept, refusal) if op]
+            found.add("unexplained", proof, _say_unexplained, case, earliest, accept, refusal)
+
+
+def _measure_lag(
+    case: Case, revoke: AnyRevoke, accepts: list[Invoke], refusals: list[Invoke], totals: Totals
+) -> None:
+    revoked_ns = revoke.end_ns
+    totals.after += sum(op.call_ns > revoked_ns for op in case.invokes)
+    totals.leaked += sum(op.call_ns > revoked_ns for op in accepts)
+    last: dict[str | None, int] = {}
+    refusing: dict[str | None, list[int]] = defaultdict(list)
+    for op in accepts:
+        last[op.worker] = max(op.call_ns, last.get(op.worker, op.call_ns))
+    for op in refusals:
+        if op.end_ns >= revoke.call_ns:
+            refusing[op.worker].append(op.end_ns)
+    asked = set(refusing) | {worker for worker, call_ns in last.items() if call_ns > revoked_ns}
+    if not asked:
+        return
+    lower, upper = 0, 0.0
+    for worker in asked:
+        last_ns = last.get(worker, revoke.call_ns)
+        lower = max(lower, last_ns - revoked_ns)
+        later = [end for end in refusing[worker] if end >= last_ns]
+        upper = max(upper, min(later) - revoke.call_ns if later else inf)
+    totals.lag_lower_ns.append(lower)
+    totals.lag_upper_ns.append(upper)
+
+
+def _say_leak(case: Case, revoke: AnyRevoke, accept: Invoke, late: int) -> str:
+    return (
+        f"broke RevocationVisible: {named(accept)} accepted token {short(case.token)} "
+        f"{lasting(accept.call_ns - revoke.end_ns)} after {revoke.f} {named(revoke)} had returned; it is "
+        f"the last of {late} that did"
+    )
+
+
+def _say_resurrection(case: Case, refusal: Invoke, accept: Invoke) -> str:
+    return (
+        f"broke RevocationFinal: {named(accept)} accepted token {short(case.token)} "
+        f"{lasting(accept.call_ns - refusal.end_ns)} after {named(refusal)} had refused it as revoked"
+    )
+
+
+def _say_phantom(case: Case, refusal: Invoke) -> str:
+    return (
+        f"broke RefusalAsked: {named(refusal)} refused token {short(case.token)} as revoked before a "
+        "revoke that can cover it had been called"
+    )
+
+
+def _say_unexplained(case: Case, revoke: AnyRevoke, accept: Invoke, refusal: Invoke) -> str:
+    return (
+        f"broke RefusalAsked: {named(refusal)} refused token {short(case.token)} as revoked, but "
+        f"{named(accept)} accepted it after {revoke.f} {named(revoke)}, which alone could be the "
+        "reason, had returned"
+    )
