@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import click
+EXIT_CODE = 64
 
 
-class BadInput(click.ClickException):
+class BadInput(Exception):  # noqa: N818 - it names a thing
     """One line that says what was wrong and what would be right."""
-
-    exit_code = 64

@@ -5,15 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
-import click
 import typer
 
 from harness.verdict import Validity
 from scenarios import registry
-from scenarios.bad_input import BadInput
+from scenarios.bad_input import EXIT_CODE, BadInput
 
+USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
+"""typer brings a click of its own, whose classes it does not export."""
 EXIT = {Validity.VALID: 0, Validity.INVALID: 1, Validity.UNKNOWN: 2, Validity.SKIPPED: 2}
 
 app = typer.Typer(
@@ -139,12 +140,14 @@ def main() -> NoReturn:
     """The command's entry point: bad input is one line and exit code 64."""
     try:
         code = app(standalone_mode=False)
-    except click.exceptions.Abort:
+    except typer.Abort:
         print("interrupted", file=sys.stderr)
         code = 130
-    except click.ClickException as error:
-        usage = isinstance(error, click.UsageError)
-        hint = " (kernel-lab --help)" if usage else ""
-        print(f"kernel-lab: {error.format_message()}{hint}", file=sys.stderr)
-        code = BadInput.exit_code
+    except BadInput as error:
+        print(f"kernel-lab: {error}", file=sys.stderr)
+        code = EXIT_CODE
+    except USAGE_ERROR as error:
+        said = " ".join(error.format_message().split())
+        print(f"kernel-lab: {said} (kernel-lab --help)", file=sys.stderr)
+        code = EXIT_CODE
     sys.exit(code if isinstance(code, int) else 0)

@@ -288,9 +288,8 @@ def _short(path: Path) -> str:
 
 def up(name: str) -> int:
     """Run one deployment in the foreground."""
-    from harness.stack.up import up_forever  # noqa: PLC0415
-
     from harness.stack import AppSpec  # noqa: PLC0415
+    from harness.stack.up import up_forever  # noqa: PLC0415
 
     deployment = _pick("kernel-lab up", name, registry.deployments())
     return up_forever(deployment, app=AppSpec(root=registry.ROOT))

@@ -32,7 +32,7 @@ def test_lists_are_one_name_a_line():
         (["run", "--kernel", "mine"], "should be module:factory"),
         (["run", "--no-such-option"], "--no-such-option"),
         (["run", "--attach", "http://127.0.0.1:9"], "no lab answers there"),
-        (["run", "--seed", "x"], "x"),
+        (["run", "--seed", "x"], "--seed"),
         (["up", "memory-5"], "memory-5: not known"),
         (["check", "no-such-folder"], "no-such-folder"),
         (["gate", "--guarantees", "no-such-file"], "no-such-file"),
