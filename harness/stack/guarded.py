@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -114,6 +115,7 @@ class Guard:
                 await asyncio.sleep(POLL_S)
         finally:
             self._events.close()
+            shutil.rmtree(self.folder, ignore_errors=True)  # the guard has, unless it was killed
             if not self._log.stat().st_size:
                 self._log.unlink()
 
@@ -132,6 +134,8 @@ class Guard:
 
     def _read(self) -> bytes | None:
         """What the guard has written; None if nothing."""
+        if self._events.closed:
+            return None
         try:
             chunk = os.read(self._events.fileno(), 65_536)
         except BlockingIOError:
@@ -142,7 +146,9 @@ class Guard:
 
     def _fail(self) -> NoReturn:
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
-        raise StackFailed(f"the guard of the servers has ended, and they with it. {' / '.join(lines[-3:])}")
+        raise StackFailed(
+            f"lost its guard, which has ended, and the servers with it ({' / '.join(lines[-3:])})"
+        )
 
     @property
     def _orders(self) -> IO[bytes]:

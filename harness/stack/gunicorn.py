@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import secrets
@@ -81,19 +82,14 @@ def environment(
 
 
 def children(arbiter: int) -> list[int]:
-    """The pids of everything the arbiter has started and that still runs, oldest first."""
-    try:
+    """The pids of everything the arbiter has started and not yet seen end, oldest first."""
+    if listed := _read(f"/proc/{arbiter}/task/{arbiter}/children"):
+        return [int(pid) for pid in listed.split()]
+    try:  # a hundred times slower, and everywhere
         found = psutil.Process(arbiter).children()
+        return [child.pid for child in sorted(found, key=psutil.Process.create_time)]
     except psutil.NoSuchProcess:
         return []
-    ages = {}
-    for child in found:
-        try:
-            if child.status() != psutil.STATUS_ZOMBIE:
-                ages[child.pid] = child.create_time()
-        except psutil.NoSuchProcess:
-            continue
-    return sorted(ages, key=lambda pid: (ages[pid], pid))
 
 
 def workers(arbiter: int, port: int) -> list[int]:
@@ -111,17 +107,31 @@ def workers(arbiter: int, port: int) -> list[int]:
 
 
 async def up(port: int, count: int, arbiter: int) -> AsyncGenerator[str]:
-    """Ends once `count` workers accept connections and one of them has answered."""
+    """Ends once `count` workers accept connections and one of them has answered.
+
+    Raises:
+        StackFailed: Workers come and go.
+    """
+    url = f"http://{LOOPBACK}:{port}"
+    answer = "no answer"
     seen: set[int] = set()
-    while True:
-        health = await ask_health(f"http://{LOOPBACK}:{port}")
-        accepting = workers(arbiter, port) if health else []
-        if health and health.status == 200 and health.pid in accepting and len(accepting) >= count:
-            return
-        yield f"{len(accepting)} of {count} workers up, GET /healthz: {health or 'no answer'}"
-        seen.update(children(arbiter))
-        if len(seen) > _RESTARTS * (count + 1):
-            raise StackFailed("starts its workers again and again: they end before they are up")
+    asking = asyncio.ensure_future(ask_health(url))
+    try:
+        while True:
+            seen.update(children(arbiter))
+            if len(seen) > _RESTARTS * (count + 1):
+                raise StackFailed("starts its workers again and again: they end before they are up")
+            if asking.done():
+                if health := asking.result():
+                    accepting = workers(arbiter, port)
+                    if health.status == 200 and health.pid in accepting and len(accepting) >= count:
+                        return
+                    whose = "" if health.pid in accepting else ", which is none of its workers"
+                    answer = f"{health}{whose}; {len(accepting)} of {count} workers up"
+                asking = asyncio.ensure_future(ask_health(url))
+            yield f"GET /healthz: {answer}"
+    finally:
+        asking.cancel()
 
 
 def _listening(pid: int, port: int) -> set[int]:

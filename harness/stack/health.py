@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
-ANSWER_S = 0.5
-"""On a socket that is bound, a question lies unanswered until a worker is up: then it is asked again."""
+ANSWER_S = 5.0
+"""On a socket that is bound, a question lies unanswered until a worker is up, or is lost with one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,7 +114,7 @@ class Servers:
         """
         process = self.process(name)
         if self._guard.status(name) is not None:
-            raise ProcessLookupError(f"{name} of {self._stack} has ended")
+            raise ProcessLookupError(f"{self._stack}: {name} has ended")
         os.kill(process.pid, number)
 
     async def end(self, kind: str) -> None:
@@ -140,7 +140,7 @@ class Servers:
             if await self._start(server):
                 return
         raise StackFailed(
-            f"{server.name} of {self._stack}: somebody else took each of {_TRIES} ports before it"
+            f"{self._stack}: {server.name} lost {_TRIES} ports in a row to somebody who was quicker"
         )
 
     async def _start(self, server: Server) -> bool:
@@ -164,7 +164,7 @@ class Servers:
                         raise StackFailed(f"{_how(status)} before it was ready")
                     await asyncio.sleep(POLL_S)
         except StackFailed as error:
-            raise StackFailed(f"{name} of {self._stack} {error}{last_lines(log, said)}") from None
+            raise StackFailed(f"{self._stack}: {name} {error}{last_lines(log, said)}") from None
         del self._awaited[name]
         return True
 

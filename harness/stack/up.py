@@ -7,8 +7,11 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
-from harness.stack.live import Stack, StackFailed
+from harness.deployment import Deployment
+from harness.stack.live import AppSpec, Stack, StackFailed, StackUnavailable
+from harness.stack.native import NativeStack
 
 _LOOK_S = 0.5
 _TRY = """\
@@ -31,7 +34,22 @@ def what_to_try(stack: Stack, *, capability: str) -> str:
     return _TRY.format(url=stack.base_url, python=shlex.quote(sys.executable), capability=capability)
 
 
-async def up_forever(
+def up_forever(deployment: Deployment, *, app: AppSpec, folder: Path | None = None) -> int:
+    """Run a deployment natively until SIGINT (Ctrl-C) or SIGTERM; its logs in `folder`.
+
+    Returns the exit code: 0 once it was stopped, 1 if it failed, 2 if this machine lacks what it needs; then
+    with the reason on stderr.
+    """
+    logs = folder or app.root / "results" / "up" / deployment.name
+    try:
+        asyncio.run(stay_up(NativeStack(deployment, app=app, folder=logs)))
+    except (StackFailed, StackUnavailable) as error:
+        print(error, file=sys.stderr)
+        return 1 if isinstance(error, StackFailed) else 2
+    return 0
+
+
+async def stay_up(
     stack: Stack, *, tell: Callable[[str], None] = print, capability: str = "billing.get_invoice"
 ) -> None:
     """Start a stack, tell how to use it, and stop it at SIGINT (Ctrl-C) or SIGTERM.
@@ -73,8 +91,7 @@ def _announce(stack: Stack) -> str:
         f"{deployment.name} is up: {deployment.title or f'{stack.expected_workers} workers'}",
         f"  clients call  {stack.base_url}",
         *(f"  replica r{index}    {url}" for index, url in enumerate(stack.replica_urls)),
-        *(f"  {name + ', pid':13} {process.pid}" for name, process in stack.processes.items()),
-        *(f"  log           {path}" for path in stack.log_paths.values()),
+        *(f"  {process.name:13} pid {process.pid}, {process.log}" for process in stack.processes.values()),
         *(f"  note          {note}" for note in stack.notes),
         "Ctrl-C stops it. Try, in another terminal:",
         "",
