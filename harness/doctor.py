@@ -30,13 +30,18 @@ _DESCRIPTORS = 4096
 class Finding:
     """One thing that was looked at."""
 
-    subject: str
+    what: str
     level: Level
     detail: str
-    """What was found and, unless it is ok, what would be right."""
+    """What was found and, unless the level is ok, what would be right."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is missing."""
+        return self.level != "missing"
 
 
-def diagnose(results: Path) -> list[Finding]:
+def diagnose(results: Path = Path("results")) -> list[Finding]:
     """What decides which deployments run here, and how far their figures go; `results` is made and tried."""
     return [
         _python(),
@@ -51,8 +56,8 @@ def diagnose(results: Path) -> list[Finding]:
     ]
 
 
-def _finding(subject: str, level: Level, detail: str) -> Finding:
-    return Finding(subject=subject, level=level, detail=detail)
+def _finding(what: str, level: Level, detail: str) -> Finding:
+    return Finding(what=what, level=level, detail=detail)
 
 
 def _python() -> Finding:
@@ -79,22 +84,22 @@ def _packages() -> Iterator[Finding]:
 
 
 def _servers() -> Iterator[Finding]:
-    for subject, find in (("nginx", find_nginx), ("store", find_store)):
+    for what, find in (("nginx", find_nginx), ("store", find_store)):
         try:
-            yield _server(subject, find())
+            yield _server(what, find())
         except StackUnavailable as error:
-            yield _finding(subject, "missing", f"{error}; deployments that need it are skipped")
+            yield _finding(what, "missing", f"{error}; deployments that need it are skipped")
     if url := os.environ.get("LAB_REDIS_URL"):
         yield _finding(
             "LAB_REDIS_URL", "warning", f"no store is started: {url.rpartition('@')[2]} is used as it is"
         )
 
 
-def _server(subject: str, binary: Binary) -> Finding:
+def _server(what: str, binary: Binary) -> Finding:
     where = f"{binary.path} ({binary.source})"
     if told := binary.version():
-        return _finding(subject, "ok", f"{told} at {where}")
-    return _finding(subject, "missing", f"{where} cannot be run on this machine: install another on PATH")
+        return _finding(what, "ok", f"{told} at {where}")
+    return _finding(what, "missing", f"{where} cannot be run on this machine: install another on PATH")
 
 
 def _docker() -> Finding:
