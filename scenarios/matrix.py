@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,14 +25,14 @@ from rich.progress import (
 from rich.table import Table
 
 from harness import environment
-from harness.attach import AttachedStack, NotALab, attach
 from harness.deployment import Deployment
 from harness.results import CellResult
-from harness.run import LiveStack, OpenStack, Plan, StackUnavailable, run
+from harness.run import LiveStack, Plan, StackUnavailable, run
 from harness.scenario import Scenario
 from harness.traffic import Policy
 from harness.verdict import Validity
 from scenarios import registry
+from scenarios.attached import look
 from scenarios.bad_input import BadInput
 from scenarios.judging import MARK
 
@@ -53,25 +54,29 @@ def main(
     seed: int,
     out: Path | None,
     kernel: str | None,
-    url: str | None,
+    attach: str,
 ) -> int:
     """Run what was asked for; the exit code of ``kernel-lab run``."""
     if faults:
         raise BadInput(f"no fault {faults[0]!r}: this version has none yet")
-    attached = None if url is None else _attach(url, deployments)
+    console = Console(stderr=True, highlight=False)
+    attached = look(attach, deployments, quick=quick, tell=lambda line: console.print(line, markup=False))
+    if attached is not None and kernel is not None:
+        raise BadInput("--kernel goes with deployments that are started here: what runs has its kernel")
     plan = _plan(deployments, scenarios, connections, quick=quick, seed=seed, out=out, kernel=kernel)
     if attached is not None:
-        plan = dataclasses.replace(plan, deployments=[attached.deployment])
+        plan = dataclasses.replace(plan, deployments=attached.deployments)
     plan.folder.mkdir(parents=True)
     about = environment.describe(registry.ROOT)
-    about |= {"arguments": sys.argv[1:], "quick": quick, "seed": seed, "settings": plan.env}
+    about |= {"arguments": sys.argv[1:], "quick": quick, "seed": seed}
+    about |= {"settings": plan.env} if attached is None else attached.about
     _write_environment(plan.folder, about)
-    console = Console(stderr=True, highlight=False)
     console.print(f"{plan.cells()} cells into {_short(plan.folder)}")
     with _Screen(console) as screen:
         try:
-            results = asyncio.run(run(plan, _open(attached), screen))
-        except KeyboardInterrupt:
+            opener = _open_native if attached is None else attached.open
+            results = asyncio.run(_until_terminated(run(plan, opener, screen)))
+        except (KeyboardInterrupt, asyncio.CancelledError):
             screen.stop()
             console.print(
                 f"interrupted; judge what was recorded with: kernel-lab check {_short(plan.folder)}"
@@ -85,6 +90,13 @@ def main(
     if any(cell.validity is Validity.UNKNOWN for cell in results):
         return 2
     return 0 if all(cell.as_expected for cell in results) else 1
+
+
+async def _until_terminated(work: Coroutine[None, None, list[CellResult]]) -> list[CellResult]:
+    """A SIGTERM ends the run as Ctrl-C does: stacks down, what was recorded kept."""
+    task = asyncio.ensure_future(work)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await task
 
 
 def _plan(
@@ -133,36 +145,6 @@ def _pick(option: str, name: str, known: dict[str, T]) -> T:
         return known[name]
     except KeyError:
         raise BadInput(f"{option} {name}: not known; one of: {', '.join(known)}") from None
-
-
-def _attach(url: str, deployments: Sequence[str]) -> AttachedStack:
-    """Look at what runs at `url`; one ``--deployment`` says which of the known ones it is."""
-    if len(deployments) > 1:
-        raise BadInput("--attach goes with one --deployment at most: what runs at the URL is one deployment")
-    try:
-        found = asyncio.run(attach(url))
-    except NotALab as error:
-        raise BadInput(str(error)) from None
-    if not deployments:
-        return found
-    known = _pick("--deployment", deployments[0], registry.deployments())
-    return dataclasses.replace(found, deployment=known)
-
-
-def _open(attached: AttachedStack | None) -> OpenStack:
-    """Start deployments here, or hand out the attached one."""
-
-    @asynccontextmanager
-    async def open_attached(
-        deployment: Deployment, env: dict[str, str], logs: Path
-    ) -> AsyncIterator[LiveStack]:
-        del deployment, logs
-        if "LAB_BUDGET_TOTAL" in env:
-            raise StackUnavailable("an attached deployment cannot be started anew for this cell")
-        assert attached is not None  # noqa: S101
-        yield attached
-
-    return _open_native if attached is None else open_attached
 
 
 @asynccontextmanager
