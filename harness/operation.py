@@ -182,10 +182,12 @@ class Explain(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag
 
 
 class ListTracesInput(msgspec.Struct, frozen=True, gc=False):
-    """What the list was narrowed to; nothing is everything."""
+    """What the list was narrowed to, under the history's names or the route's; nothing is everything."""
 
     principal: str | None = None
     capability: str | None = None
+    principal_id: str | None = None
+    capability_id: str | None = None
     event_type: str | None = None
     limit: int | None = None
     offset: int | None = None
