@@ -60,7 +60,7 @@ def _culprit(value: Any) -> tuple[str, str]:
         elif isinstance(part, dict):
             for key in part:
                 if not isinstance(key, str):
-                    return f"{path}[{key!r}]", f"a dict key of type {type(key).__name__}"
+                    return path, f"the dict key {_shown(key)} of type {type(key).__name__}"
             parts += [(f"{path}.{key}", child, depth + 1) for key, child in reversed(part.items())]
         elif not _kept(part):
             return path, f"{_shown(part)} of type {type(part).__name__}"

@@ -1,6 +1,7 @@
 """Real servers, and processes that use a state at the same time."""
 
 import contextlib
+import datetime as dt
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
+from weaver_kernel import ActionTrace, SensitivityTag
 
 from harness.ports import LOOPBACK, free_port
 from harness.stack.binaries import find_store
@@ -31,6 +33,18 @@ SHARED = ("sqlite", "redis", "redis+unix", "redis+cluster", "cached+sqlite", "ca
 ALL = ("memory", *SHARED)
 
 
+NOW = dt.datetime.now(dt.UTC)
+
+
+def trace(action_id: str, **more: Any) -> ActionTrace:
+    plain: dict[str, Any] = {
+        "action_id": action_id, "capability_id": "c", "principal_id": "alice", "token_id": "t",
+        "invoked_at": NOW, "args": {"id": 7, "tags": ["ä", None]}, "response_mode": "summary",
+        "driver_id": "d", "result_summary": {"row_count": 1}, "sensitivity": SensitivityTag.PII,
+    }  # fmt: skip
+    return ActionTrace(**{**plain, **more})
+
+
 class Valkey:
     """One server of our own: it can be killed, stopped and started again on its port."""
 
@@ -40,8 +54,12 @@ class Valkey:
         self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
         self._choose(cluster=cluster)
-        while not self.start():  # somebody was quicker to have the port
-            self._choose(cluster=cluster)
+        try:
+            while not self.start():  # somebody was quicker to have the port
+                self._choose(cluster=cluster)
+        except BaseException:
+            self.kill()
+            raise
 
     def _choose(self, *, cluster: bool) -> None:
         self.port = free_port()
@@ -108,10 +126,11 @@ def server(*arguments: str, cluster: bool = False) -> Iterator[Valkey]:
 
 
 @contextlib.contextmanager
-def three_nodes() -> Iterator[list[Valkey]]:
+def three_nodes(patience_s: int = 2) -> Iterator[list[Valkey]]:
     with contextlib.ExitStack() as stack:
         nodes = [
-            stack.enter_context(server("--cluster-node-timeout", "2000", cluster=True)) for _ in range(3)
+            stack.enter_context(server("--cluster-node-timeout", f"{patience_s}000", cluster=True))
+            for _ in range(3)
         ]
         share = 16_384 // 3
         for i, node in enumerate(nodes):

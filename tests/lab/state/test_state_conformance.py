@@ -5,23 +5,20 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from places import ALL, PATIENT, SHARED
+from places import ALL, NOW, PATIENT, SHARED, trace
 from weaver_kernel import (
-    ActionTrace,
     AgentKernelError,
     BudgetConfigError,
     BudgetExhausted,
     HandleConstraintViolation,
     HandleExpired,
     HandleNotFound,
-    SensitivityTag,
     TraceQuery,
 )
 
 from lab.state import State, StateOptions, open_state
 
 Opened = Callable[..., State]
-NOW = dt.datetime.now(dt.UTC)
 SOON = NOW + dt.timedelta(hours=1)
 
 
@@ -33,15 +30,6 @@ def state(request: pytest.FixtureRequest, opened: Opened) -> State:
 @pytest.fixture(params=SHARED)
 def shared(request: pytest.FixtureRequest, opened: Opened) -> State:
     return opened(request.param)
-
-
-def trace(action_id: str, **more: Any) -> ActionTrace:
-    plain: dict[str, Any] = {
-        "action_id": action_id, "capability_id": "c", "principal_id": "alice", "token_id": "t",
-        "invoked_at": NOW, "args": {"id": 7, "tags": ["ä", None]}, "response_mode": "summary",
-        "driver_id": "d", "result_summary": {"row_count": 1}, "sensitivity": SensitivityTag.PII,
-    }  # fmt: skip
-    return ActionTrace(**{**plain, **more})
 
 
 # -- revocations --------------------------------------------------------------------------------------

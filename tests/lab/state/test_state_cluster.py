@@ -1,0 +1,95 @@
+"""A real cluster of three nodes: redirections, a node that is away, slots that move."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from places import PATIENT, Valkey, three_nodes, until
+from redis.crc import key_slot
+
+from lab.state import State, StateOptions, StateUnavailable, open_state
+
+Url = Callable[[str], str]
+
+
+def test_kinds_and_windows_are_spread_over_the_nodes(
+    url_of: Url, cluster: list[Valkey], opened: Callable[..., State]
+) -> None:
+    state = opened("redis+cluster")
+    for i in range(60):
+        assert state.limiter.check(f"alice:c{i}", 1, 3600)
+    windows = []
+    for node in cluster:
+        with node.client() as client:
+            windows.append(len([key for key in client.scan_iter() if ":window:" in key]))
+    assert all(windows)
+
+
+def test_a_wrong_map_is_put_right_by_the_first_redirection(opened: Callable[..., State]) -> None:
+    state = opened("redis+cluster")
+    assert state.limiter.check("k", 1, 3600)
+    server: Any = state.limiter._server  # type: ignore[attr-defined]
+    slot = key_slot(f"{state.limiter._prefix}k".encode())  # type: ignore[attr-defined]
+    owner = server._owners[slot]
+    server._owners[slot] = next(address for address in server._links if address != owner)
+    assert not state.limiter.check("k", 1, 3600)
+    assert server._owners[slot] == owner
+
+
+@pytest.fixture
+def own() -> Iterator[list[Valkey]]:
+    """A cluster that the test may hurt."""
+    with three_nodes(patience_s=30) as nodes:
+        yield nodes
+
+
+def test_a_cluster_that_loses_a_node_and_a_slot_that_moves(own: list[Valkey]) -> None:
+    url = "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in own)
+    state = open_state(url, StateOptions(secret="s", timeout_ms=1000))
+    state.revocations.revoke("t1")
+    move(own, key_slot(b"{lab:revocations}"))
+    state.revocations.revoke("t2")
+    assert state.revocations.is_revoked("t1")
+    assert state.revocations.is_revoked("t2")
+
+    handle = state.handles.store("c", [1])
+    slots = {kind: key_slot(f"{{lab:{kind}}}".encode()) for kind in ("handles", "revocations")}
+    owner = next(node for node in own if owns(node, slots["revocations"]))
+    assert not owns(owner, slots["handles"]), "both kinds on one node: nothing would be shown"
+    owner.kill()
+    with pytest.raises(StateUnavailable):
+        state.revocations.is_revoked("t1")
+    # a node takes its own slots with it, until the others give up the cluster as a whole
+    assert state.handles.get(handle.handle_id) == [1]
+    with pytest.raises(StateUnavailable):
+        state.revocations.is_revoked("t1")
+    state.close()
+
+
+def owns(node: Valkey, slot: int) -> bool:
+    with node.client() as client:
+        shards: Any = client.execute_command("CLUSTER", "SLOTS")
+    return any(first <= slot <= last and owner[1] == node.port for first, last, owner, *_ in shards)
+
+
+def move(nodes: list[Valkey], slot: int) -> None:
+    """Hand a slot with its keys to a node that has neither it nor the handles."""
+    handles = key_slot(b"{lab:handles}")
+    source = next(node for node in nodes if owns(node, slot))
+    target = next(node for node in nodes if node is not source and not owns(node, handles))
+    with source.client() as old, target.client() as new:
+        old_id, new_id = old.execute_command("CLUSTER", "MYID"), new.execute_command("CLUSTER", "MYID")
+        new.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", old_id)
+        old.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", new_id)
+        for key in old.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1000):
+            old.execute_command("MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
+        new.execute_command("CLUSTER", "SETSLOT", slot, "NODE", new_id)
+        old.execute_command("CLUSTER", "SETSLOT", slot, "NODE", new_id)
+    until(lambda: all(owns(target, slot) for _ in nodes), "the slot has moved")
+
+
+def test_a_cluster_none_of_whose_nodes_is_there_is_unavailable() -> None:
+    state = open_state("redis+cluster://127.0.0.1:1,127.0.0.1:2", PATIENT)
+    with pytest.raises(StateUnavailable):
+        state.revocations.is_revoked("t1")
+    state.close()
