@@ -1,0 +1,105 @@
+"""The start of a worker's container: what an engine gives as files and names, put where the lab reads it.
+
+``python -m lab.container COMMAND…`` completes the environment and lets COMMAND take this process's place:
+
+- a secret that the environment leaves empty is read from ``/run/secrets``: ``weaver_kernel_secret``,
+  ``store_password``;
+- ``{store_password}`` in a ``LAB_*`` value becomes the store's password, quoted for a URL. Without one it is
+  derived from the kernel's secret, as ``lab/store.sh`` does on the other side, so that one secret is enough;
+- ``LAB_REPLICA``, where it is empty, becomes the container's own number: the engine's names count from 1
+  (``lab-replicas-2`` is ``r1``).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import quote
+
+SECRETS = Path("/run/secrets")
+_PLACEHOLDER = "{store_password}"
+
+
+class UnreadableSecret(ValueError):  # noqa: N818 - it names a thing
+    """A secret's file is there and cannot be read."""
+
+
+def environment(given: Mapping[str, str], *, secrets: Path, name: str) -> dict[str, str]:
+    """The worker's environment: `given`, completed.
+
+    Args:
+        given: What the container was started with.
+        secrets: The folder with the secrets' files; one that is not there, or empty, is none.
+        name: What the engine calls this container; see `own_name`.
+
+    Raises:
+        UnreadableSecret: With the file and what would help.
+    """
+    env = dict(given)
+    secret = env.get("WEAVER_KERNEL_SECRET") or _read(secrets / "weaver_kernel_secret")
+    if secret:
+        env["WEAVER_KERNEL_SECRET"] = secret
+    password = (
+        env.pop("LAB_STORE_PASSWORD", "") or _read(secrets / "store_password") or derived_password(secret)
+    )
+    for variable, value in env.items():
+        if variable.startswith("LAB_") and _PLACEHOLDER in value:
+            env[variable] = value.replace(_PLACEHOLDER, quote(password, safe=""))
+    if not env.get("LAB_REPLICA"):
+        env["LAB_REPLICA"] = replica(name)
+    return env
+
+
+def derived_password(secret: str) -> str:
+    """The store's password where nobody chose one: nothing that tells the secret."""
+    return sha256(f"kernel-lab store {secret}".encode()).hexdigest()
+
+
+def replica(name: str) -> str:
+    """``r0`` for the container the engine calls ``lab-replicas-1``; a name without a number stays itself."""
+    number = re.search(r"[-_](\d+)$", name.partition(".")[0])
+    return f"r{int(number[1]) - 1}" if number and int(number[1]) else name.partition(".")[0]
+
+
+def own_name() -> str:
+    """What the engine's name service calls this container; where it does not, the host name."""
+    host = socket.gethostname()
+    try:
+        # from the name service alone: /etc/hosts would answer with the host name, which is the container's id
+        asked = ["getent", "-s", "dns", "hosts", socket.gethostbyname(host)]
+        found = subprocess.run(asked, capture_output=True, text=True, timeout=2, check=False).stdout.split()
+    except (OSError, subprocess.TimeoutExpired):
+        return host
+    return found[1] if len(found) > 1 else host
+
+
+def _read(path: Path) -> str:
+    """A secret's file without the line end that editors leave."""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise UnreadableSecret(
+            f"{path}: {error.strerror}; user {os.geteuid()} of this container must be able to read it"
+        ) from None
+
+
+def main(command: Sequence[str]) -> NoReturn:
+    """Become `command`."""
+    try:
+        env = environment(os.environ, secrets=SECRETS, name=own_name())
+    except UnreadableSecret as error:
+        sys.exit(str(error))
+    os.execvpe(command[0], list(command), env)  # noqa: S606 - the command is the image's own
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
