@@ -68,6 +68,36 @@ async def attach(url: str, *, name: str = "attached") -> AttachedStack:
     )
 
 
+async def meet(url: str, *, expected: int, within_s: float) -> set[str]:
+    """Open connections until `expected` workers have answered at `url`; their names.
+
+    Raises:
+        TimeoutError: Not all did within `within_s` seconds.
+    """
+    met: set[str] = set()
+    async with open_http(url, kept=False, timeout_s=CALL_TIMEOUT_S) as http:
+
+        async def ask() -> str:
+            try:
+                reply = await http.get("/healthz", headers={"Connection": "close"})
+            except (httpx.HTTPError, OSError):
+                return ""
+            return str(reply.headers.get(WORKER_HEADER, ""))
+
+        try:
+            async with asyncio.timeout(within_s):
+                while len(met) < expected:
+                    fresh = set(filter(None, await asyncio.gather(*(ask() for _ in range(8))))) - met
+                    met |= fresh
+                    if not fresh:
+                        await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise TimeoutError(
+                f"{len(met)} of {expected} workers answered at {url} in {within_s:g} s"
+            ) from None
+    return met
+
+
 async def _stays(url: str) -> bool:
     """Whether one kept connection keeps meeting the same worker."""
     async with open_http(url, kept=True, timeout_s=CALL_TIMEOUT_S) as http:

@@ -1,0 +1,100 @@
+"""The container engine, asked through its command line: what runs, what happened, what was logged."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ANSWER_S = 20.0
+"""How long the engine may take: it is asked for lists only."""
+_HAPPENINGS = ("create", "start", "restart", "kill", "die", "oom", "pause", "unpause", "stop", "destroy")
+
+
+class NoEngine(RuntimeError):  # noqa: N818 - it names a thing
+    """No container engine can be asked; the message says why, in one line."""
+
+
+async def docker(*words: str) -> str:
+    """What a docker command prints.
+
+    Raises:
+        NoEngine: There is no such command, it failed, or did not answer in `ANSWER_S`.
+    """
+    if shutil.which("docker") is None:
+        raise NoEngine("there is no docker on PATH")
+    asked = await asyncio.create_subprocess_exec(
+        "docker", *words, stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            said, complaint = await asked.communicate()
+    except TimeoutError:
+        raise NoEngine(f"docker {words[0]} did not answer in {ANSWER_S:g} s") from None
+    finally:
+        await _end(asked)
+    if asked.returncode:
+        why = complaint.decode(errors="replace").partition("\n")[0].strip()
+        raise NoEngine(f"docker {words[0]}: {why or f'exit code {asked.returncode}'}")
+    return said.decode()
+
+
+async def save_log(container: str, path: Path, *, since_s: float) -> None:
+    """What a container wrote since then (Unix time), each line with its time."""
+    with path.open("wb") as file:
+        saved = await asyncio.create_subprocess_exec(
+            "docker", "logs", "--timestamps", "--since", f"{since_s:.3f}", container,
+            stdin=asyncio.subprocess.DEVNULL, stdout=file, stderr=file,
+        )  # fmt: skip
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_S):
+                await saved.wait()
+    finally:
+        await _end(saved)
+
+
+@dataclass(frozen=True, slots=True)
+class Happenings:
+    """What the engine saw happen to some containers, a line each: Unix time in ns, container, event."""
+
+    path: Path
+    since_s: float = field(default_factory=time.time)
+    """Unix time."""
+
+    def events(self) -> list[str]:
+        """``kernel-lab-redis-2 kill`` and the like, in their order."""
+        lines = self.path.read_text(encoding="utf-8").splitlines()
+        return [line.partition(" ")[2] for line in lines]
+
+
+@asynccontextmanager
+async def happenings(label: str, path: Path) -> AsyncIterator[Happenings]:
+    """Record what happens to the containers with a label, for as long as the block runs.
+
+    The engine itself remembers its last 256 events only, and health checks fill them: so it is listened to.
+    """
+    filters = [f"label={label}", *(f"event={name}" for name in _HAPPENINGS)]
+    with path.open("wb") as file:
+        listener = await asyncio.create_subprocess_exec(
+            "docker", "events", *(word for one in filters for word in ("--filter", one)),
+            "--format", "{{.TimeNano}} {{.Actor.Attributes.name}} {{.Action}}",
+            stdin=asyncio.subprocess.DEVNULL, stdout=file, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+    try:
+        yield Happenings(path)
+    finally:
+        await _end(listener)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
