@@ -60,8 +60,12 @@ def run(
         str | None, typer.Option(help="Your own kernel: module:factory, factory(settings) -> Kernel.")
     ] = None,
     attach: Annotated[
-        str | None, typer.Option(help="URL of a running deployment, instead of starting one.")
-    ] = None,
+        str,
+        typer.Option(
+            help="Measure what runs already: the URL of one deployment, compose (the stack of docker "
+            "compose up), or auto (that stack if it is up)."
+        ),
+    ] = "none",
 ) -> None:
     """Run scenarios over deployments and connection policies, and judge them.
 
@@ -79,7 +83,7 @@ def run(
             seed=seed,
             out=out,
             kernel=kernel,
-            url=attach,
+            attach=attach,
         )
     )
 
@@ -126,6 +130,28 @@ def gate(
     from scenarios import judging  # noqa: PLC0415
 
     raise typer.Exit(EXIT[judging.gate(guarantees, path or registry.ROOT / "results" / "latest")])
+
+
+@app.command()
+def load(
+    deployment: Annotated[list[str], typer.Option(help="Only this deployment; may be repeated.")] = [],  # noqa: B006
+    mix: Annotated[
+        list[str], typer.Option(help="Only this mix: read-heavy, grant-heavy, invoke-200, …; may be repeated.")
+    ] = [],  # noqa: B006
+    rounds: Annotated[int | None, typer.Option(help="Repetitions of everything, 2 or more.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Short slots, few rounds: wide intervals.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="The run folder itself [results/load-<time>].")] = None,
+) -> None:
+    """Measure what each deployment costs under load, and judge what holds there: cost.csv.
+
+    Exit code: 0, or 2 where a row does not count.
+    """
+    from scenarios import load as loading  # noqa: PLC0415
+
+    raise typer.Exit(
+        loading.main(deployments=deployment, mixes=mix, rounds=rounds, quick=quick, seed=seed, out=out)
+    )
 
 
 @app.command()
