@@ -61,6 +61,7 @@ from lab.worker import Worker, WorkerName, describe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
+    from contextlib import AbstractAsyncContextManager
 
     from starlette.types import ASGIApp
 
@@ -306,4 +307,13 @@ async def open_api(settings: Settings, name: WorkerName) -> AsyncIterator[ASGIAp
     yield build_api(kernel, describe(settings, name, chained_audit=chained))
 
 
-app = Worker(open_api)
+def open_worker(settings: Settings, name: WorkerName) -> AbstractAsyncContextManager[ASGIApp]:
+    """What this worker answers with: a kernel of its own, or (``LAB_SIDECAR=1``) its sidecar's."""
+    if settings.sidecar:
+        from lab.sidecar import open_forwarder  # noqa: PLC0415 - a worker with a kernel needs no client
+
+        return open_forwarder(settings, name)
+    return open_api(settings, name)
+
+
+app = Worker(open_worker)

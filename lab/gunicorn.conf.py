@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.settings import BadSettings, beyond_loopback, is_local, read_settings
+from lab.sidecar_process import Sidecar, SidecarFailed
 
 try:
     settings = read_settings()
@@ -51,8 +52,28 @@ loglevel = settings.log_level
 
 
 def on_starting(server: Any) -> None:
-    """Check what gunicorn will really listen on: ``-b`` on the command line goes before ``LAB_BIND``."""
+    """Check what gunicorn will really listen on (``-b`` goes before ``LAB_BIND``), then start the sidecar."""
     listeners = ",".join(server.cfg.bind)
     if not settings.allow_remote and not is_local(listeners):
         print(beyond_loopback("bind", listeners), file=sys.stderr)
         sys.exit(3)
+    if settings.sidecar:
+        server.sidecar = Sidecar(settings, server.log.error)
+        os.environ["LAB_SIDECAR_SOCKET"] = server.sidecar.socket  # the workers inherit it
+        try:
+            server.sidecar.start()
+        except SidecarFailed as error:
+            print(error, file=sys.stderr)
+            sys.exit(3)
+
+
+def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001 - gunicorn's signature
+    """The line between arbiter and sidecar is theirs alone."""
+    if settings.sidecar:
+        server.sidecar.forget()
+
+
+def on_exit(server: Any) -> None:
+    """The sidecar goes last: its workers have none to forward to without it."""
+    if settings.sidecar:
+        server.sidecar.stop()

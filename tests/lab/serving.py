@@ -29,6 +29,7 @@ class Server:
     url: str
     log: Path
     client: httpx.Client
+    open: contextlib.ExitStack
 
     def lines(self) -> list[str]:
         return self.log.read_text("utf-8").splitlines()
@@ -36,6 +37,14 @@ class Server:
     def get(self, path: str) -> httpx.Response:
         """One request over a connection of its own: whichever worker accepts it."""
         return self.client.get(path, headers={"connection": "close"})
+
+    def client_as(self, principal: str) -> httpx.Client:
+        """A client of its own, its connection kept."""
+        return self.open.enter_context(
+            httpx.Client(
+                base_url=self.url, trust_env=False, timeout=30, headers={"x-principal-id": principal}
+            )
+        )
 
     def worker(self) -> str:
         return self.get("/healthz").headers["x-lab-worker"]
@@ -71,8 +80,9 @@ def serving(
         )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     try:
-        with httpx.Client(base_url=url, trust_env=False, timeout=10) as client:
-            server = Server(process, url, log, client)
+        with contextlib.ExitStack() as clients:
+            client = clients.enter_context(httpx.Client(base_url=url, trust_env=False, timeout=10))
+            server = Server(process, url, log, client, clients)
             if ready:
                 _await(server)
             yield server

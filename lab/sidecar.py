@@ -1,0 +1,242 @@
+"""A worker without a kernel: it forwards every call to one process that has it, over a Unix socket.
+
+The sidecar runs the same app (`lab.sidecar_process`), so a call, its principal and its refusal pass through
+unchanged; only the names differ: ``X-Lab-Worker`` is the worker that forwarded, ``X-Lab-Sidecar`` the process
+that answered. ``/healthz`` and ``/worker`` are answered here.
+
+A sidecar that is away is a store that is away: 503 ``state_unavailable``. After one failed call the next are
+refused at once, until a probe is answered. A sidecar that is stopped accepts connections and says nothing, so
+every worker asks after it now and then, and gives up what is in flight when it has been silent for
+`SILENT_S`: longer than a busy one needs, since being late is no failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Self
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from lab.messages import HealthReply
+from lab.problems import Malformed, TooLarge, problem_of, problem_response
+from lab.settings import BadSettings
+from lab.state import StateUnavailable
+from lab.worker import Worker, WorkerName, describe
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from lab.settings import Settings
+
+PROBE_EVERY_S = 0.1
+"""Between two probes of a sidecar that is away."""
+ASK_EVERY_S = 1.0
+"""Between two questions to one that is there."""
+SILENT_S = 2.0
+
+_NOT_PASSED_ON = frozenset(
+    (
+        # of one connection (RFC 9110, 7.6.1)
+        *(
+            b"connection",
+            b"keep-alive",
+            b"proxy-connection",
+            b"te",
+            b"trailer",
+            b"transfer-encoding",
+            b"upgrade",
+        ),
+        # written anew by whoever sends
+        *(b"host", b"expect", b"date", b"server"),
+    )
+)
+
+
+class Forwarder:
+    """The ASGI application of such a worker; an async context manager, because it keeps connections."""
+
+    def __init__(self, settings: Settings, name: WorkerName, socket: str) -> None:
+        self._socket = socket
+        self._connect_s = settings.store_timeout_ms / 1000
+        self._local = {
+            "/healthz": msgspec.json.encode(HealthReply()),
+            "/worker": msgspec.json.encode(describe(settings, name, chained_audit=None)),
+        }
+        self._away = ""
+        """Why calls are refused just now; empty while they are not."""
+        self._suspected = asyncio.Event()
+        self._session = self._connected()
+
+    async def __aenter__(self) -> Self:
+        """Keep an eye on the sidecar from now on."""
+        self._watcher = asyncio.create_task(self._watch())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Let go of every connection."""
+        self._watcher.cancel()
+        await self._session.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        if scope["method"] == "GET" and scope["path"] in self._local:
+            await _send(send, 200, [(b"content-type", b"application/json")], self._local[scope["path"]])
+            return
+        try:
+            body = await _read(receive)
+            if self._away:
+                raise StateUnavailable(f"the sidecar is away ({self._away}); not asked again yet")
+            await self._forward(scope, body, receive, send)
+        except (Malformed, TooLarge, StateUnavailable) as error:
+            await problem_response(problem_of(error))(scope, receive, send)
+
+    async def _forward(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        """Pass one call on and its reply back.
+
+        Raises:
+            StateUnavailable: The sidecar did not answer. It may have done what was asked.
+        """
+        try:
+            async with self._session.request(
+                scope["method"], _url(scope), headers=_onward(scope), data=body, allow_redirects=False
+            ) as reply:
+                headers = _back(reply.raw_headers)
+                if reply.content_length is None:
+                    await _send_stream(reply, headers, receive, send)
+                else:
+                    await _send(send, reply.status, headers, await reply.read())
+        except (aiohttp.ClientError, OSError) as error:
+            self._suspect(type(error).__name__)
+            raise StateUnavailable(f"the sidecar did not answer ({type(error).__name__})") from None
+
+    def _suspect(self, reason: str) -> None:
+        self._away = self._away or reason
+        self._suspected.set()
+
+    async def _watch(self) -> None:
+        """Ask after the sidecar: now and then while it is there, at once when a call failed."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._suspected.wait(), ASK_EVERY_S)
+            while failure := await self._ask():
+                if not self._away:
+                    self._away = failure
+                    # what is in flight would wait for ever
+                    silent, self._session = self._session, self._connected()
+                    await silent.close()
+                await asyncio.sleep(PROBE_EVERY_S)
+            self._suspected.clear()
+            self._away = ""
+
+    async def _ask(self) -> str:
+        """What is wrong with the sidecar; empty if it answers."""
+        try:
+            async with asyncio.timeout(SILENT_S), self._session.get("http://sidecar/healthz"):
+                return ""
+        except TimeoutError:
+            return f"silent for {SILENT_S:g} s"
+        except (aiohttp.ClientError, OSError) as error:
+            return type(error).__name__
+
+    def _connected(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            # as many connections as there are calls in flight, kept: the sidecar closes none
+            connector=aiohttp.UnixConnector(self._socket, limit=0, keepalive_timeout=3600),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+        )
+
+
+def _url(scope: Scope) -> URL:
+    query = scope["query_string"].decode("latin-1")
+    target = scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
+    return URL(f"http://sidecar{target}", encoded=True)
+
+
+def _onward(scope: Scope) -> list[tuple[str, str]]:
+    """The request's headers.
+
+    Raises:
+        Malformed: One is no UTF-8: it could not be passed on unchanged.
+    """
+    try:
+        return [
+            (key.decode(), value.decode())
+            for key, value in scope["headers"]
+            if key not in _NOT_PASSED_ON and key != b"content-length"
+        ]
+    except UnicodeDecodeError as error:
+        raise Malformed(f"a header must be UTF-8 ({error.reason})") from None
+
+
+def _back(raw: tuple[tuple[bytes, bytes], ...]) -> list[tuple[bytes, bytes]]:
+    """The reply's headers, with the sidecar's name under its own header."""
+    headers = ((key.lower(), value) for key, value in raw)
+    return [
+        (b"x-lab-sidecar" if key == b"x-lab-worker" else key, value)
+        for key, value in headers
+        if key not in _NOT_PASSED_ON
+    ]
+
+
+async def _read(receive: Receive) -> bytes:
+    body: bytes = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            return body
+
+
+async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _send_stream(
+    reply: aiohttp.ClientResponse, headers: list[tuple[bytes, bytes]], receive: Receive, send: Send
+) -> None:
+    """Chunk by chunk; a client that has left is a connection to the sidecar that is closed.
+
+    A sidecar that dies on the way has no status left to say so: the last line says it, as in `lab.app`.
+    """
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    left = asyncio.ensure_future(receive())
+    try:
+        async for chunk in reply.content.iter_any():
+            if left.done():
+                return
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        last = b""
+    except (aiohttp.ClientError, OSError):
+        problem = problem_of(StateUnavailable("the sidecar died while it answered"))
+        last = b"\n" + msgspec.json.encode({"error": problem}) + b"\n"
+    finally:
+        left.cancel()
+    await send({"type": "http.response.body", "body": last})
+
+
+@asynccontextmanager
+async def open_forwarder(settings: Settings, name: WorkerName) -> AsyncIterator[ASGIApp]:
+    """What a worker answers with that has its kernel in a sidecar.
+
+    Raises:
+        BadSettings: Nobody said where the sidecar is.
+    """
+    if settings.sidecar_socket is None:
+        raise BadSettings(
+            "LAB_SIDECAR_SOCKET is unset: gunicorn sets it when it starts a sidecar (lab/gunicorn.conf.py)"
+        )
+    async with Forwarder(settings, name, settings.sidecar_socket) as forwarder:
+        yield forwarder
+
+
+app = Worker(open_forwarder)

@@ -1,0 +1,174 @@
+"""The process that keeps the kernel for the workers of one gunicorn, and how the arbiter keeps that process.
+
+The two are tied by a pair of connected sockets. Each end sees the other's death as the end of the stream,
+however it came: a sidecar whose arbiter is gone ends, and an arbiter whose sidecar is gone starts another.
+(It cannot wait for its child: gunicorn reaps every child.) A sidecar that serves says so with one byte.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lab.settings import Settings
+
+RESTART_PAUSE_S = 0.2
+"""Between a sidecar's death and its successor's start: one that cannot boot must not fill the machine."""
+END_S = 4.0
+"""How long a sidecar may take to end before it is killed."""
+_SERVING = b"+"
+
+
+class SidecarFailed(RuntimeError):  # noqa: N818 - it names a thing
+    """The first sidecar ended before it served; its own output says why."""
+
+
+class Sidecar:
+    """One gunicorn's sidecar, as its arbiter keeps it: always one, until `stop`."""
+
+    def __init__(self, settings: Settings, report: Callable[[str], None]) -> None:
+        self._folder: Path | None = None
+        if settings.sidecar_socket is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="lab-"))  # short: a socket's path has 107 bytes
+        self.socket = settings.sidecar_socket or f"{self._folder}/kernel.sock"
+        self._log_level = settings.log_level
+        self._report = report
+        self._process: subprocess.Popen[bytes] | None = None
+        self._line: socket.socket | None = None
+        self._stopping = False
+
+    def start(self) -> None:
+        """Start it, and return when it serves.
+
+        Raises:
+            SidecarFailed: It ended instead.
+        """
+        if not self._spawn():
+            self._clear()
+            raise SidecarFailed("the sidecar ended before it served")
+        threading.Thread(target=self._keep, name="lab-sidecar", daemon=True).start()
+
+    def stop(self) -> None:
+        """End it and start no other."""
+        self._stopping = True
+        if self._line and self._process:
+            with contextlib.suppress(OSError):
+                self._line.shutdown(socket.SHUT_WR)
+            deadline = time.monotonic() + END_S
+            while self._process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+            if self._process.poll() is None:
+                self._process.kill()
+        self._clear()
+
+    def forget(self) -> None:
+        """In a forked worker: close its copy of the line, or the sidecar would not see its arbiter's end."""
+        if self._line:
+            self._line.close()
+
+    def _spawn(self) -> bool:
+        """Start one; True once it serves, False if it ends before."""
+        ours, theirs = socket.socketpair()
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("LAB_SIDECAR")
+        }
+        with theirs:
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "lab.sidecar_process"),
+                    *("--socket", self.socket, "--line", str(theirs.fileno())),
+                    *("--log-level", self._log_level),
+                ],
+                env=environment,
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+            )
+        self._line, before = ours, self._line
+        if before:
+            before.close()
+        return ours.recv(1) == _SERVING
+
+    def _keep(self) -> None:
+        while True:
+            with contextlib.suppress(OSError):
+                if self._line and self._line.recv(1) == _SERVING:
+                    continue
+            if self._stopping:
+                return
+            self._report("the sidecar has ended; starting another")
+            time.sleep(RESTART_PAUSE_S)
+            if not self._stopping:
+                self._spawn()
+
+    def _clear(self) -> None:
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        else:
+            Path(self.socket).unlink(missing_ok=True)
+
+
+class _Tied(uvicorn.Server):
+    """A server that says when it serves, and ends with whoever holds the other end of `line`."""
+
+    def __init__(self, config: uvicorn.Config, line: socket.socket) -> None:
+        super().__init__(config)
+        self._line = line
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._line.send(_SERVING)
+        asyncio.get_running_loop().add_reader(self._line, self._ended)
+
+    def _ended(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._line)
+        self.should_exit = True
+
+
+def serve(path: str, line: socket.socket, log_level: str) -> None:
+    """Serve `lab.app:app` on the Unix socket `path` until the other end of `line` is closed."""
+    Path(path).unlink(missing_ok=True)  # a predecessor that was killed left its own
+    listener = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o177)  # whoever may connect may name any principal
+    listener.bind(path)
+    os.umask(before)
+    config = uvicorn.Config(
+        "lab.app:app",
+        lifespan="on",
+        ws="none",
+        access_log=False,
+        log_level=log_level,
+        backlog=2048,
+        timeout_keep_alive=3600,  # the workers' kept connections are theirs to close
+        timeout_graceful_shutdown=2,
+    )
+    _Tied(config, line).run(sockets=[listener])
+
+
+def main() -> None:
+    """``python -m lab.sidecar_process``: what the arbiter starts."""
+    parser = argparse.ArgumentParser(prog="lab.sidecar_process", description=serve.__doc__)
+    parser.add_argument("--socket", required=True)
+    parser.add_argument("--line", required=True, type=int, help="file descriptor of our end of the line")
+    parser.add_argument("--log-level", default="warning")
+    arguments = parser.parse_args()
+    serve(arguments.socket, socket.socket(fileno=arguments.line), arguments.log_level)
+
+
+if __name__ == "__main__":
+    main()
