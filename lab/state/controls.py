@@ -24,6 +24,7 @@ from gunicorn.dirty.errors import DirtyError
 from gunicorn.dirty.stash import StashClient, StashTableNotFoundError, get_stash_socket_path
 
 from lab.state import memory
+from lab.state.limiter import SharedLimiter
 from lab.state.redis.link import Server
 from lab.state.seam import State, StateOptions, StateUnavailable
 from lab.state.url import StateURL, parse
@@ -105,24 +106,29 @@ class StashShelf:
             raise StateUnavailable(f"gunicorn's stash: {error}") from error
 
 
-class NaiveLimiter:
+class NaiveLimiter(SharedLimiter):
     """A window log that is read, looked at and written back: wrong as soon as two ask at once."""
 
     def __init__(self, shelf: Shelf, clock: Callable[[], float] = time.time) -> None:
         self._shelf = shelf
         self._clock = clock
 
-    def check(self, key: str, limit: int, window_seconds: float) -> bool:
+    def acquire(self, key: str, limit: int, window_seconds: float) -> bool:
         """Count an admission if there is room, as far as was to be seen."""
-        now_s = self._clock()
-        times = [t for t in self._shelf.get(f"window:{key}") if t > now_s - window_seconds]
+        times = self._counting(key, window_seconds)
         if times and len(times) >= limit:
             return False
-        self._shelf.put(f"window:{key}", [*times, now_s])
+        self._shelf.put(f"window:{key}", [*times, self._clock()])
         return True
 
-    def record(self, key: str) -> None:
-        """Nothing: `check` has already counted."""
+    def peek(self, key: str, limit: int, window_seconds: float) -> bool:
+        """Whether there is room, as far as is to be seen."""
+        times = self._counting(key, window_seconds)
+        return not times or len(times) < limit
+
+    def _counting(self, key: str, window_seconds: float) -> list[float]:
+        cutoff = self._clock() - window_seconds
+        return [t for t in self._shelf.get(f"window:{key}") if t > cutoff]
 
 
 class NaiveRevocations:
