@@ -7,7 +7,9 @@ import socket
 import sys
 import urllib.request
 from collections import Counter
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from redis import Redis
@@ -117,10 +119,22 @@ async def test_hashing_keeps_a_principal_on_its_replica_and_spreads_the_principa
         assert set(homes.values()) == {"r0", "r1"}
 
 
+async def test_the_balancer_opens_a_connection_per_call_so_the_replicas_socket_chooses_the_worker(stack_of):
+    async with stack_of(replicas=2, routing="round_robin") as stack:
+        client = HTTPConnection(urlsplit(stack.base_url).netloc, timeout=10)
+        peers = set()
+        for _ in range(8):  # over one connection of the client's
+            client.request("GET", "/peer")
+            peers.add(tuple(json.load(client.getresponse())))
+        client.close()
+        assert len(peers) == 8
+
+
 async def test_a_body_larger_than_the_balancers_memory_passes_it_whole(stack_of):
     async with stack_of(replicas=2, routing="round_robin") as stack:
         size = 1_500_000
         assert ask(stack.base_url, "/size", data=b"x" * size)[0] == {"bytes": size}
+    assert stack.log_paths["nginx"].read_text() == ""
 
 
 async def test_a_store_is_started_where_the_state_names_it(stack_of, monkeypatch):

@@ -37,7 +37,12 @@ async def app(scope, receive, send):
         for name, value in os.environ.items()
         if name.startswith(("LAB_", "WEAVER_", "TINY_", "PYTHONPATH", "GUNICORN_"))
     }
-    replies = {"/healthz": {"status": "ok"}, "/environment": environment, "/size": {"bytes": len(body)}}
+    replies = {
+        "/healthz": {"status": "ok"},
+        "/environment": environment,
+        "/size": {"bytes": len(body)},
+        "/peer": scope["client"],
+    }
     headers = [(b"x-lab-worker", state["worker"].encode()), (b"content-type", b"application/json")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": json.dumps(replies[scope["path"]]).encode()})
