@@ -6,14 +6,21 @@ from pathlib import Path
 
 from harness.deployment import Deployment, read_deployments
 from harness.scenario import Scenario
-from scenarios import handles, rate_limit, revocation, tokens
+from scenarios import capabilities, handles, rate_limit, revocation, tokens, traces
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout: where ``lab/`` and ``results/`` are."""
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
-    for scenario in (tokens.SCENARIO, rate_limit.SCENARIO, revocation.SCENARIO, handles.SCENARIO)
+    for scenario in (
+        tokens.SCENARIO,
+        rate_limit.SCENARIO,
+        revocation.SCENARIO,
+        handles.SCENARIO,
+        traces.SCENARIO,
+        capabilities.SCENARIO,
+    )
 }
 
 QUICK_DEPLOYMENTS = ("single", "memory-4", "redis", "sidecar")
