@@ -5,12 +5,13 @@ it cannot see. ``judge`` reads the history once or twice and adds up what it fou
 makes the verdict of it. Checkers are total: they have a verdict on every well-formed history.
 """
 
-from harness.checkers import handles, rate_limit, revocation, tokens
+from harness.checkers import budget, capabilities, handles, rate_limit, revocation, stats, tokens, traces
 from harness.checkers.finding import Checker
 
 __all__ = ["CHECKERS", "Checker"]
 
 CHECKERS: dict[str, Checker] = {
-    checker.CLAIM: checker for checker in (tokens, rate_limit, revocation, handles)
+    checker.CLAIM: checker
+    for checker in (tokens, rate_limit, revocation, handles, traces, budget, capabilities, stats)
 }
 """By claim, which is the scenario's name too."""

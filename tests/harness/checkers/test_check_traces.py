@@ -120,7 +120,7 @@ def test_an_operation_that_lacks_what_is_needed_is_named(op, lacking):
 
 
 def legal(operations, cap):
-    """For each question: some instants of all records, and of the question, at which the right store says so."""
+    """For each question: instants of all records, and of the question, at which the right store says so."""
     recorders = [
         op
         for op in operations
