@@ -11,11 +11,13 @@ Lines stand in the order in which calls ended; a reader trusts ``call_ns`` and `
 from __future__ import annotations
 
 import gc
+import gzip
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import IO, Any, BinaryIO, Self, cast
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -42,10 +44,10 @@ from harness.operation import (
 )  # fmt: skip
 
 __all__ = [
-    "FOREVER", "KINDS", "AnyOperation", "Audit", "Budget", "Called", "Expand", "Explain", "FaultEvent", "Grant",
-    "HistoryWriter", "ImportCapability", "Invoke", "ListTraces", "MalformedHistory", "Operation", "Outcome",
-    "Revoke", "RevokeAll", "Stats", "collector_paused", "iter_history", "parse_line", "read_history",
-    "to_line", "write_history",
+    "FOREVER", "KINDS", "AnyOperation", "Audit", "Budget", "Called", "Expand", "Explain", "FaultEvent",
+    "Grant", "HistoryWriter", "ImportCapability", "Invoke", "ListTraces", "MalformedHistory", "Operation",
+    "Outcome", "Revoke", "RevokeAll", "Stats", "collector_paused", "iter_history", "open_history",
+    "parse_line", "read_history", "to_line", "write_history",
 ]  # fmt: skip
 
 
@@ -132,9 +134,9 @@ def iter_history(path: Path) -> Iterator[AnyOperation]:
     """
     same: dict[str | None, str | None] = {}
     number = 1
-    with path.open("rb") as file:
+    with open_history(path) as file:
         rest = b""
-        while chunk := file.read(_CHUNK_BYTES):
+        while chunk := _read(file, path):
             end = chunk.rfind(b"\n") + 1
             if not end:
                 rest += chunk
@@ -148,6 +150,19 @@ def iter_history(path: Path) -> Iterator[AnyOperation]:
         except MalformedHistory:
             return
         yield last
+
+
+def open_history(path: Path) -> IO[bytes]:
+    """The bytes of a history; one that was packed for git (``.gz``) is unpacked on the way."""
+    return cast("IO[bytes]", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+
+
+def _read(file: IO[bytes], path: Path) -> bytes:
+    """The next bytes. A killed recorder leaves no packed file: one that is cut off is damaged."""
+    try:
+        return file.read(_CHUNK_BYTES)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise MalformedHistory(f"{path.name}: {error}") from None
 
 
 def _parse_lines(
@@ -230,7 +245,7 @@ def _not_fresh(
 
 def _line_of(path: Path, position: int) -> int:
     """The number of the line that holds the operation at `position`: blank lines hold none."""
-    with path.open("rb") as lines:
+    with open_history(path) as lines:
         filled = (number for number, line in enumerate(lines, start=1) if line.strip())
         return next(number for at, number in enumerate(filled) if at == position)
 

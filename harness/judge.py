@@ -1,9 +1,9 @@
 """Judge: from the files of a cell to its verdicts, with no server and no clock.
 
-A cell folder holds ``cell.json`` and ``history.jsonl``; what is judged is what they say. Assumptions come
-first: a history that did not meet them is unknown, with what was missing, whatever else was found in it. A
-cell that was cut off is unknown. A checker that crashes is unknown, with the error. None of these is ever
-valid.
+A cell folder holds ``cell.json`` and ``history.jsonl`` (or ``history.jsonl.gz``); what is judged is what they
+say. Assumptions come first: a history that did not meet them is unknown, with what was missing, whatever else
+was found in it. A cell that was cut off is unknown. A checker that crashes is unknown, with the error. None
+of these is ever valid.
 """
 
 from __future__ import annotations
@@ -79,11 +79,21 @@ def judge_cell(folder: Path) -> list[Verdict]:
         raise NotARun(
             f"{folder / CELL}: no checker for scenario {cell.scenario!r}; one of: {', '.join(CHECKERS)}"
         )
-    if not (folder / HISTORY).exists():
-        raise NotARun(f"{folder}: no {HISTORY} beside its {CELL}")
     with collector_paused():
-        history = read_history(folder / HISTORY, lacks=checker.lacks)
+        history = read_history(history_of(folder), lacks=checker.lacks)
         return [judge_history(history, cell, checker)]
+
+
+def history_of(folder: Path) -> Path:
+    """The history of a cell: as it was recorded, or packed for git.
+
+    Raises:
+        NotARun: It has none.
+    """
+    for name in (HISTORY, f"{HISTORY}.gz"):
+        if (folder / name).exists():
+            return folder / name
+    raise NotARun(f"{folder}: no {HISTORY} beside its {CELL}")
 
 
 def judge_history(history: Sequence[AnyOperation], cell: Cell, checker: Checker) -> Verdict:
