@@ -153,7 +153,8 @@ async def _serve(
             yield msgspec.structs.replace(cell, validity=Validity.SKIPPED, reason=str(error), expected=None)
     except Exception as failure:  # noqa: BLE001 - a stack that fails costs its own cells, not the run
         for cell in waiting.values():
-            yield msgspec.structs.replace(cell, validity=Validity.UNKNOWN, reason=_reason(failure))
+            reason = f"the stack failed: {_cause(failure)}"
+            yield msgspec.structs.replace(cell, validity=Validity.UNKNOWN, reason=reason)
 
 
 async def look_at(stack: LiveStack, deployment: Deployment) -> Target:
@@ -191,7 +192,12 @@ async def _cells(
                     folder, plan, scenario, deployment, target, connections[policy], blank.expected
                 )
                 _link_logs(folder, logs)
-            return await asyncio.to_thread(judge_recorded, folder, blank, scenario, deployment, error)
+            try:
+                return await asyncio.to_thread(judge_recorded, folder, blank, scenario, deployment, error)
+            except Exception as failure:  # noqa: BLE001 - a cell that cannot be judged is unknown, and alone
+                return msgspec.structs.replace(
+                    blank, validity=Validity.UNKNOWN, reason=f"not judged: {_cause(failure)}"
+                )
 
         jobs = [asyncio.create_task(one(scenario, policy)) for scenario, policy in group.cells()]
         try:
@@ -270,16 +276,16 @@ async def record(
         try:
             await scenario.drive(session)
         except Exception as failure:  # noqa: BLE001 - one cell's failure is a row, not the end of the run
-            error = _reason(failure)
+            error = f"the cell broke off: {_cause(failure)}"
     _write_cell(folder, msgspec.structs.replace(cell, finished=not error))
     return error
 
 
-def _reason(failure: BaseException) -> str:
-    """The first real cause inside a group of them."""
+def _cause(failure: BaseException) -> str:
+    """The first real one inside a group of them, on one line."""
     while isinstance(failure, BaseExceptionGroup):
         failure = failure.exceptions[0]
-    return f"the cell broke off: {type(failure).__name__}: {failure}"
+    return f"{type(failure).__name__}: {' | '.join(str(failure).splitlines())}"
 
 
 def judge_recorded(
