@@ -34,6 +34,12 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """How many workers answer in all."""
         return self.workers * self.replicas
 
+    @property
+    def state_name(self) -> str:
+        """The state's URL without the places that each run chooses anew."""
+        schemes = {"redis": "redis://", "redis-cluster": "redis+cluster://"}
+        return self.state.replace("{store}", schemes.get(self.store, "")).replace("{run}/", "")
+
     def home(self, kind: Kind, worker: str) -> str:
         """Where `kind` lives for `worker` (``replica/pid/boot``): equal homes share it."""
         if kind in self.shares:

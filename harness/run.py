@@ -247,7 +247,7 @@ async def record(
         scenario=scenario.name,
         deployment=DeploymentFacts(
             name=deployment.name,
-            state=deployment.state,
+            state=deployment.state_name,
             workers=deployment.workers,
             replicas=deployment.replicas,
             routing=deployment.routing,
@@ -312,7 +312,7 @@ def _blank(plan: Plan, deployment: Deployment, scenario: Scenario, policy: Polic
         run=plan.name,
         scenario=scenario.name,
         deployment=deployment.name,
-        state=deployment.state,
+        state=deployment.state_name,
         workers=deployment.workers,
         replicas=deployment.replicas,
         routing=deployment.routing,

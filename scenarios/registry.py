@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.deployment import Deployment, read_deployments
 from harness.scenario import Scenario
-from scenarios import capabilities, handles, rate_limit, revocation, tokens, traces
+from scenarios import budget, capabilities, handles, rate_limit, revocation, stats, tokens, traces
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout: where ``lab/`` and ``results/`` are."""
@@ -20,6 +20,8 @@ SCENARIOS: dict[str, Scenario] = {
         handles.SCENARIO,
         traces.SCENARIO,
         capabilities.SCENARIO,
+        stats.SCENARIO,
+        budget.SCENARIO,
     )
 }
 
