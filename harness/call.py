@@ -1,0 +1,145 @@
+"""Calls: what is asked of the lab over HTTP, and how a reply is read. No connection, no clock.
+
+A `Call` says the request (method, path, body) and what the history keeps of it (``f``, ``input``,
+``output``). `read` is the one table from a reply to an outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from harness.operation import Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request, and its place in the history."""
+
+    f: str
+    method: str
+    path: str
+    asked: dict[str, Any]
+    """The operation's ``input``."""
+    keep: Callable[[Any], dict[str, Any]]
+    """From the JSON of a 2xx reply to the operation's ``output``."""
+    body: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What came back, and when. `return_ns` is when it was read, whatever the outcome."""
+
+    outcome: Outcome
+    error: str | None = None
+    body: Any = None
+    output: dict[str, Any] | None = None
+    call_ns: int = 0
+    return_ns: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """The call did what was asked."""
+        return self.outcome is Outcome.OK
+
+
+def read(call: Call, status: int, content: bytes, *, call_ns: int, return_ns: int) -> Reply:
+    """A 2xx is ok, a 4xx with a reason code is a refusal; whatever else came may have had its effect."""
+    try:
+        body = msgspec.json.decode(content) if content else None
+    except msgspec.DecodeError:
+        body = None
+    outcome, output = Outcome.INFO, None
+    error = body.get("reason_code") if isinstance(body, dict) else None
+    if 200 <= status < 300:
+        try:
+            outcome, output, error = Outcome.OK, call.keep(body), None
+        except (KeyError, TypeError):
+            error = "unreadable_reply"
+    # a 4xx without a reason code did not come from the kernel: what happened behind it is unknown
+    elif 400 <= status < 500 and error is not None:
+        outcome = Outcome.FAIL
+    else:
+        error = error or f"http_{status}"
+    return Reply(outcome=outcome, error=error, body=body, output=output, call_ns=call_ns, return_ns=return_ns)
+
+
+def grant(principal: str, capability: str) -> Call:
+    """Ask for a token."""
+    return Call(
+        f="grant",
+        method="POST",
+        path="/grants",
+        asked={"principal": principal, "capability": capability},
+        keep=lambda body: {"token_id": body["token"]["token_id"]},
+        body={
+            "capability_id": capability,
+            "goal": "lab traffic",
+            "justification": "nightly reconciliation run",
+        },
+    )
+
+
+def invoke(principal: str, token: dict[str, Any], args: dict[str, Any]) -> Call:
+    """Present a token, for a summary."""
+    return Call(
+        f="invoke",
+        method="POST",
+        path="/invocations",
+        asked={
+            "token_id": token["token_id"],
+            "principal": principal,
+            "capability": token["capability_id"],
+            "tampered": False,
+        },
+        keep=lambda body: {key: body[key] for key in ("action_id", "handle_id", "tokens", "response_mode")},
+        body={"token": token, "args": args},
+    )
+
+
+def expand(principal: str, handle_id: str, *, rows: int = 5) -> Call:
+    """Ask for rows behind a handle."""
+    return Call(
+        f="expand",
+        method="POST",
+        path=f"/handles/{handle_id}/expansions",
+        asked={"handle_id": handle_id, "principal": principal},
+        keep=lambda body: {"rows": body["rows"]},
+        body={"limit": rows},
+    )
+
+
+def explain(action_id: str) -> Call:
+    """Ask for the trace of one action."""
+    return Call(
+        f="explain",
+        method="GET",
+        path=f"/traces/{action_id}",
+        asked={"action_id": action_id},
+        keep=lambda _: {},
+    )
+
+
+def revoke(principal: str, token_id: str) -> Call:
+    """Revoke one token."""
+    return Call(
+        f="revoke",
+        method="POST",
+        path=f"/tokens/{token_id}/revocation",
+        asked={"token_id": token_id, "by": principal},
+        keep=lambda body: {"revoked": body["revoked"]},
+    )
+
+
+def revoke_all(principal: str) -> Call:
+    """Revoke every token of a principal."""
+    return Call(
+        f="revoke_all",
+        method="POST",
+        path=f"/principals/{principal}/revocation",
+        asked={"principal": principal, "by": principal},
+        keep=lambda body: {"revoked": body["revoked"]},
+    )
