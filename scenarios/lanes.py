@@ -1,0 +1,90 @@
+"""The load generator's connections, on locust's FastHttpSession. Imported by locust's own process only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import msgspec
+from locust.contrib.fasthttp import FastHttpSession
+from locust.env import Environment
+
+from harness.cost.plan import Slot
+
+WORKER_HEADER = "x-lab-worker"
+TIMEOUT_S = 10.0
+PIN_WITHIN_S = 30.0
+
+
+class Connection:
+    """One kept connection, or (`kept` false) one that is closed after each call."""
+
+    def __init__(self, base_url: str, environment: Environment, names: Iterator[str], *, kept: bool) -> None:
+        self.http = FastHttpSession(
+            base_url=base_url,
+            request_event=environment.events.request,
+            user=None,
+            concurrency=1,
+            network_timeout=TIMEOUT_S,
+            connection_timeout=TIMEOUT_S,
+            max_retries=0,
+        )
+        self.http.client.cookiejar = None  # the lab sets none, and looking for some costs time on every call
+        self.headers = {} if kept else {"Connection": "close"}
+        self.worker: str | None = None
+        self._kept = kept
+        self._names = names
+        self._name = ""
+
+    def met(self, worker: str | None) -> str:
+        """The history's name of the socket a reply of `worker` came over: another worker, another socket."""
+        if not self._kept or worker != self.worker or not self._name:
+            self.worker, self._name = worker, next(self._names)
+        return self._name
+
+    def ask_worker(self) -> dict[str, Any]:
+        """What ``GET /worker`` says, outside of every figure."""
+        response = self.http.client.urlopen(f"{self.http.base_url}/worker", method="GET")
+        self.met(str(response.headers[WORKER_HEADER]))
+        facts: dict[str, Any] = msgspec.json.decode(response.content)
+        return facts
+
+
+class Lanes:
+    """One process's connections to one deployment: a pool per worker, and each call takes from the next.
+
+    Where no worker can be chosen (`Slot.workers` is 0, or another policy than ``round_robin``), one pool.
+    """
+
+    def __init__(self, slot: Slot, environment: Environment, names: Iterator[str], *, users: int) -> None:
+        kept = slot.connections != "fresh"
+        lanes = slot.workers if slot.connections == "round_robin" and slot.workers > 1 else 1
+        per_lane = users if lanes == 1 else -(-users // lanes) + 1
+        pools: dict[str | None, list[Connection]] = {}
+        deadline_s = time.monotonic() + PIN_WITHIN_S
+        self._more = partial(Connection, slot.base_url, environment, names, kept=kept)
+        self.facts: dict[str, Any] = {}
+        """What the deployment says of itself."""
+        while sum(len(pool) >= per_lane for pool in pools.values()) < lanes:
+            if time.monotonic() > deadline_s:
+                held = {str(worker): len(pool) for worker, pool in pools.items()}
+                raise TimeoutError(f"{lanes} workers should hold {per_lane} connections each; held: {held}")
+            connection = self._more()
+            self.facts = connection.ask_worker()
+            pool = pools.setdefault(connection.worker if lanes > 1 else None, [])
+            if len(pool) < per_lane:
+                pool.append(connection)
+            else:
+                connection.http.client.close()
+        self._pools = [pools[worker] for worker in sorted(pools, key=str)]
+
+    def take(self, lane: int) -> tuple[Connection, list[Connection]]:
+        """A free connection of the lane, or of the next that has one; and the pool it goes back to."""
+        for step in range(len(self._pools)):
+            pool = self._pools[(lane + step) % len(self._pools)]
+            if pool:
+                return pool.pop(), pool
+        # locust's page may have asked for more users than there were at first
+        return self._more(), self._pools[lane % len(self._pools)]

@@ -1,0 +1,296 @@
+r"""The load generator: agents' sessions on locust, each call recorded as one operation.
+
+By itself, with locust's page or without, for as long as you like::
+
+    locust -f scenarios/locustfile.py --host http://127.0.0.1:8000
+    locust -f scenarios/locustfile.py --host http://127.0.0.1:8000 --headless -u 8 -r 8 -t 30s \
+        --processes 2 --mix grant-heavy --rate 200 --record results/my-load
+
+``kernel-lab load`` gives it a plan instead (``--plan``): short slots on many deployments, interleaved.
+
+Latency counts from the start that was meant (`harness.cost.pace`). What a session knows to be wrong is a
+failure with the anomaly's name; what nobody can know the effect of (a 5xx, a time-out) is a failure called
+``Info``; a refusal that was earned is none. Locust patches gevent into everything on import, so this runs in
+a process of its own, always; each of its processes writes histories of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import gevent  # type: ignore[import-untyped]
+import msgspec
+from locust import FastHttpUser, events, task
+from locust.argument_parser import LocustArgumentParser
+from locust.env import Environment
+from locust.exception import StopUser
+from locust.runners import MasterRunner
+
+from harness.call import Call, Reply, read
+from harness.cost.pace import Pace
+from harness.cost.plan import Kept, Plan, Slot, read_plan
+from harness.history import HistoryWriter
+from harness.operation import Outcome
+from scenarios.agent import MIXES, Agent, Step
+from scenarios.lanes import WORKER_HEADER, Lanes
+
+POLL_S = 0.01
+LOST_PAUSE_S = 0.05
+"""A caller that lost its connection waits: a server that has gone must not be asked in a tight loop."""
+
+
+class Anomalous(Exception):  # noqa: N818 - it is a finding, and its name is what locust shows
+    """A reply that one caller alone knows to be wrong."""
+
+
+class Info(Exception):  # noqa: N818 - an outcome
+    """Nobody knows whether the call had its effect."""
+
+
+@events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
+def options(parser: LocustArgumentParser) -> None:
+    """Our options beside locust's own; its page shows them too."""
+    parser.add_argument("--mix", choices=list(MIXES), default="read-heavy", help="what the agents do")
+    parser.add_argument(
+        "--connections",
+        choices=["round_robin", "fresh", "keep_alive"],
+        default="round_robin",
+        help="round_robin: kept, the calls going round the workers; fresh: one per call; keep_alive: kept",
+    )
+    parser.add_argument("--pin", type=int, default=0, help="round_robin: how many workers share the socket")
+    parser.add_argument("--rate", type=float, default=0.0, help="calls per second in all; 0: a closed loop")
+    parser.add_argument("--record", default="", help="folder for the histories; empty: none are written")
+    parser.add_argument("--plan", default="", help="a plan.json of kernel-lab load, instead of the above")
+
+
+class Course:
+    """One slot as one process goes through it: connections, pace, history."""
+
+    def __init__(self, generator: Generator, slot: Slot) -> None:
+        start_ns = generator.start_ns
+        self.slot = slot
+        self.lanes = generator.lanes[slot.base_url]
+        self.pace = Pace(
+            begin_ns=start_ns + round(slot.begin_s * 1e9),
+            counted_ns=start_ns + round(slot.counted_s * 1e9),
+            end_ns=None if slot.end_s is None else start_ns + round(slot.end_s * 1e9),
+            rate_per_s=slot.rate_per_s / generator.processes,
+            phase=generator.process / generator.processes,
+        )
+        self.writer: HistoryWriter | None = None
+        if generator.folder is not None:
+            self.writer = HistoryWriter(generator.folder / f"{slot.name}.g{generator.process}.jsonl")
+            self.writer.__enter__()
+        self.users = 0
+        write = self.lanes.facts["rate_limits"]["WRITE"]
+        self._limit, self._window_s = int(write["limit"]), float(write["window_s"])
+        self._numbers = itertools.count(generator.process, generator.processes)
+        self._rng = random.Random(f"{generator.seed} {slot.name} {generator.process}")
+        self._tag = f"{slot.name}-{start_ns & 0xFFFFFFFF:x}"
+
+    def new_agent(self) -> Agent:
+        """The next agent of this process: a principal nobody else is."""
+        number = next(self._numbers)
+        return Agent(
+            principal=f"a{number}-{self._tag}",
+            number=number,
+            rng=self._rng,
+            limit=self._limit,
+            window_s=self._window_s,
+        )
+
+    def leave(self) -> None:
+        """One user is through; with the last one the history is closed."""
+        self.users -= 1
+        if self.users == 0 and self.writer is not None:
+            self.writer.__exit__(None, None, None)
+
+
+class Generator:
+    """One process of the load generator, and its part of the plan."""
+
+    def __init__(self, environment: Environment) -> None:
+        said: Any = environment.parsed_options
+        self._environment = environment
+        self.process: int = getattr(environment.runner, "worker_index", 0)
+        self.processes: int = max(1, said.processes or 1)
+        self.planned = bool(said.plan)
+        self.folder = Path(said.plan).parent if said.plan else Path(said.record) if said.record else None
+        endless = Slot(
+            name="load",
+            subject=said.mix,
+            base_url=str(environment.host),
+            mix=said.mix,
+            workers=said.pin,
+            connections=said.connections,
+            rate_per_s=said.rate,
+        )
+        plan = read_plan(Path(said.plan)) if said.plan else Plan(slots=(endless,))
+        self.slots = plan.slots
+        self.seed = plan.seed
+        self.start_ns = 0
+        self.lanes: dict[str, Lanes] = {}
+        self._users = -(-int(said.num_users or 1) // self.processes)
+        self._connections = (f"g{self.process}.k{number}" for number in itertools.count())
+        self._callers = itertools.count()
+        self._courses: dict[str, Course] = {}
+        self._through = 0
+
+    def prepare(self) -> None:
+        """Open every connection; with a plan, say so and wait for the start."""
+        for slot in self.slots:
+            if slot.base_url not in self.lanes:
+                lanes = Lanes(slot, self._environment, self._connections, users=self._users)
+                self.lanes[slot.base_url] = lanes
+        if self.planned and self.folder is not None:
+            (self.folder / f"ready-{self.process}").touch()
+            while not (start := self.folder / "start").exists():
+                gevent.sleep(POLL_S)
+            self.start_ns = int(start.read_text("ascii"))
+        else:
+            self.start_ns = time.monotonic_ns()
+
+    def course(self, slot: Slot) -> Course:
+        """The slot's course, one for all users of this process."""
+        if slot.name not in self._courses:
+            self._courses[slot.name] = Course(self, slot)
+        return self._courses[slot.name]
+
+    def new_caller(self) -> int:
+        """A fresh number for a client: an ``info`` retires the old one."""
+        return next(self._callers)
+
+    def leave(self) -> None:
+        """One user is through the plan; the last one writes down how this process kept to its paces."""
+        self._through += 1
+        if self._through == self._users and self.folder is not None:
+            kept = {
+                name: Kept(offered=course.pace.offered, dropped=course.pace.dropped)
+                for name, course in self._courses.items()
+            }
+            written = self.folder / f"paces-{self.process}.part"
+            written.write_bytes(msgspec.json.encode(kept))
+            written.rename(written.with_suffix(".json"))
+
+
+class Caller(FastHttpUser):
+    """Lives one agent's session after another, with one call in flight."""
+
+    host = "http://127.0.0.1:8000"
+    generator: Generator
+    prepared: gevent.Greenlet
+
+    @task
+    def live(self) -> None:
+        """Walk through every slot, and stop."""
+        if self.prepared.join() or self.prepared.exception:
+            print(f"locustfile: {self.host}: no lab can be asked: {self.prepared.exception}")
+            raise StopUser
+        self.number = self.turn = self.generator.new_caller()
+        for slot in self.generator.slots:
+            course = self.generator.course(slot)
+            course.users += 1
+            gevent.sleep(max(0, course.pace.begin_ns - time.monotonic_ns()) / 1e9)
+            try:
+                self.serve(course)
+            finally:
+                course.leave()
+        self.generator.leave()
+        raise StopUser
+
+    def serve(self, course: Course) -> None:
+        """Sessions, until the slot is over; the last one is cut off between two calls."""
+        while True:
+            session = MIXES[course.slot.mix](course.new_agent())
+            try:
+                step = next(session)
+                while True:
+                    intended_ns = course.pace.next_start()
+                    if intended_ns is None:
+                        return
+                    if (early_ns := intended_ns - time.monotonic_ns()) > 0:
+                        gevent.sleep(early_ns / 1e9)
+                    step = session.send(self.make(step, course, intended_ns))
+            except StopIteration:
+                continue
+
+    def make(self, step: Step, course: Course, intended_ns: int) -> Reply:
+        """Make one call, tell locust, and record it: one that is cut off too, as an ``info``."""
+        call = step.call
+        self.turn += 1
+        connection, pool = course.lanes.take(self.turn)
+        worker = anomaly = None
+        call_ns = time.monotonic_ns()
+        reply = Reply(outcome=Outcome.INFO, error="cancelled", call_ns=call_ns, return_ns=call_ns)
+        try:
+            with connection.http.request(
+                call.method,
+                call.path,
+                name=f"{course.slot.subject} {call.f}",
+                data=msgspec.json.encode(call.body) if call.body is not None else None,  # type: ignore[arg-type]
+                headers={**_headers(call), **connection.headers},
+                catch_response=True,
+            ) as response:
+                return_ns = time.monotonic_ns()
+                response.request_meta["response_time"] = (return_ns - intended_ns) / 1e6
+                if response.status_code:
+                    worker = response.headers.get(WORKER_HEADER)
+                    reply = read(
+                        call, response.status_code, response.content, call_ns=call_ns, return_ns=return_ns
+                    )
+                else:
+                    lost = type(response.error).__name__
+                    reply = Reply(outcome=Outcome.INFO, error=lost, call_ns=call_ns, return_ns=return_ns)
+                anomaly = step.wrong(reply)
+                if anomaly is not None:
+                    response.failure(Anomalous(anomaly))
+                elif reply.outcome is Outcome.INFO:
+                    response.failure(Info(reply.error))
+                else:
+                    response.success()
+        finally:
+            pool.append(connection)
+            if course.writer is not None:
+                info = reply.outcome is Outcome.INFO
+                line = {
+                    "index": course.writer.next_index(),
+                    "client": f"g{self.generator.process}.c{self.number}",
+                    "f": call.f,
+                    "input": call.asked,
+                    "output": reply.output,
+                    "outcome": reply.outcome,
+                    "call_ns": call_ns,
+                    "return_ns": None if info else reply.return_ns,
+                    "worker": worker,
+                    "connection": connection.met(worker),
+                    "error": reply.error,
+                    "intended_ns": intended_ns,
+                    "anomaly": anomaly,
+                }
+                course.writer.write(line)
+        if reply.outcome is Outcome.INFO:
+            self.number = self.generator.new_caller()
+            if worker is None:
+                gevent.sleep(LOST_PAUSE_S)
+        return reply
+
+
+@events.test_start.add_listener  # type: ignore[untyped-decorator]
+def begin(environment: Environment, **_: Any) -> None:
+    """Each process that has users gets its generator; locust's master has none."""
+    if not isinstance(environment.runner, MasterRunner):
+        Caller.generator = Generator(environment)
+        Caller.prepared = gevent.spawn(Caller.generator.prepare)
+
+
+def _headers(call: Call) -> dict[str, str]:
+    """Who calls, as an authenticating proxy would say it."""
+    headers = {"X-Principal-Roles": "reader,writer", "X-Principal-Tenant": "acme"}
+    headers["X-Principal-Id"] = call.asked.get("principal") or call.asked.get("by") or "auditor"
+    if call.body is not None:
+        headers["Content-Type"] = "application/json"
+    return headers
