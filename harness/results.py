@@ -74,12 +74,12 @@ def with_verdict(cell: CellResult, verdict: Verdict, predicted: Mapping[str, Mea
 def write_csvs(folder: Path, cells: Sequence[CellResult], columns: Mapping[str, tuple[str, ...]]) -> None:
     """``verdicts.csv``, ``shares.csv`` and one CSV per scenario; `columns` names a scenario's measures."""
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "verdicts.csv", VERDICTS, (msgspec.to_builtins(cell) for cell in cells))
+    write_rows(folder / "verdicts.csv", VERDICTS, (msgspec.to_builtins(cell) for cell in cells))
     for scenario, measures in columns.items():
         rows = [{**cell.measures, **msgspec.to_builtins(cell)} for cell in cells if cell.scenario == scenario]
         if rows:
-            _write(folder / f"{scenario}.csv", (*LEADING, *measures, "validity", "reason"), rows)
-    _write(folder / "shares.csv", SHARES, _share_rows(cells))
+            write_rows(folder / f"{scenario}.csv", (*LEADING, *measures, "validity", "reason"), rows)
+    write_rows(folder / "shares.csv", SHARES, _share_rows(cells))
 
 
 def _share_rows(cells: Iterable[CellResult]) -> Iterable[dict[str, Any]]:
@@ -92,7 +92,8 @@ def _share_rows(cells: Iterable[CellResult]) -> Iterable[dict[str, Any]]:
             }  # fmt: skip
 
 
-def _write(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """One CSV: what a row lacks is empty, what it has beside the columns is left out."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
