@@ -136,7 +136,7 @@ def gate(
 def load(
     deployment: Annotated[list[str], typer.Option(help="Only this deployment; may be repeated.")] = [],  # noqa: B006
     mix: Annotated[
-        list[str], typer.Option(help="Only this mix: read-heavy, grant-heavy, invoke-200, …; may be repeated.")
+        list[str], typer.Option(help="Only this mix: read-heavy, grant-heavy, invoke-200, …; may repeat.")
     ] = [],  # noqa: B006
     rounds: Annotated[int | None, typer.Option(help="Repetitions of everything, 2 or more.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Short slots, few rounds: wide intervals.")] = False,

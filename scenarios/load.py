@@ -1,0 +1,271 @@
+"""kernel-lab load: what each deployment costs, and whether the claims hold under it.
+
+All deployments stand side by side, and one generator goes round them in short slots, in a new order each
+round: first a closed loop (throughput, CPU per call), then a constant rate (latency from the start that was
+meant). Every call is recorded, and the recorded histories are judged. `harness.cost` makes the figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import random
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from harness import environment
+from harness.checkers import CHECKERS
+from harness.cost import frontier, table
+from harness.cost.bench import Bench, Effort, by_name, slot_of
+from harness.cost.judged import columns, judge_load, merge_histories
+from harness.cost.live import Lives, Subject, open_all
+from harness.cost.measure import slot_files
+from harness.cost.plan import Slot
+from harness.cost.walk import Sample
+from harness.deployment import Deployment
+from harness.results import write_rows
+from harness.run import look_at
+from harness.traffic import Policy
+from harness.verdict import Cell, DeploymentFacts, Verdict
+from scenarios import registry
+from scenarios.agent import LIMITED, MIXES
+from scenarios.bad_input import BadInput
+
+CLAIMS = ("tokens", "rate_limit", "revocation", "handles", "traces")
+"""What a session of the load puts to the test."""
+ALL_MIXES = ("read-heavy", "grant-heavy")
+"""Mixes that every deployment is asked, and that are judged."""
+PURE_MIXES = ("invoke-200", "invoke-10", "grant")
+"""One operation alone, where what a shared state adds is looked at closely."""
+CLOSE_LOOK = (
+    "memory-4",
+    "memory-4-again",
+    "single",
+    "sqlite",
+    "redis",
+    "redis-authz",
+    "redis-cached",
+    "sidecar",
+)
+RATE_SHARE = 0.3
+"""The constant rate, as a share of what memory-4 answered in a closed loop: low enough for the slowest."""
+REFERENCES = table.References()
+
+THOROUGH = Effort(rounds=5, warm_s=0.3, measured_s=1.2)
+QUICK = Effort(rounds=3, warm_s=0.2, measured_s=0.6)
+
+ENV = {
+    # a window that binds for one capability, and one that never does for the others
+    "LAB_RATE_LIMITS": "READ=1000000/60,WRITE=4/2,DESTRUCTIVE=4/2",
+    # nobody should be slower for the handles of slots long past
+    "LAB_HANDLE_TTL_S": "60",
+    # a connection waits for its deployment's next turn
+    "LAB_KEEPALIVE_S": "900",
+}
+
+
+def main(
+    *,
+    deployments: Sequence[str],
+    mixes: Sequence[str],
+    rounds: int | None,
+    quick: bool,
+    seed: int,
+    out: Path | None,
+) -> int:
+    """Measure, judge, write, show; the exit code of ``kernel-lab load``: 0, or 2 if a row does not count."""
+    known = registry.deployments()
+    chosen = [_known("--deployment", name, known) for name in deployments] or list(known.values())
+    for mix in mixes:
+        _known("--mix", mix, MIXES)
+    if rounds is not None and rounds < 2:
+        raise BadInput(f"--rounds {rounds}: an interval takes 2 or more")
+    effort = QUICK if quick else THOROUGH
+    effort = dataclasses.replace(effort, seed=seed, rounds=rounds or effort.rounds)
+    folder = _new_folder(out)
+    console = Console(stderr=True, highlight=False)
+    bench = Bench(root=registry.ROOT, folder=folder, effort=effort, tell=console.print)
+    about = environment.describe(registry.ROOT)
+    about |= {"arguments": sys.argv[1:], "effort": dataclasses.asdict(effort), "settings": ENV}
+    rows = asyncio.run(campaign(bench, subjects(chosen, known), tuple(mixes)))
+    about["finished"] = datetime.now(tz=UTC).isoformat(timespec="seconds")
+    about["load_average_after"] = os.getloadavg()[0]
+    (folder / "environment.json").write_bytes(
+        msgspec.json.format(msgspec.json.encode(about), indent=2) + b"\n"
+    )
+    write_rows(folder / "cost.csv", table.COLUMNS, rows)
+    picture = frontier.frontier(rows, memory=REFERENCES.memory, control=REFERENCES.control)
+    write_rows(folder / "frontier.csv", frontier.COLUMNS, picture)
+    _show(rows)
+    console.print(f"everything is in {folder}")
+    return 2 if any(row["reading"].startswith(("does not", "not compared")) for row in rows) else 0
+
+
+def subjects(chosen: Sequence[Deployment], known: Mapping[str, Deployment]) -> list[Subject]:
+    """What was asked for, and the references it is compared with, one of them twice."""
+    names = dict.fromkeys([REFERENCES.memory, REFERENCES.single, *(one.name for one in chosen)])
+    named = [Subject(name=name, deployment=known[name], env=ENV) for name in names]
+    return [*named, Subject(name=REFERENCES.control, deployment=known[REFERENCES.memory], env=ENV)]
+
+
+async def campaign(bench: Bench, measured: Sequence[Subject], mixes: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Start everything, go round it in a closed loop and at a constant rate, judge: the rows of cost.csv."""
+    bench.tell(f"starting {len(measured)} deployments")
+    async with open_all(measured, bench.folder / "stacks", root=bench.root) as lives:
+        for name, reason in lives.skipped.items():
+            bench.tell(f"  {name} is skipped: {reason}")
+        asked = {name: mixes or _mixes(name) for name in lives.running}
+        closed = await bench.go("closed", _slots(bench.effort, lives, asked), lives)
+        rates = _rates(closed)
+        asked = {name: tuple(rates) for name in lives.running}
+        steady = await bench.go("rate", _slots(bench.effort, lives, asked, rates), lives)
+        bench.tell("judging what was recorded")
+        slots = [sample.slot for sample in (*closed, *steady)]
+        verdicts = {name: await _judge(bench, lives, name, slots) for name in lives.running}
+    found = table.series([*closed, *steady])
+    order = [subject.name for subject in measured]
+    by_name = {subject.name: subject.deployment for subject in measured}
+    rows = [
+        _identity(by_name[key[0]], key) | table.figures(found, key, REFERENCES) | columns(verdicts[key[0]])
+        for key in sorted(found, key=lambda key: (order.index(key[0]), list(MIXES).index(key[1]), key[2]))
+    ]
+    for name, reason in lives.skipped.items():
+        rows.append(_identity(by_name[name], (name, "", "")) | {"reading": "skipped", "reason": reason})
+    return rows
+
+
+def _known(option: str, name: str, known: Mapping[str, Any]) -> Any:
+    if name not in known:
+        raise BadInput(f"{option} {name}: not known; one of: {', '.join(known)}")
+    return known[name]
+
+
+def _new_folder(out: Path | None) -> Path:
+    folder = out or registry.ROOT / "results" / datetime.now(tz=UTC).strftime("load-%Y%m%dT%H%M%SZ")
+    if folder.exists() and any(folder.iterdir()):
+        raise BadInput(
+            f"--out {folder}: already holds a run, and runs are never overwritten; name a new folder"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.absolute()
+
+
+def _mixes(name: str) -> tuple[str, ...]:
+    return (*ALL_MIXES, *PURE_MIXES) if name in CLOSE_LOOK else ALL_MIXES
+
+
+def _slots(
+    effort: Effort,
+    lives: Lives,
+    asked: Mapping[str, tuple[str, ...]],
+    rates: Mapping[str, float] | None = None,
+) -> list[Slot]:
+    """Every round asks each deployment each of its mixes once, in an order of its own."""
+    rng = random.Random(effort.seed)
+    slots = []
+    for number in range(effort.rounds):
+        # one mix at a time: what is compared with each other stands close together
+        for mix in dict.fromkeys(mix for mixes in asked.values() for mix in mixes):
+            stacks = by_name(lives, asked, mix)
+            rate = (rates or {}).get(mix, 0.0)
+            slots += [slot_of(one, mix, number, rate_per_s=rate) for one in rng.sample(stacks, len(stacks))]
+    return slots
+
+
+def _rates(closed: Sequence[Sample]) -> dict[str, float]:
+    """The constant rate of each mix that all deployments are asked."""
+    found = table.series(closed)
+    return {
+        mix: max(10.0, round(RATE_SHARE * found[key].pooled.per_s, -1))
+        for mix in ALL_MIXES
+        if (key := (REFERENCES.memory, mix, "closed")) in found
+    }
+
+
+async def _judge(bench: Bench, lives: Lives, name: str, slots: Sequence[Slot]) -> dict[str, Verdict]:
+    """All that was recorded of one deployment's agents, by every claim."""
+    live = lives.running[name]
+    deployment = live.subject.deployment
+    target = await look_at(live, deployment)
+    parts = [
+        path
+        for slot in slots
+        if slot.subject == name and slot.mix in ALL_MIXES
+        for path in slot_files(bench.folder / "load" / ("rate" if slot.rate_per_s else "closed"), slot)
+    ]
+    if not parts:
+        return {}
+    history = bench.folder / "load" / "histories" / f"{name}.jsonl"
+    await asyncio.to_thread(merge_histories, parts, history)
+    cells = [_cell(claim, deployment, target) for claim in CLAIMS if claim in CHECKERS]
+    return await asyncio.to_thread(judge_load, bench.folder, f"{name}-load", history, cells)
+
+
+def _cell(claim: str, deployment: Deployment, target: Any) -> Cell:
+    scenario = registry.SCENARIOS[claim]
+    parameters = scenario.parameters(deployment, target, Policy.ROUND_ROBIN)
+    if claim == "rate_limit":
+        parameters["capability"] = LIMITED
+    return Cell(
+        scenario=claim,
+        deployment=DeploymentFacts(
+            name=deployment.name,
+            state=deployment.state,
+            workers=deployment.workers,
+            replicas=deployment.replicas,
+            routing=deployment.routing,
+        ),
+        connections=Policy.ROUND_ROBIN,
+        parameters=parameters,
+        assumptions=scenario.assumptions(deployment, Policy.ROUND_ROBIN),
+        expected=scenario.expect(deployment, Policy.ROUND_ROBIN),
+    )
+
+
+def _identity(deployment: Deployment, key: table.Key) -> dict[str, Any]:
+    return {
+        "deployment": key[0],
+        "state": deployment.state,
+        "workers": deployment.workers,
+        "replicas": deployment.replicas,
+        "routing": deployment.routing,
+        "connections": Policy.ROUND_ROBIN.value,
+        "mix": key[1],
+        "step": key[2],
+    }
+
+
+def _show(rows: Sequence[Mapping[str, Any]]) -> None:
+    console = Console(highlight=False)
+    for mix, step in dict.fromkeys((row["mix"], row["step"]) for row in rows if row["mix"]):
+        shown = Table(title=f"{mix}, {step}", title_justify="left", box=None, pad_edge=False)
+        for name in ("deployment", "calls/s", "p50 ms", "p99 ms", "CPU ms/call", "against memory-4", "holds"):
+            shown.add_column(
+                name, justify="left" if name in ("deployment", "against memory-4", "holds") else "right"
+            )
+        for row in rows:
+            if (row["mix"], row["step"]) == (mix, step):
+                holds = f"not {row['broken']}" if row["broken"] else str(row["validity"])
+                shown.add_row(
+                    row["deployment"],
+                    *(
+                        _number(row.get(name))
+                        for name in ("achieved_per_s", "all_p50_ms", "all_p99_ms", "cpu_ms_per_call")
+                    ),
+                    row["reading"],
+                    holds,
+                )
+        console.print(shown)
+        console.print()
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}" if value < 100 else f"{value:.0f}"
