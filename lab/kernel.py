@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
@@ -94,6 +95,7 @@ def build_kernel(settings: Settings) -> Kernel:
         budget_manager=state.budget,
         kernel_id="kernel-lab",
     )
+    weakref.finalize(kernel, state.close)  # a factory returns a kernel and nothing else to close
     kernel.register_driver(PinnedDriver())
     kernel.register_driver(StreamDriver(settings.stream_chunk_ms))
     return kernel

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from lab.settings import UNIX_PATH_BYTES
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -45,7 +47,7 @@ class Sidecar:
     def __init__(self, settings: Settings, report: Callable[[str], None]) -> None:
         self._folder: Path | None = None
         if settings.sidecar_socket is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="lab-"))  # short: a socket's path has 107 bytes
+            self._folder = Path(tempfile.mkdtemp(prefix="lab-"))
         self.socket = settings.sidecar_socket or f"{self._folder}/kernel.sock"
         self._log_level = settings.log_level
         self._report = report
@@ -57,8 +59,13 @@ class Sidecar:
         """Start it, and return when it serves.
 
         Raises:
-            SidecarFailed: It ended instead.
+            SidecarFailed: It ended instead, or there is no place for its socket.
         """
+        if len(self.socket.encode()) > UNIX_PATH_BYTES:
+            self._clear()
+            raise SidecarFailed(
+                f"{self.socket}: must have at most {UNIX_PATH_BYTES} bytes; LAB_SIDECAR_SOCKET names another"
+            )
         if not self._spawn():
             self._clear()
             raise SidecarFailed("the sidecar ended before it served")

@@ -1,5 +1,6 @@
 """The kernel's wiring: state, tokens, policy, and a factory of somebody else's."""
 
+import gc
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from weaver_kernel.stores import InMemoryRevocationStore
 from lab.kernel import KernelView, build_kernel, load_kernel, state_options
 from lab.policy import SharedLimitPolicy
 from lab.settings import BadSettings, Settings
+from lab.state import State
 
 
 def settings(**values: Any) -> Settings:
@@ -34,6 +36,20 @@ def test_a_shared_limiter_puts_the_shared_policy_in_front(tmp_path: Path) -> Non
     kernel = build_kernel(settings(state_limiter=f"sqlite:///{tmp_path}/lab.db"))
     assert type(kernel._policy) is SharedLimitPolicy
     assert type(kernel._handle_store) is HandleStore
+
+
+def test_the_state_is_closed_with_its_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[State] = []
+
+    def close(state: State) -> None:
+        closed.append(state)
+
+    monkeypatch.setattr(State, "close", close)
+    kernel = build_kernel(settings())
+    assert not closed
+    del kernel
+    gc.collect()
+    assert len(closed) == 1
 
 
 def test_the_stores_are_told_what_the_settings_say() -> None:

@@ -148,6 +148,17 @@ class TestServing:
 
 @pytest.mark.live
 class TestFailing:
+    def test_a_reload_replaces_the_workers_and_keeps_what_the_sidecar_knows(self, sidecar: Server) -> None:
+        client = sidecar.client_as("alice")
+        token = granted(client)
+        client.post(f"/tokens/{token['token_id']}/revocation")
+        before, kept = sidecar.meet(2), pid_of_sidecar(sidecar)
+        sidecar.process.send_signal(signal.SIGHUP)
+        eventually(lambda: sidecar.worker() not in before)
+        assert pid_of_sidecar(sidecar) == kept
+        again = sidecar.client_as("alice").post("/invocations", json={"token": token})
+        assert problem(again) == (403, "token_revoked")
+
     def test_a_killed_sidecar_is_replaced_and_its_workers_stay(self, sidecar: Server) -> None:
         workers = sidecar.meet(2)
         killed = pid_of_sidecar(sidecar)
