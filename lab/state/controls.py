@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from gunicorn.dirty.app import DirtyApp
 from gunicorn.dirty.errors import DirtyError
-from gunicorn.dirty.stash import StashClient, StashTableNotFoundError, get_stash_socket_path
+from gunicorn.dirty.stash import StashClient, get_stash_socket_path
 
 from lab.state import memory
 from lab.state.limiter import SharedLimiter
@@ -79,10 +79,9 @@ class StashShelf:
 
     def get(self, key: str) -> list[Any]:
         """See `Shelf.get`."""
-        try:
-            return list(self._ask(lambda client: client.get(self._TABLE, key)) or [])
-        except StashTableNotFoundError:
-            return []
+        # its own get raises for a key that is not there, whatever default it is given
+        there = self._ask(lambda client: client.exists(self._TABLE, key))
+        return list(self._ask(lambda client: client.get(self._TABLE, key))) if there else []
 
     def put(self, key: str, value: list[Any]) -> None:
         """See `Shelf.put`."""
@@ -100,8 +99,6 @@ class StashShelf:
             if self._client is None:
                 self._client = StashClient(get_stash_socket_path(), timeout=self._timeout_s)
             return question(self._client)
-        except StashTableNotFoundError:
-            raise
         except DirtyError as error:
             raise StateUnavailable(f"gunicorn's stash: {error}") from error
 

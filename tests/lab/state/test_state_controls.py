@@ -1,0 +1,86 @@
+"""gunicorn's stash as a state: shared, and wrong as soon as two workers ask at once."""
+
+import json
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from places import until
+
+from harness.ports import LOOPBACK, free_port
+from lab.state import StateOptions, StateUnavailable, open_state
+
+APP = """
+import json, time
+from lab.state import StateOptions, open_state
+
+state = open_state("stash://", StateOptions(timeout_ms=20_000))
+
+def app(environ, start_response):
+    revocations, limiter = state.revocations, state.limiter
+    if environ["PATH_INFO"] == "/acquire":
+        answer = sum(limiter.check("k", 50, 3600) for _ in range(100))
+    elif environ["PATH_INFO"] == "/revoke":
+        revocations.track("alice", "t1", None)
+        answer = [revocations.is_revoked("t1"), revocations.revoke_principal("alice")]
+    else:
+        answer = [revocations.is_revoked("t1"), revocations.revoke_principal("alice")]
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps(answer).encode()]
+"""
+
+
+@pytest.fixture
+def base_url(tmp_path: Path) -> Iterator[str]:
+    """Four plain workers of a gunicorn that keeps a stash."""
+    (tmp_path / "stashing.py").write_text(APP)
+    port = free_port()
+    command = [
+        sys.executable, "-m", "gunicorn", "stashing:app", "--workers", "4", "--bind", f"{LOOPBACK}:{port}",
+        "--dirty-app", "lab.state.controls:Stash", "--dirty-workers", "1", "--name", f"lab-test-{port}",
+        "--no-control-socket", "--graceful-timeout", "1",
+    ]  # fmt: skip
+    with (tmp_path / "log").open("wb") as log:
+        gunicorn = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
+    try:
+        until(lambda: answered(f"http://{LOOPBACK}:{port}/look"), "gunicorn answers", within_s=90)
+        yield f"http://{LOOPBACK}:{port}"
+    finally:
+        gunicorn.terminate()
+        gunicorn.wait()
+
+
+def answered(url: str) -> object:
+    try:
+        with urllib.request.urlopen(url, timeout=30) as reply:  # noqa: S310 - ours
+            return json.loads(reply.read())
+    except OSError:
+        return None
+
+
+def test_gunicorns_stash_is_shared_and_admits_too_many(base_url: str) -> None:
+    admitted: list[object] = []
+    threads = [
+        threading.Thread(target=lambda: admitted.append(answered(f"{base_url}/acquire"))) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    total = sum(n for n in admitted if isinstance(n, int))
+    assert total > 50, f"{admitted}: the limit was kept"
+    assert [answered(f"{base_url}/acquire") for _ in range(8)] == [0] * 8, "what all have seen, all count"
+
+    assert answered(f"{base_url}/revoke") == [False, 1]
+    assert [answered(f"{base_url}/look") for _ in range(4)] == [[True, 0]] * 4
+
+
+def test_without_a_stash_the_state_is_unavailable() -> None:
+    state = open_state("stash://", StateOptions(timeout_ms=50))
+    with pytest.raises(StateUnavailable, match="dirty_workers"):
+        state.revocations.is_revoked("t1")
+    state.close()
