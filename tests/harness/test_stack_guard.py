@@ -82,7 +82,7 @@ async def test_a_stopped_server_ends_too(guard, shell, tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a guard adopt what left its group")
 async def test_a_process_that_left_its_group_ends_with_the_stack(guard, shell, tmp_path):
-    await guard.start("server", shell("setsid sleep 60 & echo up; wait"))
+    await guard.start("server", shell("setsid sh -c 'echo up; sleep 60' & wait"))
     assert said(tmp_path) == "up\n"
 
 
