@@ -26,6 +26,10 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     sidecar: bool = False
     shares: tuple[Kind, ...] = ()
     spans_hosts: bool = False
+    store_away: str = ""
+    """What a caller gets while the store is away, in a few words."""
+    use_for: str = ""
+    """Whom it is for, in a few words."""
     env: dict[str, str] = {}
     secret: bool = True
 
