@@ -69,6 +69,7 @@ def serving(
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("LAB_")},
         "WEAVER_KERNEL_SECRET": "a secret of the tests",
+        "GUNICORN_CMD_ARGS": "--no-control-socket",  # one that is killed would leave it behind
         "LAB_BIND": f"127.0.0.1:{port}",
         **named,
     }
