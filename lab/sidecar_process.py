@@ -101,6 +101,7 @@ class Sidecar:
                     *(sys.executable, "-m", "lab.sidecar_process"),
                     *("--socket", self.socket, "--line", str(theirs.fileno())),
                     *("--log-level", self._log_level),
+                    *(("--own-folder",) if self._folder else ()),
                 ],
                 env=environment,
                 pass_fds=(theirs.fileno(),),
@@ -136,6 +137,7 @@ class _Tied(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, line: socket.socket) -> None:
         super().__init__(config)
         self._line = line
+        self.alone = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -144,11 +146,14 @@ class _Tied(uvicorn.Server):
 
     def _ended(self) -> None:
         asyncio.get_running_loop().remove_reader(self._line)
-        self.should_exit = True
+        self.alone = self.should_exit = True
 
 
-def serve(path: str, line: socket.socket, log_level: str) -> None:
-    """Serve `lab.app:app` on the Unix socket `path` until the other end of `line` is closed."""
+def serve(path: str, line: socket.socket, log_level: str, *, own_folder: bool) -> None:
+    """Serve `lab.app:app` on the Unix socket `path` until the other end of `line` is closed.
+
+    With `own_folder`, the socket's folder was made for it and goes with it.
+    """
     Path(path).unlink(missing_ok=True)  # a predecessor that was killed left its own
     listener = socket.socket(socket.AF_UNIX)
     before = os.umask(0o177)  # whoever may connect may name any principal
@@ -164,17 +169,28 @@ def serve(path: str, line: socket.socket, log_level: str) -> None:
         timeout_keep_alive=3600,  # the workers' kept connections are theirs to close
         timeout_graceful_shutdown=2,
     )
-    _Tied(config, line).run(sockets=[listener])
+    server = _Tied(config, line)
+    server.run(sockets=[listener])
+    if server.alone:  # an arbiter that was killed cannot clear up
+        Path(path).unlink(missing_ok=True)
+        if own_folder:
+            shutil.rmtree(Path(path).parent, ignore_errors=True)
 
 
 def main() -> None:
     """``python -m lab.sidecar_process``: what the arbiter starts."""
-    parser = argparse.ArgumentParser(prog="lab.sidecar_process", description=serve.__doc__)
+    parser = argparse.ArgumentParser(prog="lab.sidecar_process", description=__doc__)
     parser.add_argument("--socket", required=True)
     parser.add_argument("--line", required=True, type=int, help="file descriptor of our end of the line")
     parser.add_argument("--log-level", default="warning")
+    parser.add_argument("--own-folder", action="store_true", help="the socket's folder goes with it")
     arguments = parser.parse_args()
-    serve(arguments.socket, socket.socket(fileno=arguments.line), arguments.log_level)
+    serve(
+        arguments.socket,
+        socket.socket(fileno=arguments.line),
+        arguments.log_level,
+        own_folder=arguments.own_folder,
+    )
 
 
 if __name__ == "__main__":
