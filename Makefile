@@ -24,8 +24,16 @@ setup: .venv/.ready ## the environment in .venv (uv if it is there or can be had
 	 else $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench,dev]'; fi
 	@touch $@
 
+# against the compose stack if it is up (ARGS='--attach none': in no case); without a Python, from inside of it
+ifneq ($(PYTHON),)
 scenarios: setup ## run the matrix and judge it (QUICK=1: a subset under a minute; ARGS='--deployment memory-4')
-	@$(BIN)/kernel-lab run $(if $(QUICK),--quick) $(ARGS)
+	@$(BIN)/kernel-lab run --attach auto $(if $(QUICK),--quick) $(ARGS)
+else
+scenarios:
+	@command -v docker >/dev/null || { echo "kernel-lab needs Python 3.11 or newer on PATH, or docker and \`make up\`"; exit 1; }
+	@mkdir -p results
+	@LAB_UID=$$(id -u) LAB_GID=$$(id -g) $(COMPOSE) run --rm --build bench run --attach compose $(if $(QUICK),--quick) $(ARGS)
+endif
 
 repro: setup ## the seed's reproduction: two kernels, one secret, four questions
 	@$(BIN)/python -m scenarios.repro $(ARGS)
@@ -46,3 +54,27 @@ clean: ## forget the environment and the runs that are not committed
 	@rm -rf .venv results/latest results/2*
 
 .PHONY: help setup scenarios repro test lint type bench-check clean
+
+# The stack in containers: docs/deployment.md.
+# compose wants the secret for whatever it does; to look at a stack or to end it, none is needed
+COMPOSE = WEAVER_KERNEL_SECRET=$${WEAVER_KERNEL_SECRET-} docker compose --profile '*'
+
+up: ## build and start the compose stack, and wait until it serves
+	@lab/up.sh $(ARGS)
+
+down: ## end the compose stack and forget its volumes
+	@$(COMPOSE) down --volumes --remove-orphans
+
+logs: ## follow the logs of the compose stack
+	@$(COMPOSE) logs --follow --tail 20 $(ARGS)
+
+ps: ## what runs of the compose stack
+	@$(COMPOSE) ps --all $(ARGS)
+
+test-compose: setup ## the compose stack for real, from a clean clone: up, measured, disturbed, down
+	@tests/compose/run.sh $(ARGS)
+
+.env: ## a random secret for docker compose
+	@umask 077 && printf 'WEAVER_KERNEL_SECRET=%s\n' "$$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')" > .env
+
+.PHONY: up down logs ps test-compose
