@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -60,7 +61,8 @@ def main(
     if faults:
         raise BadInput(f"no fault {faults[0]!r}: this version has none yet")
     console = Console(stderr=True, highlight=False)
-    attached = look(attach, deployments, quick=quick, tell=lambda line: console.print(line, markup=False))
+    tell = partial(console.print, markup=False, soft_wrap=True)
+    attached = look(attach, deployments, quick=quick, tell=tell)
     if attached is not None and kernel is not None:
         raise BadInput("--kernel goes with deployments that are started here: what runs has its kernel")
     plan = _plan(deployments, scenarios, connections, quick=quick, seed=seed, out=out, kernel=kernel)
