@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from weaver_kernel import BudgetConfigError, BudgetExhausted, BudgetManager
+from weaver_kernel.firewall.token_counting import TokenCounter
 
 LEASE_S = 30
 """How long a reservation counts against the pool when nobody settles it."""
@@ -37,8 +38,10 @@ class SharedBudget(BudgetManager, ABC):
 
     __slots__ = ("_mine", "_names", "_pid")
 
-    def __init__(self, total_budget: int, *, default_request: int = 4_000) -> None:
-        super().__init__(total_budget, default_request=default_request)
+    def __init__(
+        self, total_budget: int, *, token_counter: TokenCounter | None = None, default_request: int = 4_000
+    ) -> None:
+        super().__init__(total_budget, token_counter=token_counter, default_request=default_request)
         self._begin()
 
     def _begin(self) -> None:

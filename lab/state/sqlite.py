@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Event
 
 from weaver_kernel._secrets import resolve_hmac_secret
+from weaver_kernel.firewall.token_counting import TokenCounter
 from weaver_kernel.stores import GENESIS_HASH
 
 from lab.state.budget import LEASE_S, Pool, SharedBudget
@@ -296,8 +297,15 @@ class SQLiteBudget(SharedBudget):
 
     __slots__ = ("_file",)
 
-    def __init__(self, file: SQLiteFile, total_budget: int, *, default_request: int = 4_000) -> None:
-        super().__init__(total_budget, default_request=default_request)
+    def __init__(
+        self,
+        file: SQLiteFile,
+        total_budget: int,
+        *,
+        token_counter: TokenCounter | None = None,
+        default_request: int = 4_000,
+    ) -> None:
+        super().__init__(total_budget, token_counter=token_counter, default_request=default_request)
         self._file = file
 
     _POOL = (

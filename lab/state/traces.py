@@ -99,6 +99,12 @@ class SharedTraces(ABC):
         checkpoint, records = self._chain()
         return verify_chain(records, secret=self._secret(), genesis_prev_hash=checkpoint)
 
+    @property
+    def evicted_count(self) -> int:
+        """How many records the cap has cost so far."""
+        lines = self._read()[1]
+        return lines[0].seq if lines else 0
+
     def _chain(self) -> tuple[str, list[TraceRecord]]:
         checkpoint, lines = self._read()
         return checkpoint, [

@@ -11,6 +11,7 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
+from weaver_kernel.firewall.token_counting import TokenCounter
 from weaver_kernel.stores import GENESIS_HASH
 
 from lab.state.budget import LEASE_S, Pool, SharedBudget
@@ -198,9 +199,15 @@ class RedisBudget(SharedBudget):
     __slots__ = ("_keys", "_scripts", "_server")
 
     def __init__(
-        self, server: Server, namespace: str, total_budget: int, *, default_request: int = 4_000
+        self,
+        server: Server,
+        namespace: str,
+        total_budget: int,
+        *,
+        token_counter: TokenCounter | None = None,
+        default_request: int = 4_000,
     ) -> None:
-        super().__init__(total_budget, default_request=default_request)
+        super().__init__(total_budget, token_counter=token_counter, default_request=default_request)
         self._server = server
         tag = f"{{{namespace}:budget}}"
         self._keys = (f"{tag}:used", f"{tag}:leases", f"{tag}:amounts")

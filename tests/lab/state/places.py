@@ -23,6 +23,7 @@ from weaver_kernel import ActionTrace, SensitivityTag
 from harness.ports import LOOPBACK, free_port
 from harness.stack.binaries import find_store
 from lab.state import StateOptions
+from lab.state.redis.link import Script
 
 SECRET = "a secret of the tests"
 PATIENT = StateOptions(secret=SECRET, budget_total=1_000_000, timeout_ms=5_000)
@@ -112,6 +113,18 @@ def until(holds: Callable[[], Any], what: str, within_s: float = 30) -> None:
     while not holds():
         assert time.monotonic() < deadline_s, f"waited {within_s} s in vain: {what}"
         time.sleep(0.01)
+
+
+def retold(script: Script) -> None:
+    """Let a script read its time from a key instead of the server's clock: see `tell`."""
+    script.text = script.text.replace(b"redis.call('TIME')", b"redis.call('LRANGE', 'clock', 0, 1)")
+    script.sha = "0" * 40  # unknown to the server, so it is sent the text
+
+
+def tell(client: Redis, now_s: float) -> None:
+    """What time it is for such scripts."""
+    client.rpush("clock", int(now_s), round(now_s % 1 * 1_000_000))
+    client.ltrim("clock", -2, -1)
 
 
 @contextlib.contextmanager

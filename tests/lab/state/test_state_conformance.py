@@ -241,6 +241,7 @@ def test_a_full_log_drops_the_oldest(name: str, opened: Opened) -> None:
     for i in range(7):
         state.traces.record(trace(f"a{i}"))
     assert [one.action_id for one in state.traces.list_all()] == ["a4", "a5", "a6"]
+    assert state.traces.evicted_count == 4  # type: ignore[attr-defined]
     assert state.traces.get("a4") == trace("a4")
     with pytest.raises(AgentKernelError):
         state.traces.get("a3")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
-from places import Valkey
+from places import Valkey, retold, tell
 from weaver_kernel import (
     ActionTrace,
     AgentKernelError,
@@ -287,22 +287,16 @@ class Clock:
 
 @pytest.fixture
 def told(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
-    """The scripts of Redis read their time from a key instead of the server's clock."""
+    """The scripts of Redis are told the time."""
+    made = Script.__init__
+
+    def remade(self: Script, name: str) -> None:
+        made(self, name)
+        retold(self)
+
+    monkeypatch.setattr(Script, "__init__", remade)
     with valkey.client() as client:
-
-        def tell(now_s: float) -> None:
-            client.rpush("clock", int(now_s), round(now_s % 1 * 1_000_000))
-            client.ltrim("clock", -2, -1)
-
-        made = Script.__init__
-
-        def remade(self: Script, name: str) -> None:
-            made(self, name)
-            self.text = self.text.replace(b"redis.call('TIME')", b"redis.call('LRANGE', 'clock', 0, 1)")
-            self.sha = "0" * 40  # unknown to the server, so it is sent the text
-
-        monkeypatch.setattr(Script, "__init__", remade)
-        yield Clock(tell)
+        yield Clock(lambda now_s: tell(client, now_s))
 
 
 def test_the_limiter_on_redis_admits_as_upstreams(told: Clock, url_of: Callable[[str], str]) -> None:
