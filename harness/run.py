@@ -23,6 +23,7 @@ from harness.deployment import Deployment
 from harness.history import HistoryWriter, read_history
 from harness.results import CellResult, with_verdict, write_csvs
 from harness.scenario import Scenario, Session, Target
+from harness.stack.live import StackUnavailable
 from harness.traffic import CALL_TIMEOUT_S, Connections, Policy, open_connections
 from harness.verdict import Cell, DeploymentFacts, Measure, Validity
 
@@ -42,10 +43,6 @@ class LiveStack(Protocol):
     def expected_workers(self) -> int:
         """How many workers there are."""
         ...
-
-
-class StackUnavailable(RuntimeError):  # noqa: N818 - it names a thing
-    """This machine cannot start the deployment; the message says what is missing. The cell is skipped."""
 
 
 OpenStack = Callable[[Deployment, dict[str, str], Path], AbstractAsyncContextManager[LiveStack]]

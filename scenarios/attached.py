@@ -12,7 +12,8 @@ from typing import Any
 
 from harness.attach import NotALab, attach
 from harness.deployment import Deployment
-from harness.run import LiveStack, OpenStack, StackUnavailable
+from harness.run import LiveStack, OpenStack
+from harness.stack import StackUnavailable
 from harness.stack.compose import UP, ComposeStack, UnusableStack, find, open_running
 from harness.stack.engine import NoEngine
 from scenarios import registry

@@ -6,8 +6,8 @@ import asyncio
 import dataclasses
 import signal
 import sys
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -28,8 +28,9 @@ from rich.table import Table
 from harness import environment
 from harness.deployment import Deployment
 from harness.results import CellResult
-from harness.run import LiveStack, Plan, StackUnavailable, run
+from harness.run import LiveStack, Plan, run
 from harness.scenario import Scenario
+from harness.stack import AppSpec, NativeStack
 from harness.traffic import Policy
 from harness.verdict import Validity
 from scenarios import registry
@@ -149,16 +150,10 @@ def _pick(option: str, name: str, known: dict[str, T]) -> T:
         raise BadInput(f"{option} {name}: not known; one of: {', '.join(known)}") from None
 
 
-@asynccontextmanager
-async def _open_native(deployment: Deployment, env: dict[str, str], logs: Path) -> AsyncIterator[LiveStack]:
-    from harness.stack import AppSpec, NativeStack  # noqa: PLC0415
-    from harness.stack import StackUnavailable as Missing  # noqa: PLC0415
-
-    try:
-        async with NativeStack(deployment, app=AppSpec(root=registry.ROOT), folder=logs, env=env) as stack:
-            yield stack
-    except Missing as error:
-        raise StackUnavailable(str(error)) from None
+def _open_native(
+    deployment: Deployment, env: dict[str, str], logs: Path
+) -> AbstractAsyncContextManager[LiveStack]:
+    return NativeStack(deployment, app=AppSpec(root=registry.ROOT), folder=logs, env=env)
 
 
 class _Screen:

@@ -49,6 +49,7 @@ def command(
             "LAB_REPLICA": f"r{replica}",
             "LAB_BIND": f"{LOOPBACK}:{port}",
             "LAB_CONTROL_SOCKET": str(folder / f"r{replica}.ctl"),
+            "LAB_SIDECAR_SOCKET": str(folder / f"r{replica}.kernel"),
         },
         cwd=app.root,
         log=log,
