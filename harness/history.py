@@ -132,6 +132,11 @@ def iter_history(path: Path) -> Iterator[AnyOperation]:
     Raises:
         MalformedHistory: With the number of the first bad line.
     """
+    for operations in _chunks(path):
+        yield from operations
+
+
+def _chunks(path: Path) -> Iterator[list[AnyOperation]]:
     same: dict[str | None, str | None] = {}
     number = 1
     with open_history(path) as file:
@@ -142,14 +147,14 @@ def iter_history(path: Path) -> Iterator[AnyOperation]:
                 rest += chunk
                 continue
             lines, rest = rest + chunk[:end], chunk[end:]
-            yield from _parse_lines(lines, same, where=path.name, first=number)
+            yield _parse_lines(lines, same, where=path.name, first=number)
             number += lines.count(b"\n")
     if rest.strip():
         try:
             last = parse_line(rest, where=f"{path.name}:{number}")
         except MalformedHistory:
             return
-        yield last
+        yield [last]
 
 
 def open_history(path: Path) -> IO[bytes]:
@@ -168,7 +173,7 @@ def _read(file: IO[bytes], path: Path) -> bytes:
 def _parse_lines(
     lines: bytes, same: dict[str | None, str | None], *, where: str, first: int
 ) -> list[AnyOperation]:
-    """Whole lines at once; what repeats (names of clients, workers, principals, …) is kept once."""
+    """Whole lines at once; the long names that repeat (workers, principals, …) are kept once."""
     operations: list[AnyOperation]
     try:
         operations = _called.decode_lines(lines)
@@ -178,14 +183,10 @@ def _parse_lines(
     info = Outcome.INFO
     for op in operations:
         return_ns = op.return_ns
-        if (return_ns is None and op.outcome is not info) or (
-            return_ns is not None and return_ns < op.call_ns
-        ):
+        if op.outcome is not info if return_ns is None else return_ns < op.call_ns:
             return _parse_each(lines, where=where, first=first)
         # frozen for everybody else: these values have not been handed to anybody yet
-        force_setattr(op, "client", once(op.client, op.client))
         force_setattr(op, "worker", once(op.worker, op.worker))
-        force_setattr(op, "connection", once(op.connection, op.connection))
         if op.error is not None:
             force_setattr(op, "error", once(op.error, op.error))
         if isinstance(op, _SCOPED):
@@ -219,7 +220,9 @@ def read_history(
             that lacks something.
     """
     with collector_paused():
-        history = list(iter_history(path))
+        history: list[AnyOperation] = []
+        for operations in _chunks(path):
+            history += operations
         if len({op.index for op in history}) != len(history):
             lacks = _not_fresh(set(), lacks)
         if lacks is not None:

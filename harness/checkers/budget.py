@@ -133,23 +133,26 @@ class Spending:
 
     def __init__(self, invokes: Sequence[Invoke], total: int, request: int) -> None:
         self.total = total
-        self.served = sorted(
-            (op for op in invokes if op.outcome is Outcome.OK), key=lambda op: (op.end_ns, op.index)
-        )
+        self.served = [op for op in invokes if op.outcome is Outcome.OK]
+        self.served.sort(key=lambda op: op.return_ns or 0)
+        costs = list(map(_cost, self.served))
         self._served_ends = [op.end_ns for op in self.served]
-        self._spent = [0, *accumulate(map(_cost, self.served))]
-        by_call = sorted(self.served, key=lambda op: op.call_ns)
-        self._served_calls = [op.call_ns for op in by_call]
-        self._begun = [0, *accumulate(map(_cost, by_call))]
+        self._spent = [0, *accumulate(costs)]
+        begun = sorted((op.call_ns, amount) for op, amount in zip(self.served, costs, strict=True))
+        self._served_calls = [call_ns for call_ns, _ in begun]
+        self._begun = [0, *accumulate(amount for _, amount in begun)]
         self._first_info = min((op.call_ns for op in invokes if op.outcome is Outcome.INFO), default=FOREVER)
         # under way, an invoke holds its reservation or has been charged; then it is charged, or holds nothing
-        held = [(op, max(_cost(op), request), _cost(op)) for op in self.served] + [
-            (op, request, 0)
-            for op in invokes
-            if op.outcome is Outcome.FAIL and op.error not in BEFORE_THE_BUDGET
+        taking = [(call_ns, max(amount, request)) for call_ns, amount in begun]
+        freeing = [
+            (end, max(0, request - amount)) for end, amount in zip(self._served_ends, costs, strict=True)
         ]
-        taking = sorted((op.call_ns, most) for op, most, _ in held)
-        freeing = sorted((op.end_ns, most - least) for op, most, least in held)
+        for op in invokes:
+            if op.outcome is Outcome.FAIL and op.error not in BEFORE_THE_BUDGET:
+                taking.append((op.call_ns, request))
+                freeing.append((op.end_ns, request))
+        taking.sort()
+        freeing.sort()
         self._taken_at, self._freed_at = [at for at, _ in taking], [at for at, _ in freeing]
         self._taken = [0, *accumulate(amount for _, amount in taking)]
         self._freed = [0, *accumulate(amount for _, amount in freeing)]

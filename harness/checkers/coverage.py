@@ -21,16 +21,6 @@ REFUSED = "token_revoked"
 """The one error that says a token was revoked: an expired token or an absent store proves nothing."""
 
 
-def accepted(op: Invoke) -> bool:
-    """It was served."""
-    return op.outcome is Outcome.OK
-
-
-def refused(op: Invoke) -> bool:
-    """It was refused because its token is revoked."""
-    return op.outcome is Outcome.FAIL and op.error == REFUSED and not op.input.tampered
-
-
 @dataclass(slots=True)
 class Case:
     """All that the history says of one token."""
@@ -41,23 +31,29 @@ class Case:
     granted_ns: tuple[int, int] = (-FOREVER, FOREVER)
     """Call and return of its grant: at any time, where it is not in the history."""
     revokes: list[Revoke] = field(default_factory=list)
-    invokes: list[Invoke] = field(default_factory=list)
+    accepts: list[Invoke] = field(default_factory=list)
+    refusals: list[Invoke] = field(default_factory=list)
+    others: list[Invoke] = field(default_factory=list)
+    """Invokes that prove nothing."""
     sweeps: Sweeps | None = None
     """Every ``revoke_all`` of its principal."""
 
     def certain(self) -> AnyRevoke | None:
         """The revoke that returned first of those that are ok and certainly cover the token."""
-        certain: list[AnyRevoke] = [op for op in self.revokes if op.outcome is Outcome.OK]
-        if self.sweeps and (sweep := self.sweeps.first_called_after(self.granted_ns[1])):
-            certain.append(sweep)
-        return min(certain, key=lambda op: (op.end_ns, op.index), default=None)
+        first: AnyRevoke | None = self.sweeps.first_called_after(self.granted_ns[1]) if self.sweeps else None
+        for op in self.revokes:
+            if op.outcome is Outcome.OK and (first is None or op.end_ns < first.end_ns):
+                first = op
+        return first
 
     def possible(self, not_ended_before: int) -> AnyRevoke | None:
         """The first to be called of those that may cover the token and had not ended before an instant."""
-        possible: list[AnyRevoke] = [op for op in self.revokes if op.end_ns >= not_ended_before]
-        if self.sweeps and (sweep := self.sweeps.first_ended_from(max(not_ended_before, self.granted_ns[0]))):
-            possible.append(sweep)
-        return min(possible, key=lambda op: (self.begins(op), op.index), default=None)
+        since = max(not_ended_before, self.granted_ns[0])
+        first: AnyRevoke | None = self.sweeps.first_ended_from(since) if self.sweeps else None
+        for op in self.revokes:
+            if op.end_ns >= not_ended_before and (first is None or op.call_ns < self.begins(first)):
+                first = op
+        return first
 
     def begins(self, revoke: AnyRevoke) -> int:
         """The first instant at which a revoke can reach the token."""
@@ -110,7 +106,7 @@ def cases(history: Sequence[AnyOperation]) -> Iterable[Case]:
             if op.outcome is Outcome.OK and op.output and op.output.token_id:
                 grants[op.output.token_id] = op
         elif isinstance(op, Invoke):
-            if refused(op):
+            if op.error == REFUSED and op.outcome is Outcome.FAIL and not op.input.tampered:
                 cases[op.input.token_id]  # made by asking for it
         elif isinstance(op, Revoke):
             if op.outcome is not Outcome.FAIL:
@@ -125,10 +121,17 @@ def cases(history: Sequence[AnyOperation]) -> Iterable[Case]:
             case.granted_ns = grant.call_ns, grant.end_ns
     for op in history:
         if isinstance(op, Invoke) and op.input.token_id in cases and not op.input.tampered:
-            cases[op.input.token_id].invokes.append(op)
+            case = cases[op.input.token_id]
+            if op.outcome is Outcome.OK:
+                case.accepts.append(op)
+            elif op.outcome is Outcome.FAIL and op.error == REFUSED:
+                case.refusals.append(op)
+            else:
+                case.others.append(op)
     everybody = Sweeps.of([op for ops in swept.values() for op in ops])
     for case in cases.values():
-        principal = case.principal or (case.invokes[0].input.principal if case.invokes else "")
+        # without its grant, whoever was refused it says whose it is
+        principal = case.principal or next((op.input.principal for op in case.refusals), "")
         case.sweeps = sweeps.get(principal) if principal else everybody
         yield case
 

@@ -40,16 +40,15 @@ judged by itself. The count that ``revoke_all`` answers with. A lag shorter than
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 from statistics import median
 
-from harness.checkers.coverage import AnyRevoke, Case, accepted, cases, refused
+from harness.checkers.coverage import AnyRevoke, Case, cases
 from harness.checkers.finding import Findings, Judgement, conclude
 from harness.checkers.story import lasting, named, short
-from harness.history import FOREVER, AnyOperation, Grant, Invoke, Outcome, Revoke
+from harness.history import FOREVER, AnyOperation, Grant, Invoke, Outcome, RevokeAll
 from harness.verdict import Cell, Measure, Verdict
 
 CLAIM = "revocation"
@@ -117,26 +116,21 @@ def _ms(duration_ns: float) -> float | None:
 
 
 def _judge_token(case: Case, found: Findings, totals: Totals) -> None:
-    accepts = [op for op in case.invokes if accepted(op)]
-    refusals = [op for op in case.invokes if refused(op)]
+    accepts, refusals = case.accepts, case.refusals
     certain, earliest = case.certain(), case.possible(-FOREVER)
     if certain:
         totals.tokens += 1
-        _measure_lag(case, certain, accepts, refusals, totals)
+        _measure_rate(case, certain, totals)
+        _measure_lag(certain, accepts, refusals, totals)
     if earliest:
         totals.asked += sum(op.end_ns >= earliest.call_ns for op in accepts)
     totals.asked += len(refusals)
-    proof: list[AnyOperation]
-    accept = max(accepts, key=lambda op: (op.call_ns, op.index), default=None)
-    refusal = min(refusals, key=lambda op: (op.end_ns, op.index), default=None)
-
-    leaked = accept is not None and certain is not None and accept.call_ns > certain.end_ns
+    accept = _last_called(accepts)
+    refusal = _first_returned(refusals)
+    leaked = certain is not None and accept is not None and accept.call_ns > certain.end_ns
     if leaked and accept and certain:
-        proof = (
-            [certain, accept]
-            if isinstance(certain, Revoke) or not case.grant
-            else [case.grant, certain, accept]
-        )
+        swept = case.grant if isinstance(certain, RevokeAll) else None
+        proof: list[AnyOperation] = [op for op in (swept, certain, accept) if op]
         late = sum(op.call_ns > certain.end_ns for op in accepts)
         found.add("leak", proof, _say_leak, case, certain, accept, late)
     if refusal is None:
@@ -154,30 +148,51 @@ def _judge_token(case: Case, found: Findings, totals: Totals) -> None:
             found.add("unexplained", proof, _say_unexplained, case, earliest, accept, refusal)
 
 
-def _measure_lag(
-    case: Case, revoke: AnyRevoke, accepts: list[Invoke], refusals: list[Invoke], totals: Totals
-) -> None:
+def _last_called(ops: list[Invoke]) -> Invoke | None:
+    last = None
+    for op in ops:
+        if last is None or op.call_ns > last.call_ns:
+            last = op
+    return last
+
+
+def _first_returned(ops: list[Invoke]) -> Invoke | None:
+    first = None
+    for op in ops:
+        if first is None or op.end_ns < first.end_ns:
+            first = op
+    return first
+
+
+def _measure_rate(case: Case, revoke: AnyRevoke, totals: Totals) -> None:
     revoked_ns = revoke.end_ns
-    totals.after += sum(op.call_ns > revoked_ns for op in case.invokes)
-    totals.leaked += sum(op.call_ns > revoked_ns for op in accepts)
-    last: dict[str | None, int] = {}
-    refusing: dict[str | None, list[int]] = defaultdict(list)
+    for invokes in (case.accepts, case.refusals, case.others):
+        for op in invokes:
+            if op.call_ns > revoked_ns:
+                totals.after += 1
+                totals.leaked += invokes is case.accepts
+
+
+def _measure_lag(revoke: AnyRevoke, accepts: list[Invoke], refusals: list[Invoke], totals: Totals) -> None:
+    called_ns, revoked_ns = revoke.call_ns, revoke.end_ns
+    last: dict[str | None, int] = {}  # accepted call on each worker
     for op in accepts:
-        last[op.worker] = max(op.call_ns, last.get(op.worker, op.call_ns))
+        if op.call_ns > last.get(op.worker, called_ns):
+            last[op.worker] = op.call_ns
+    later: dict[str | None, float] = {}  # return of the first later refusal on each worker
     for op in refusals:
-        if op.end_ns >= revoke.call_ns:
-            refusing[op.worker].append(op.end_ns)
-    asked = set(refusing) | {worker for worker, call_ns in last.items() if call_ns > revoked_ns}
-    if not asked:
-        return
-    lower, upper = 0, 0.0
-    for worker in asked:
-        last_ns = last.get(worker, revoke.call_ns)
-        lower = max(lower, last_ns - revoked_ns)
-        later = [end for end in refusing[worker] if end >= last_ns]
-        upper = max(upper, min(later) - revoke.call_ns if later else inf)
-    totals.lag_lower_ns.append(lower)
-    totals.lag_upper_ns.append(upper)
+        end_ns = op.end_ns
+        if end_ns >= last.get(op.worker, called_ns):
+            if end_ns < later.get(op.worker, inf):
+                later[op.worker] = end_ns
+        elif end_ns >= called_ns:
+            later.setdefault(op.worker, inf)
+    for worker, call_ns in last.items():
+        if call_ns > revoked_ns:
+            later.setdefault(worker, inf)
+    if later:
+        totals.lag_lower_ns.append(max(0, max(last.values(), default=0) - revoked_ns))
+        totals.lag_upper_ns.append(max(later.values()) - called_ns)
 
 
 def _say_leak(case: Case, revoke: AnyRevoke, accept: Invoke, late: int) -> str:

@@ -10,8 +10,8 @@ or more.
 such that a report's number is the baseline and all that counted before it. Reports read the same counter
 whichever worker they come from: so the k-th operation to count lies after every report that had not seen
 it, and before every one that had. Those are bounds for the position k, and `placement.unplaceable` decides
-exactly whether the operations can fill them; its docstring says why no legal history is accused. What can
-be said more simply is said first, and each of these alone leaves no placement:
+exactly whether the operations can fill them; its docstring says why no legal history is accused. If they
+cannot, the reports that are wrong by themselves are named, each of which alone leaves no placement:
 
 - a report smaller than the baseline and what had certainly counted, or than an earlier report and what
   certainly counted in between: **undercount**;
@@ -30,10 +30,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, islice
+from typing import NamedTuple
 
 from harness.checkers.finding import KEPT, Findings, Judgement, Unjudgeable, conclude
-from harness.checkers.placement import unplaceable
+from harness.checkers.placement import CutOff, unplaceable
 from harness.checkers.story import named
 from harness.history import FOREVER, AnyOperation, Expand, Grant, Invoke, Outcome, Stats
 from harness.verdict import Cell, Measure, Verdict
@@ -69,54 +70,53 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     stated = cell.parameters.get("baseline") or {}
     if not isinstance(stated, dict) or not all(type(n) is int for n in stated.values()):
         raise Unjudgeable(f"cell.json: parameters.baseline is {stated!r}; counter: number is needed")
+    reports = sorted(
+        (
+            op
+            for op in history
+            if isinstance(op, Stats) and op.outcome is Outcome.OK and op.output is not None
+        ),
+        key=lambda op: (op.end_ns, op.index),
+    )
     found = Findings()
-    reports: set[int] = set()
     under: set[int] = set()
-    unknown = ""
+    unknown = "" if reports else "nothing to judge: no worker reported its numbers"
     grants: dict[str, Measure] = {}
     for name in COUNTERS:
-        counter = Counter(name, history, stated.get(name))
-        if not counter.reports:
-            continue
-        reports.update(op.index for _, op in counter.reports)
-        under |= counter.judge(found)
-        if not found.counts:
-            unknown = counter.judge_together(found) or unknown
-        if name == "grants":
-            grants = counter.measures()
-    if not reports:
-        unknown = "nothing to judge: no worker reported its numbers"
+        counter = Counter(name, history, reports, stated.get(name))
+        if counter.reports:
+            together = counter.placeable()
+            if together is None:
+                unknown = f"too many placements of {name} to try them all; a report before the traffic helps"
+            if not together:
+                under |= counter.judge(found, alone=together is False)
+            if name == "grants":
+                grants = counter.measures()
     return Judgement(
         measures={"reports": len(reports), "undercounts": len(under), **grants}, found=found, unknown=unknown
     )
 
 
 class Counter:
-    """One counter: the operations that it counts, and the reports of it."""
+    """One counter: the operations that it counts, and the reports of it in the order of their returns."""
 
-    def __init__(self, name: str, history: Sequence[AnyOperation], stated: int | None) -> None:
+    def __init__(
+        self, name: str, history: Sequence[AnyOperation], reports: Sequence[Stats], stated: int | None
+    ) -> None:
         kind = COUNTERS[name]
         self.name = name
-        self.counted = sorted(
-            (op for op in history if isinstance(op, kind) and _counts(op)),
-            key=lambda op: (op.call_ns, op.index),
-        )
+        self.counted = [op for op in history if isinstance(op, kind) and _counts(op)]
+        self.counted.sort(key=lambda op: op.call_ns)
         self.calls = [op.call_ns for op in self.counted]
-        self.ends = sorted(op.end_ns for op in self.counted)
-        self.reports: list[tuple[int, Stats]] = sorted(
-            (
-                (value, op)
-                for op in history
-                if isinstance(op, Stats) and op.outcome is Outcome.OK and op.output is not None
-                and (value := getattr(op.output, name)) is not None
-            ),
-            key=lambda report: (report[1].end_ns, report[1].index),
-        )  # fmt: skip
-        first_call = self.calls[0] if self.calls else FOREVER
-        self.first: Stats | None = None
+        self.returns = [op.end_ns for op in self.counted]
+        self.ends = sorted(self.returns)
+        numbers = [getattr(op.output, name) for op in reports]
+        self.reports = [op for op, number in zip(reports, numbers, strict=True) if number is not None]
+        self.numbers: list[int] = [number for number in numbers if number is not None]
         self.baseline = stated
-        if stated is None and self.reports and self.reports[0][1].end_ns < first_call:
-            self.baseline, self.first = self.reports[0]
+        self.first: Stats | None = None
+        if stated is None and self.reports and not (self.calls and self.calls[0] <= self.reports[0].end_ns):
+            self.first, self.baseline = self.reports[0], self.numbers[0]
 
     def certain(self, before_ns: int) -> int:
         """How many had certainly counted before an instant."""
@@ -128,116 +128,131 @@ class Counter:
 
     def measures(self) -> dict[str, Measure]:
         """The least and the most that was reported, and the most that certainly had been."""
-        values = [value for value, _ in self.reports]
         return {
-            f"{self.name}_reported_min": min(values),
-            f"{self.name}_reported_max": max(values),
-            f"{self.name}_certain": max(self.certain(op.call_ns) for _, op in self.reports),
+            f"{self.name}_reported_min": min(self.numbers),
+            f"{self.name}_reported_max": max(self.numbers),
+            f"{self.name}_certain": self.certain(max(op.call_ns for op in self.reports)),
         }
 
-    def judge(self, found: Findings) -> set[int]:
-        """Add what is wrong with each report; the reports that told too little, by index."""
-        wrong: list[tuple[str, int, Stats | None, Stats, int]] = []
-        highest = list(accumulate(self.reports, _higher))
-        ends = [op.end_ns for _, op in self.reports]
-        for value, op in self.reports:
-            base = self.baseline or 0
-            if value < base + self.certain(op.call_ns):
-                wrong.append(("undercount", value, self.first, op, base))
-            if self.baseline is not None and value > base + self.possible(op.end_ns):
-                wrong.append(("overcount", value, self.first, op, base))
-            earlier = bisect_left(ends, op.call_ns) - 1
-            if earlier < 0:
+    def judge(self, found: Findings, *, alone: bool) -> set[int]:
+        """Add what is wrong with each report; the reports that told too little, by index.
+
+        `alone` says that the reports have no placement: if none of them is wrong by itself, they disagree.
+        """
+        wrong: list[Wrong] = []
+        base, known = self.baseline or 0, self.baseline is not None
+        ends = [op.end_ns for op in self.reports]
+        highest = [0, *accumulate(range(len(ends)), self._higher)]
+        for number, op in zip(self.numbers, self.reports, strict=True):
+            certain, possible = self.certain(op.call_ns), self.possible(op.end_ns)
+            if number < base + certain:
+                wrong.append(Wrong("undercount", number, base, self.first, op))
+            if known and number > base + possible:
+                wrong.append(Wrong("overcount", number, base, self.first, op))
+            earlier = bisect_left(ends, op.call_ns)
+            if earlier == 0:
                 continue
-            if value < highest[earlier][0]:
-                wrong.append(("went_back", value, highest[earlier][1], op, highest[earlier][0]))
-            before, previous = self.reports[earlier]
-            if value >= before:
-                if value - before < self._certain_between(previous, op, value - before + 1):
-                    wrong.append(("undercount", value, previous, op, before))
-                if value - before > self.possible(op.end_ns) - self.certain(previous.call_ns):
-                    wrong.append(("overcount", value, previous, op, before))
+            top = highest[earlier]
+            if number < self.numbers[top]:
+                wrong.append(Wrong("went_back", number, self.numbers[top], self.reports[top], op))
+            before, previous = self.numbers[earlier - 1], self.reports[earlier - 1]
+            if number < before:
+                continue
+            if number - before > possible - self.certain(previous.call_ns):
+                wrong.append(Wrong("overcount", number, before, previous, op))
+            grown = number - before
+            # at most so many certainly counted in between: to look for them costs more
+            if certain - self.certain(previous.end_ns) <= grown:
+                continue
+            if len(self._between(previous, op, grown + 1)) > grown:
+                wrong.append(Wrong("undercount", number, before, previous, op))
+        if alone and not wrong:
+            operations = [*self.counted, *self.reports]
+            found.add("disagree", operations, _say_disagree, self.name, len(self.reports))
+        return self._add(wrong, found)
+
+    def _higher(self, top: int, at: int) -> int:
+        return at if self.numbers[at] > self.numbers[top] else top
+
+    def _add(self, wrong: list[Wrong], found: Findings) -> set[int]:
         under: set[int] = set()
         seen: set[tuple[str, int]] = set()
-        # the smallest proof of each first
-        for kind, value, earlier_op, op, base in sorted(wrong, key=lambda w: (w[1] - w[4], w[3].index)):
-            if (kind, op.index) in seen:
+        for one in sorted(wrong, key=lambda one: (one.number - one.base, one.op.index)):  # short proofs first
+            if (one.kind, one.op.index) in seen:
                 continue
-            seen.add((kind, op.index))
-            proof: list[AnyOperation] = [op] if earlier_op is None else [earlier_op, op]
-            if kind == "undercount":
-                under.add(op.index)
-                if found.counts[kind] < KEPT:
-                    proof += self._between(earlier_op, op, value - base + 1)
-            found.add(kind, proof, _say, kind, self.name, value, earlier_op, op, base)
+            seen.add((one.kind, one.op.index))
+            proof: list[AnyOperation] = [op for op in (one.earlier, one.op) if op]
+            if one.kind == "undercount":
+                under.add(one.op.index)
+                if found.counts[one.kind] < KEPT:
+                    proof += self._between(one.earlier, one.op, one.number - one.base + 1)
+            found.add(one.kind, proof, _say, self.name, one)
         return under
 
     def _between(self, earlier: Stats | None, op: Stats, most: int) -> list[AnyOperation]:
         """Up to `most` that certainly counted between two reports."""
         start = 0 if earlier is None else bisect_right(self.calls, earlier.end_ns)
-        between: list[AnyOperation] = []
-        for counted in self.counted[start : bisect_left(self.calls, op.call_ns)]:
-            if len(between) >= most:
-                break
-            if counted.end_ns < op.call_ns:
-                between.append(counted)
-        return between
+        ended = (
+            self.counted[at]
+            for at in range(start, bisect_left(self.calls, op.call_ns))
+            if self.returns[at] < op.call_ns
+        )
+        return list(islice(ended, max(0, most)))
 
-    def _certain_between(self, earlier: Stats, op: Stats, most: int) -> int:
-        return len(self._between(earlier, op, most))
-
-    def judge_together(self, found: Findings) -> str:
-        """Add that the reports together have no placement, if so; say why that is unknown, if it is."""
-        least = max([0, *(value - self.possible(op.end_ns) for value, op in self.reports)])
-        most = min(value - self.certain(op.call_ns) for value, op in self.reports)
+    def placeable(self) -> bool | None:
+        """Whether some baseline and instants agree with all reports; None if that would take too long."""
+        told = list(zip(self.numbers, self.reports, strict=True))
+        least = max([0, *(number - self.possible(op.end_ns) for number, op in told)])
+        most = min(number - self.certain(op.call_ns) for number, op in told)
         if self.baseline is not None:
             least, most = max(least, self.baseline), min(most, self.baseline)
         if (most - least) * len(self.counted) > SEARCH:
-            return f"no report of {self.name} before the traffic: {most - least + 1} baselines are possible"
-        looked_at: list[int] = [*range(len(self.counted))]
-        for baseline in range(least, most + 1):
-            proof = self._unplaceable(baseline)
-            if proof is None:
-                return ""
-            looked_at = proof
-        operations = [self.counted[i] for i in looked_at] + [op for _, op in self.reports]
-        found.add("disagree", operations, _say_disagree, self.name, len(self.reports))
-        return ""
+            return None
+        try:
+            return any(self._placeable(baseline) for baseline in range(least, most + 1))
+        except CutOff:
+            return None
 
-    def _unplaceable(self, baseline: int) -> list[int] | None:
-        """Whether the operations have no instants that agree with all reports: those looked at."""
-        most = max(value for value, _ in self.reports) - baseline
+    def _placeable(self, baseline: int) -> bool:
+        most = max(self.numbers) - baseline
         not_before = [-FOREVER] * max(most + 1, len(self.counted))
         not_after = [FOREVER] * most
-        for value, op in self.reports:
-            seen = value - baseline
-            not_before[seen] = max(not_before[seen], op.call_ns)
-            if seen:
-                not_after[seen - 1] = min(not_after[seen - 1], op.end_ns)
-        return unplaceable(
+        for number, op in zip(self.numbers, self.reports, strict=True):
+            seen, call_ns, end_ns = number - baseline, op.call_ns, op.end_ns
+            not_before[seen] = max(not_before[seen], call_ns)
+            if seen and end_ns < not_after[seen - 1]:
+                not_after[seen - 1] = end_ns
+        proof = unplaceable(
             self.calls,
-            [op.end_ns for op in self.counted],
+            self.returns,
             not_before=list(accumulate(not_before, max)),
             not_after=list(accumulate(reversed(not_after), min))[::-1],
         )
+        return proof is None
 
 
-def _higher(one: tuple[int, Stats], other: tuple[int, Stats]) -> tuple[int, Stats]:
-    return other if other[0] > one[0] else one
+class Wrong(NamedTuple):
+    """A report that cannot be right, against a baseline or an earlier report."""
+
+    kind: str
+    number: int
+    base: int
+    earlier: Stats | None
+    op: Stats
 
 
 def _counts(op: Grant | Invoke | Expand) -> bool:
     return op.outcome is not Outcome.FAIL and not (isinstance(op, Invoke) and op.input.dry_run)
 
 
-def _say(kind: str, name: str, value: int, earlier: Stats | None, op: Stats, base: int) -> str:
-    against = f"{base} in {named(earlier)}" if earlier else f"a baseline of {base}"
-    said = f"{named(op)} reports {value} {name}, after {against}"
+def _say(name: str, wrong: Wrong) -> str:
+    against = f"{wrong.base} in {named(wrong.earlier)}" if wrong.earlier else f"a baseline of {wrong.base}"
+    said = f"{named(wrong.op)} reports {wrong.number} {name}, after {against}"
     return {
         "undercount": f"broke StatsWhole: {said} and more since then",
         "overcount": f"broke StatsWhole: {said} and not so many since then",
         "went_back": f"broke StatsForward: {said}",
-    }[kind]
+    }[wrong.kind]
 
 
 def _say_disagree(name: str, reports: int) -> str:

@@ -87,7 +87,7 @@ def test_too_many_baselines_are_unknown(monkeypatch):
     monkeypatch.setattr(checker, "SEARCH", 0)
     verdict = judged(grant(0), stats(2, 3, grants=9))
     assert verdict.validity is Validity.UNKNOWN
-    assert "baseline" in verdict.reason
+    assert "before the traffic" in verdict.reason
 
 
 def test_a_report_without_numbers_is_a_malformed_line():
