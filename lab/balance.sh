@@ -32,13 +32,15 @@ look_up() { # FOLDER: a file for every service
   done
 }
 
-mkdir -p "$members" "$members.new"
+mkdir -p "$members" "$members.new" "$members.told"
 look_up "$members"
+cp "$members"/* "$members.told"/
 while sleep 2; do
   look_up "$members.new"
-  if ! diff -r -q "$members" "$members.new" >/dev/null; then
+  if ! diff -r -q "$members.new" "$members.told" >/dev/null; then
     cp "$members.new"/* "$members"/
-    nginx -s reload
+    # a reload that fails (nginx may still be starting) is tried again
+    if nginx -s reload; then cp "$members.new"/* "$members.told"/; fi
   fi
 done &
 exec nginx -g 'daemon off;'
