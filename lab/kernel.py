@@ -59,15 +59,17 @@ class LimitedLifeTokens(HMACTokenProvider):
         audit_id: str = "",
     ) -> CapabilityToken:
         """Upstream's `issue`; a life that is not asked for is the capability's own, or the default."""
-        if ttl_seconds is None:
-            ttl_seconds = self._ttls.get(capability_id, self._ttl_s)
         return super().issue(
             capability_id,
             principal_id,
             constraints=constraints,
-            ttl_seconds=ttl_seconds,
+            ttl_seconds=self.life_s(capability_id) if ttl_seconds is None else ttl_seconds,
             audit_id=audit_id,
         )
+
+    def life_s(self, capability_id: str) -> int:
+        """How long a token for a capability lives."""
+        return self._ttls.get(capability_id, self._ttl_s)
 
 
 def build_kernel(settings: Settings) -> Kernel:
@@ -77,18 +79,24 @@ def build_kernel(settings: Settings) -> Kernel:
         BadStateURL: The state cannot be opened as asked; one line says why.
     """
     state = open_state(settings.state, state_options(settings))
+    tokens = LimitedLifeTokens(
+        # None: upstream resolves it itself, at the first signature and in each process anew
+        settings.secret,
+        revocation_store=state.revocations,
+        ttl_s=settings.token_ttl_s,
+        ttls=settings.token_ttls,
+    )
+    return assemble(settings, state, policy=_policy(settings, state), tokens=tokens)
+
+
+def assemble(settings: Settings, state: State, *, policy: PolicyEngine, tokens: TokenProvider) -> Kernel:
+    """The lab's kernel over a state, with this policy and this provider of tokens."""
     registry = CapabilityRegistry()
     registry.register_many(list(CAPABILITIES))
     kernel = Kernel(
         registry,
-        policy=_policy(settings, state),
-        token_provider=LimitedLifeTokens(
-            # None: upstream resolves it itself, at the first signature and in each process anew
-            settings.secret,
-            revocation_store=state.revocations,
-            ttl_s=settings.token_ttl_s,
-            ttls=settings.token_ttls,
-        ),
+        policy=policy,
+        token_provider=tokens,
         router=StaticRouter({"billing.export_invoices": ["stream"]}),
         handle_store=state.handles,
         trace_store=state.traces,

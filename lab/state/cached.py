@@ -72,7 +72,7 @@ class CachedRevocations:
         max_stale_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store = store
+        self.store = store
         self._feed = feed
         self._max_stale_s = max_stale_s
         self._clock = clock
@@ -101,7 +101,7 @@ class CachedRevocations:
         if fresh and token_id in good:
             return False
         self._listen()
-        revoked = self._store.is_revoked(token_id)
+        revoked = self.store.is_revoked(token_id)
         with self._lock:
             # only if the listening was not interrupted while the store was asked
             if good is self._good:
@@ -112,24 +112,24 @@ class CachedRevocations:
 
     def revoke(self, token_id: str) -> None:
         """Revoke one token, and know it here at once."""
-        self._store.revoke(token_id)
+        self.store.revoke(token_id)
         self._heard(token_id)
 
     def track(self, principal_id: str, token_id: str, expires_at: dt.datetime) -> None:
         """The store's own."""
-        self._store.track(principal_id, token_id, expires_at)
+        self.store.track(principal_id, token_id, expires_at)
 
     def revoke_principal(self, principal_id: str) -> int:
         """The store's own; nobody says here which tokens it was, so all that is remembered is asked again."""
         try:
-            return self._store.revoke_principal(principal_id)
+            return self.store.revoke_principal(principal_id)
         finally:
             with self._lock:
                 self._good = set()
 
     def sweep_expired(self, now: dt.datetime) -> int:
         """The store's own."""
-        return self._store.sweep_expired(now)
+        return self.store.sweep_expired(now)
 
     def close(self) -> None:
         """End the thread."""

@@ -42,27 +42,31 @@ class RedisRevocations:
     """
 
     def __init__(self, server: Server, namespace: str) -> None:
-        self._server = server
+        self.server = server
         tag = f"{{{namespace}:revocations}}"
         self._token, self._principal, self.channel = f"{tag}:token:", f"{tag}:principal:", f"{tag}:revoked"
         self._track = Script("revocations.track")
         self._revoke = Script("revocations.revoke")
         self._revoke_principal = Script("revocations.revoke_principal")
 
+    def keys(self, principal_id: str, token_id: str) -> tuple[str, str]:
+        """The key of a token, and of the tokens of its principal."""
+        return self._token + token_id, self._principal + principal_id
+
     def is_revoked(self, token_id: str) -> bool:
         """Whether `token_id` has been revoked. Raises rather than guesses when the server cannot say."""
         key = self._token + token_id
-        return bool(self._server.call(key, "GET", key) == b"1")
+        return bool(self.server.call(key, "GET", key) == b"1")
 
     def revoke(self, token_id: str) -> None:
         """Revoke one token, known or not. Idempotent."""
-        self._server.run(self._revoke, (self._token + token_id, self.channel), token_id, UNTRACKED_S * 1000)
+        self.server.run(self._revoke, (self._token + token_id, self.channel), token_id, UNTRACKED_S * 1000)
 
     def track(self, principal_id: str, token_id: str, expires_at: dt.datetime) -> None:
         """Remember that `token_id` was issued to `principal_id`. A revoked token stays revoked."""
-        self._server.run(
+        self.server.run(
             self._track,
-            (self._token + token_id, self._principal + principal_id),
+            self.keys(principal_id, token_id),
             token_id,
             microseconds(expires_at),
             MARGIN_S * _S,
@@ -71,7 +75,7 @@ class RedisRevocations:
     def revoke_principal(self, principal_id: str) -> int:
         """Revoke every token tracked for `principal_id`; how many of them were good until now."""
         return int(
-            self._server.run(
+            self.server.run(
                 self._revoke_principal, (self._principal + principal_id, self.channel), self._token
             )
         )
@@ -85,18 +89,22 @@ class RedisLimiter(SharedLimiter):
     """One list per key: the times of its admissions that still count, each window in a slot of its own."""
 
     def __init__(self, server: Server, namespace: str) -> None:
-        self._server = server
+        self.server = server
         self._prefix = f"{namespace}:window:"
         self._acquire = Script("limiter.acquire")
         self._peek = Script("limiter.peek")
 
+    def key(self, key: str) -> str:
+        """The key of a window."""
+        return self._prefix + key
+
     def acquire(self, key: str, limit: int, window_seconds: float) -> bool:
         """See `SharedLimiter.acquire`."""
-        return bool(self._server.run(self._acquire, (self._prefix + key,), limit, round(window_seconds * _S)))
+        return bool(self.server.run(self._acquire, (self.key(key),), limit, round(window_seconds * _S)))
 
     def peek(self, key: str, limit: int, window_seconds: float) -> bool:
         """See `SharedLimiter.peek`."""
-        return bool(self._server.run(self._peek, (self._prefix + key,), limit, round(window_seconds * _S)))
+        return bool(self.server.run(self._peek, (self.key(key),), limit, round(window_seconds * _S)))
 
 
 class RedisHandles(SharedHandles):

@@ -204,9 +204,7 @@ def test_what_another_process_revokes_is_heard_and_not_asked_for(
         checks._max_stale_s = 60
         for token_id in ("t1", "t2", "t3"):
             assert not checks.is_revoked(token_id)
-        monkeypatch.setattr(
-            checks._store, "is_revoked", lambda token_id: pytest.fail(f"asked for {token_id}")
-        )
+        monkeypatch.setattr(checks.store, "is_revoked", lambda token_id: pytest.fail(f"asked for {token_id}"))
         plain.revocations.revoke("t1")
         until(lambda: checks.is_revoked("t1"), "it is heard")
         plain.revocations.revoke_principal("alice")

@@ -28,7 +28,7 @@ def test_kinds_and_windows_are_spread_over_the_nodes(
 def test_a_wrong_map_is_put_right_by_the_first_redirection(opened: Callable[..., State]) -> None:
     state = opened("redis+cluster")
     assert state.limiter.check("k", 1, 3600)
-    server: Any = state.limiter._server  # type: ignore[attr-defined]
+    server: Any = state.limiter.server  # type: ignore[attr-defined]
     slot = key_slot(f"{state.limiter._prefix}k".encode())  # type: ignore[attr-defined]
     owner = server._owners[slot]
     server._owners[slot] = next(address for address in server._links if address != owner)

@@ -112,7 +112,7 @@ def test_memory_needs_no_redis_client() -> None:
 @pytest.mark.parametrize("name", ["sqlite", "redis", "redis+cluster", "cached+sqlite", "cached+redis"])
 def test_nothing_is_connected_before_the_first_call(name: str, opened: Callable[..., State]) -> None:
     state = opened(name)
-    server = getattr(state.limiter, "_server", None)
+    server = getattr(state.limiter, "server", None)
     if server is None:
         assert not state.limiter._file.path.exists()  # type: ignore[attr-defined]
     else:
