@@ -1,9 +1,9 @@
 """How fast a history is read and judged: ``python -m harness.bench_check [OPERATIONS]``.
 
-For each claim a simulated right deployment makes a legal history of so many operations, and of a tenth of them.
-Each is read and judged in a process of its own, with its CPU time, its elapsed time and its peak memory.
-The bounds: a million operations in under 5 s and 1 GB; ten times the work in at most twelve times the time.
-Other work on the machine shows in the elapsed time first; the CPU time is steadier.
+For each claim a simulated right deployment makes a legal history of so many operations, and of a tenth of
+them. Each is read and judged in a process of its own, with its CPU time, its elapsed time and its peak
+memory. The bounds: a million operations in under 5 s and 1 GB; ten times the work in at most twelve times
+the time. Other work on the machine shows in the elapsed time first; the CPU time is steadier.
 """
 
 from __future__ import annotations

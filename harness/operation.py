@@ -101,6 +101,8 @@ class InvokeOutput(msgspec.Struct, frozen=True, gc=False):
     """Frames that came, of a stream."""
     final: bool | None = None
     """The stream's last frame was marked as the last."""
+    closed: bool | None = None
+    """The caller hung up before that."""
     last_frame_ns: int | None = None
 
 

@@ -5,13 +5,23 @@ it cannot see. ``judge`` reads the history once or twice and adds up what it fou
 makes the verdict of it. Checkers are total: they have a verdict on every well-formed history.
 """
 
-from harness.checkers import budget, capabilities, handles, rate_limit, revocation, stats, tokens, traces
+from harness.checkers import (
+    budget,
+    capabilities,
+    handles,
+    rate_limit,
+    revocation,
+    stats,
+    streams,
+    tokens,
+    traces,
+)
 from harness.checkers.finding import Checker
 
 __all__ = ["CHECKERS", "Checker"]
 
 CHECKERS: dict[str, Checker] = {
     checker.CLAIM: checker
-    for checker in (tokens, rate_limit, revocation, handles, traces, budget, capabilities, stats)
+    for checker in (tokens, rate_limit, revocation, handles, traces, budget, capabilities, stats, streams)
 }
 """By claim, which is the scenario's name too."""

@@ -52,7 +52,9 @@ REQUEST = 4000
 
 def lacks(op: AnyOperation) -> str | None:
     """An ok invoke says what it cost, an ok read what was used."""
-    if op.outcome is not Outcome.OK:
+    if op.outcome is not Outcome.OK or (
+        isinstance(op, Invoke) and op.output and op.output.tokens is not None
+    ):
         return None
     if isinstance(op, Invoke) and _charged(op) and cost(op) is None:
         return "an invoke that is ok has output.tokens, unless it is handle_only, a dry run or a stream"
@@ -82,8 +84,7 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     )
     refused = [op for op in invokes if op.outcome is Outcome.FAIL and op.error == DENIED]
     found = Findings()
-    for op in spending.served:
-        spending.judge_served(op, found)
+    spending.judge_served(found)
     for op in refused:
         spending.judge_refused(op, found)
     _judge_order(reads, found)
@@ -138,6 +139,8 @@ class Spending:
         costs = list(map(_cost, self.served))
         self._served_ends = [op.end_ns for op in self.served]
         self._spent = [0, *accumulate(costs)]
+        emptied = bisect_left(self._spent, total)
+        self._empty_ns = self._served_ends[emptied - 1] if emptied < len(self._spent) else FOREVER
         begun = sorted((op.call_ns, amount) for op, amount in zip(self.served, costs, strict=True))
         self._served_calls = [call_ns for call_ns, _ in begun]
         self._begun = [0, *accumulate(amount for _, amount in begun)]
@@ -171,16 +174,18 @@ class Spending:
         taken = self._taken[bisect_right(self._taken_at, now_ns)]
         return taken - self._freed[bisect_left(self._freed_at, now_ns)]
 
-    def judge_served(self, op: Invoke, found: Findings) -> None:
-        """It was not called once the budget was spent."""
-        spent = self.spent(op.call_ns)
-        if spent >= self.total:
-            proof = self._costing(op.call_ns, self.total) if found.counts["overspend"] < KEPT else []
-            found.add("overspend", [*proof, op], _say_overspend, op, spent, self.total)
+    def judge_served(self, found: Findings) -> None:
+        """None was called once the budget was spent."""
+        for op in self.served:
+            if op.call_ns > self._empty_ns:
+                proof = self._costing(op.call_ns, self.total) if found.counts["overspend"] < KEPT else []
+                found.add("overspend", [*proof, op], _say_overspend, op, self.spent(op.call_ns), self.total)
 
     def judge_refused(self, op: Invoke, found: Findings) -> None:
         """At some instant of it the budget can have been gone."""
-        if op.end_ns >= self._first_info or self.gone(op.call_ns) >= self.total:
+        if op.call_ns > self._empty_ns or op.end_ns >= self._first_info:
+            return
+        if self.gone(op.call_ns) >= self.total:
             return
         # only where another is called can more be gone later: is the budget gone at one of these calls?
         if not self._next_full:

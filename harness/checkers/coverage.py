@@ -21,6 +21,11 @@ REFUSED = "token_revoked"
 """The one error that says a token was revoked: an expired token or an absent store proves nothing."""
 
 
+def begun(op: Invoke) -> bool:
+    """A stream of which frames came: it was served, whatever broke it off."""
+    return op.input.stream and op.output is not None and bool(op.output.frames)
+
+
 @dataclass(slots=True)
 class Case:
     """All that the history says of one token."""
@@ -122,7 +127,7 @@ def cases(history: Sequence[AnyOperation]) -> Iterable[Case]:
     for op in history:
         if isinstance(op, Invoke) and op.input.token_id in cases and not op.input.tampered:
             case = cases[op.input.token_id]
-            if op.outcome is Outcome.OK:
+            if op.outcome is Outcome.OK or begun(op):
                 case.accepts.append(op)
             elif op.outcome is Outcome.FAIL and op.error == REFUSED:
                 case.refusals.append(op)

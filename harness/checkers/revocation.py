@@ -1,6 +1,7 @@
 """One instant exists from which every invoke of a revoked token is refused.
 
-**What counts.** An ok invoke is an accept, a failure with ``token_revoked`` a refusal; tampered tokens are
+**What counts.** An ok invoke (or a stream that broke off after frames had come) is an accept, a failure with
+``token_revoked`` a refusal; tampered tokens are
 another claim's business. Any other failure proves nothing: an expired token or an absent store says nothing
 of a revocation. An info proves nothing either.
 
@@ -73,7 +74,7 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     del cell
     found, totals = Findings(), Totals()
     for case in cases(history):
-        _judge_token(case, found, totals)
+        judge_token(case, found, totals)
     unknown = (
         "" if totals.asked else "nothing to judge: no revoked token was invoked after its revoke was called"
     )
@@ -115,7 +116,8 @@ def _ms(duration_ns: float) -> float | None:
     return None if duration_ns == inf else duration_ns / 1e6
 
 
-def _judge_token(case: Case, found: Findings, totals: Totals) -> None:
+def judge_token(case: Case, found: Findings, totals: Totals) -> None:
+    """Add what is wrong with one token, and count."""
     accepts, refusals = case.accepts, case.refusals
     certain, earliest = case.certain(), case.possible(-FOREVER)
     if certain:

@@ -39,9 +39,9 @@ LOST = "trace_not_found"
 
 def lacks(op: AnyOperation) -> str | None:
     """An ok invoke names its action, an ok listing its actions, an ok audit its outcome."""
-    if op.outcome is not Outcome.OK:
+    if op.outcome is not Outcome.OK or isinstance(op, Explain):
         return None
-    if isinstance(op, Invoke) and not op.input.dry_run and (op.output is None or op.output.action_id is None):
+    if isinstance(op, Invoke) and (op.output is None or op.output.action_id is None) and not op.input.dry_run:
         return "an invoke that is ok has an output.action_id, unless its input says dry_run"
     if isinstance(op, ListTraces) and (op.output is None or op.output.action_ids is None):
         return "a list_traces that is ok has output.action_ids"
@@ -67,10 +67,10 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     found = Findings()
     explains, lists, audits = Explains(actions, kept), Lists(actions, kept), Audits(actions, kept)
     for op in history:
-        if op.outcome is Outcome.INFO:
-            continue
         if isinstance(op, Explain):
             explains.judge(op, found)
+        elif isinstance(op, Invoke):
+            continue
         elif isinstance(op, ListTraces) and op.outcome is Outcome.OK:
             lists.judge(op, found)
         elif isinstance(op, Audit) and op.outcome is Outcome.OK:
@@ -129,11 +129,12 @@ class Explains:
     def judge(self, op: Explain, found: Findings) -> None:
         """It was answered, if its trace is certainly kept."""
         invoke = self._actions.get(op.input.action_id)
-        if invoke is None or not (op.outcome is Outcome.OK or op.error == LOST):
+        lost = op.outcome is Outcome.FAIL and op.error == LOST
+        if invoke is None or not (lost or op.outcome is Outcome.OK):
             return
         if self._kept.certainly(invoke, op):
             self.count += 1
-            if op.outcome is Outcome.FAIL:
+            if lost:
                 found.add("lost_trace", [invoke, op], _say_lost, invoke, op)
 
 

@@ -88,12 +88,13 @@ def invoke(
     mode: str | None = None,
     frames: int | None = None,
     final: bool | None = None,
+    closed: bool | None = None,
     last_frame: int | None = None,
     **asked: bool,
 ) -> Any:
     answer = {
         "action_id": action, "handle_id": handle, "tokens": cost, "response_mode": mode, "frames": frames,
-        "final": final, "last_frame_ns": last_frame,
+        "final": final, "closed": closed, "last_frame_ns": last_frame,
     }  # fmt: skip
     op = _op(
         Invoke,
