@@ -1,0 +1,29 @@
+"""Pictures of a run, as SVG that stands inside a page: no library, no script, colours from the page's style.
+
+Every mark can be a link and has a title; the page's classes ``s0`` to ``s5`` give a series its colour, and
+its shape tells it from the others without one. A picture that a run has nothing for is None.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A picture as a page shows it."""
+
+    title: str
+    svg: Markup
+    legend: tuple[tuple[int, str], ...]
+    """Series and what they are; drawn in words, so that the picture needs none."""
+    caption: str
+    marks: tuple[str, ...] = ()
+    """Which other marks need a word: ``predicted``, ``interval``, ``ceiling``."""
+
+
+def link(cell: str) -> str:
+    """Where a page has a cell, by the cell's name."""
+    return f"#cell-{cell}"
