@@ -1,0 +1,104 @@
+"""Packing: a run folder made small enough for git.
+
+Packed are the CSVs, the environment, and of every cell what it was, its verdict, its prediction and its
+history (``history.jsonl.gz``); routing probes and server logs are left out. ``kernel-lab check`` judges a
+packed run as it does the recorded one.
+"""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness import judge
+from harness.saved import NotASavedRun, read_run
+
+ENVIRONMENT = "environment.json"
+KEPT = (judge.CELL, "prediction.json")
+
+
+class CannotPack(ValueError):  # noqa: N818 - it names a thing
+    """What stands in the way, and what would be right."""
+
+
+def pack(run: Path, out: Path, *, beside: Sequence[Path] = ()) -> int:
+    """Pack `run` into the new folder `out`; the size in bytes.
+
+    Args:
+        run: A run folder.
+        out: Must not exist yet: a reference is replaced as a whole.
+        beside: Folders of other measurements on the same machine, such as a load run's: their CSVs come
+            along, their environment as ``environment-<folder>.json``.
+
+    Raises:
+        CannotPack: There is no run, the new folder exists, or two folders have a CSV of the same name.
+    """
+    try:
+        saved = read_run(run)
+    except NotASavedRun as error:
+        raise CannotPack(str(error)) from None
+    if out.exists():
+        raise CannotPack(f"{out}: is there already; remove it first, or name a new folder")
+    out.mkdir(parents=True)
+    _write_json(out / ENVIRONMENT, _without_paths(saved.environment))
+    for table in sorted(run.glob("*.csv")):
+        shutil.copy(table, out)
+    for folder in beside:
+        _pack_beside(folder, out)
+    for cell in judge.cell_folders(run):
+        _pack_cell(cell, out / cell.relative_to(run))
+    return size(out)
+
+
+def size(folder: Path) -> int:
+    """Bytes of all files."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _pack_cell(cell: Path, out: Path) -> None:
+    out.mkdir(parents=True)
+    for name in KEPT:
+        if (cell / name).exists():
+            shutil.copy(cell / name, out)
+    if (cell / judge.VERDICT).exists():
+        (out / judge.VERDICT).write_bytes(
+            msgspec.json.format((cell / judge.VERDICT).read_bytes(), indent=0) + b"\n"
+        )
+    history = judge.history_of(cell)
+    lines = gzip.decompress(history.read_bytes()) if history.suffix == ".gz" else history.read_bytes()
+    # no time in the header: packed twice, a history is the same bytes
+    (out / f"{judge.HISTORY}.gz").write_bytes(gzip.compress(lines, 9, mtime=0))
+
+
+def _pack_beside(folder: Path, out: Path) -> None:
+    tables = sorted(folder.glob("*.csv"))
+    if not tables:
+        raise CannotPack(f"{folder}: holds no CSV to put beside the run's")
+    for table in tables:
+        if (out / table.name).exists():
+            raise CannotPack(f"{table}: the run has a {table.name} too")
+        shutil.copy(table, out)
+    about = folder / ENVIRONMENT
+    if about.exists():
+        known = msgspec.json.decode(about.read_bytes(), type=dict[str, Any])
+        _write_json(out / f"environment-{folder.name}.json", _without_paths(known))
+
+
+def _without_paths(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """The command line without where its output went."""
+    told = list(environment.get("arguments") or ())
+    kept = [
+        word
+        for before, word in zip(["", *told], told, strict=False)
+        if "--out" not in (before, word) and not word.startswith("--out=")
+    ]
+    return {**environment, "arguments": kept}
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")

@@ -1,0 +1,50 @@
+"""kernel-lab report and pack: a run as a page, and as a folder that fits into git."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.pack import CannotPack
+from harness.pack import pack as pack_run
+from harness.report import Subjects, write_report
+from harness.saved import NotASavedRun
+from scenarios import registry
+from scenarios.bad_input import BadInput
+
+FRONT = (
+    "single", "memory-4", "memory-8", "replicas", "sticky", "sqlite", "redis", "redis-cached", "sidecar",
+)  # fmt: skip
+"""The first matrix, where a run has more than fit: the reference, the problem, and the ways out."""
+CONTROLS = ("redis-naive", "stash")
+"""Wrong on purpose: what the checkers have to catch."""
+
+
+def subjects() -> Subjects:
+    """What this lab measures."""
+    return Subjects(
+        scenarios=registry.SCENARIOS,
+        deployments=registry.deployments(),
+        front=FRONT,
+        controls=CONTROLS,
+    )
+
+
+def report(path: Path) -> Path:
+    """Write ``report.html`` into a run folder."""
+    try:
+        return write_report(path, subjects())
+    except NotASavedRun as error:
+        raise BadInput(str(error)) from None
+
+
+def pack(run: Path, out: Path, beside: Sequence[Path]) -> None:
+    """Pack a run for git, with its page, and say how large it is."""
+    try:
+        pack_run(run, out, beside=beside)
+    except CannotPack as error:
+        raise BadInput(str(error)) from None
+    page = report(out)
+    print(
+        f"{out}: {sum(file.stat().st_size for file in out.rglob('*') if file.is_file()):,} bytes, {page.name}"
+    )
