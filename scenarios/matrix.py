@@ -33,7 +33,7 @@ from harness.scenario import Scenario
 from harness.stack import AppSpec, NativeStack
 from harness.traffic import Policy
 from harness.verdict import Validity
-from scenarios import registry
+from scenarios import registry, reporting
 from scenarios.attached import look
 from scenarios.bad_input import BadInput
 from scenarios.judging import MARK
@@ -89,7 +89,7 @@ def main(
     _write_environment(plan.folder, about)
     if out is None:
         _point_latest(plan.folder)
-    _table(results, plan.folder)
+    _table(results, plan.folder, reporting.report(plan.folder))
     if any(cell.validity is Validity.UNKNOWN for cell in results):
         return 2
     return 0 if all(cell.as_expected for cell in results) else 1
@@ -206,7 +206,7 @@ class _Screen:
             )
 
 
-def _table(results: Sequence[CellResult], folder: Path) -> None:
+def _table(results: Sequence[CellResult], folder: Path, page: Path) -> None:
     console = Console(highlight=False)
     for name in dict.fromkeys(cell.scenario for cell in results):
         scenario = registry.SCENARIOS[name]
@@ -231,6 +231,7 @@ def _table(results: Sequence[CellResult], folder: Path) -> None:
         console.print(f"(!) {cell.label}: {cell.validity}, expected {cell.expected}. {why}", markup=False)
     good = len(results) - len(unexpected)
     console.print(f"{len(results)} cells, {good} as expected. Everything is in {_short(folder)}")
+    console.print(f"Look at it: {_short(page)}")
 
 
 def _place(cell: CellResult) -> tuple[int, int]:
