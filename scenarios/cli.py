@@ -155,6 +155,30 @@ def load(
 
 
 @app.command()
+def report(
+    path: Annotated[Path | None, typer.Argument(help="A run folder [results/latest].")] = None,
+) -> None:
+    """Write report.html into a run folder: one page, needs no network and no server."""
+    from scenarios import reporting  # noqa: PLC0415
+
+    print(reporting.report(path or registry.ROOT / "results" / "latest"))
+
+
+@app.command()
+def pack(
+    path: Annotated[Path, typer.Argument(help="A run folder.")],
+    out: Annotated[Path, typer.Argument(help="A new folder, such as results/reference.")],
+    beside: Annotated[
+        list[Path], typer.Option(help="Folder of a load run, whose CSVs come along; may be repeated.")
+    ] = [],  # noqa: B006
+) -> None:
+    """Pack a run for git: histories compressed, probes and logs left out, the page made anew."""
+    from scenarios import reporting  # noqa: PLC0415
+
+    reporting.pack(path, out, beside)
+
+
+@app.command()
 def doctor() -> None:
     """Say what this machine has for the lab, and what it lacks."""
     from scenarios import matrix  # noqa: PLC0415
