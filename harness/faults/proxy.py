@@ -34,7 +34,7 @@ class Counts:
 
     connections: int
     requests: int
-    """Chunks towards the store: one for each call of a client that waits for its answers."""
+    """Round trips: bytes towards the store that came after an answer, or first."""
 
 
 class Proxy:
@@ -115,11 +115,13 @@ class _Line:
 class _Pipe(asyncio.Protocol):
     """One direction of one connection: what comes in here goes out at `other`."""
 
-    def __init__(self, line: _Line, *, to_store: bool) -> None:
+    def __init__(self, line: _Line, asker: _Pipe | None = None) -> None:
+        """`asker` is the pipe whose questions this one answers; None of a pipe towards the store."""
         self.other: asyncio.Transport | None = None
         self.transport: asyncio.Transport | None = None
         self._line = line
-        self._to_store = to_store
+        self._asker = asker
+        self.asking = False
         self._waiting: deque[bytes] = deque()
         self._held: deque[bytes] = deque()
         self._due_s = 0.0
@@ -130,7 +132,11 @@ class _Pipe(asyncio.Protocol):
         self._line.pipes.add(self)
 
     def data_received(self, data: bytes) -> None:
-        self._line.requests += self._to_store
+        if self._asker is not None:
+            self._asker.asking = False
+        elif not self.asking:  # a large request comes in several chunks
+            self.asking = True
+            self._line.requests += 1
         if not self._line.delay_s and not self._waiting:
             self._pass_on(data)
             return
@@ -169,7 +175,7 @@ async def _accept(line: _Line, client: _Pipe, host: str, port: int) -> None:
         return
     loop = asyncio.get_running_loop()
     try:
-        transport, store = await loop.create_connection(lambda: _Pipe(line, to_store=False), host, port)
+        transport, store = await loop.create_connection(lambda: _Pipe(line, client), host, port)
     except OSError:
         client.transport.abort()
         return
@@ -190,7 +196,7 @@ async def _serve(host: str, port: int) -> None:
             joining.add(task)
             task.add_done_callback(joining.discard)
 
-    server = await loop.create_server(lambda: Client(line, to_store=True), LOOPBACK, 0)
+    server = await loop.create_server(lambda: Client(line), LOOPBACK, 0)
     _tell(port=server.sockets[0].getsockname()[1])
     orders = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)

@@ -105,6 +105,23 @@ async def test_a_partition_that_resets_breaks_what_is_there_and_what_comes(echo)
         after[1].close()
 
 
+async def test_a_large_request_is_one_round_trip():
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            await reader.readexactly(500_000)
+            writer.write(b"+")
+        writer.close()
+
+    server = await asyncio.start_server(serve, LOOPBACK, 0)
+    async with server, Proxy(LOOPBACK, server.sockets[0].getsockname()[1]) as proxy:
+        reader, writer = await connect(proxy)
+        for _ in range(2):
+            writer.write(b"x" * 500_000)
+            assert await reader.readexactly(1) == b"+"
+        assert (await proxy.counts()).requests == 2
+        writer.close()
+
+
 async def test_it_counts_connections_and_requests(echo):
     async with Proxy(LOOPBACK, echo) as proxy:
         for _ in range(2):
