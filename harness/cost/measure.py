@@ -83,6 +83,11 @@ def slot_files(folder: Path, slot: Slot) -> list[Path]:
     return sorted(folder.glob(f"{slot.name}.g*.jsonl"))
 
 
+def count_calls(folder: Path, slot: Slot) -> int:
+    """Every call of a slot, those of its warm-up too."""
+    return sum(path.read_bytes().count(b"\n") for path in slot_files(folder, slot))
+
+
 def read_slot(folder: Path, slot: Slot, *, start_ns: int) -> Traffic:
     """What a slot came to."""
     assert slot.end_s is not None, "an endless slot has no figures"  # noqa: S101

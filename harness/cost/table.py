@@ -32,9 +32,15 @@ COLUMNS = (
     "calls", "rounds", "rounds_counted", "measured_s",
     "cpu_ms_per_call", *(f"{part}_cpu_ms_per_call" for part in (*SERVERS, GENERATOR)),
     *(f"{part}_mb" for part in (*SERVERS, GENERATOR)),
-    "generator_busy", "generator_queued", "others_cores", "stolen_cores",
+    "generator_busy", "generator_queued", "generator_share", "others_cores", "stolen_cores",
     "validity", "broken", "lag_at_least_ms", "lag_at_most_ms", "reason",
 )  # fmt: skip
+
+DOES_NOT_COUNT = "does not count"
+"""Stands in the reading of a row from which something may not be taken."""
+
+Figure = Callable[[Sample], float | None]
+"""What a sample says of one slot; None where it says nothing."""
 
 Key = tuple[str, str, str]
 """Deployment's name, mix, step."""
@@ -46,10 +52,10 @@ class Series:
 
     samples: dict[int, Sample] = field(default_factory=dict)
 
-    def each(self, figure: Callable[[Sample], float | None], rounds: Sequence[int]) -> list[float | None]:
-        """A figure of every round; None where the generator was the bottleneck."""
+    def each(self, figure: Figure, rounds: Sequence[int]) -> list[float | None]:
+        """A figure of every round, None where it says nothing."""
         found = [self.samples.get(number) for number in rounds]
-        return [None if sample is None or sample.saturated else figure(sample) for sample in found]
+        return [None if sample is None else figure(sample) for sample in found]
 
     @property
     def pooled(self) -> Traffic:
@@ -71,19 +77,21 @@ def series(samples: Sequence[Sample]) -> dict[Key, Series]:
 
 
 def throughput(sample: Sample) -> float | None:
-    """Answers per second."""
-    return sample.traffic.per_s or None
+    """Answers per second; none where the generator was the bottleneck."""
+    return None if sample.saturated else sample.traffic.per_s or None
 
 
 def cpu(sample: Sample) -> float | None:
-    """CPU of all servers for one answered call, in milliseconds."""
+    """CPU of all servers for one answered call, in milliseconds: it counts, whoever is the bottleneck."""
     return sample.cpu_ms_per_call(*SERVERS)
 
 
-def latency(share: float) -> Callable[[Sample], float | None]:
-    """A percentile over all calls of a round, in milliseconds."""
+def latency(share: float) -> Figure:
+    """A percentile over all calls of a round, in ms; none where the generator was the bottleneck."""
 
     def figure(sample: Sample) -> float | None:
+        if sample.saturated:
+            return None
         return percentile(sorted(chain.from_iterable(sample.traffic.latencies_ms.values())), share)
 
     return figure
@@ -114,7 +122,7 @@ def figures(
     )
     row: dict[str, Any] = _absolute(ours)
 
-    def compare(figure: Callable[[Sample], float | None], other: Series) -> Ratio | None:
+    def compare(figure: Figure, other: Series) -> Ratio | None:
         return paired(ours.each(figure, rounds), other.each(figure, rounds))
 
     closed = step == "closed"
@@ -145,22 +153,31 @@ def figures(
         "noise_cpu": noise(paired(control.each(cpu, rounds), memory.each(cpu, rounds))),
     }
     row |= bands if closed else {"noise_cpu": bands["noise_cpu"]}
-    main = "throughput_vs_memory" if closed else "cpu_vs_memory"
-    row["reading"] = read(against[main], bands["noise_throughput" if closed else "noise_cpu"], ours)
-    if subject == references.memory:
-        row["reading"] = "the reference"
+    row["reading"] = (
+        "the reference"
+        if subject == references.memory
+        else _read(against, bands, saturated=sum(sample.saturated for sample in ours.samples.values()))
+    )
     return row
 
 
-def read(ratio: Ratio | None, band: float | None, ours: Series) -> str:
-    """What a reader may take from a ratio."""
-    if ours.samples and all(sample.saturated for sample in ours.samples.values()):
-        return "does not count: the load generator was the bottleneck"
-    if ratio is None:
-        return "not compared: fewer than two rounds count"
+def _read(against: Mapping[str, Ratio | None], bands: Mapping[str, float | None], *, saturated: int) -> str:
+    """What a reader may take from a row: throughput where it counts, and CPU per call."""
+    told = []
+    if (ratio := against["throughput_vs_memory"]) is not None:
+        told.append(tell("throughput", ratio, bands["noise_throughput"]))
+    elif saturated:
+        told.append(f"throughput {DOES_NOT_COUNT}: the load generator was the bottleneck")
+    if (ratio := against["cpu_vs_memory"]) is not None:
+        told.append(tell("CPU", ratio, bands["noise_cpu"]))
+    return "; ".join(told) or f"{DOES_NOT_COUNT}: fewer than two rounds with its reference"
+
+
+def tell(what: str, ratio: Ratio, band: float | None) -> str:
+    """A ratio in words."""
     if not differs(ratio, band):
-        return "no difference measured"
-    return f"× {ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+        return f"{what}: no difference measured"
+    return f"{what} × {ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
 
 
 def _absolute(ours: Series) -> dict[str, Any]:
@@ -180,6 +197,7 @@ def _absolute(ours: Series) -> dict[str, Any]:
         "measured_s": pool.measured_s,
         "generator_busy": max(sample.generator_busy for sample in ours.samples.values()),
         "generator_queued": max((sample.generator_queued or 0.0) for sample in ours.samples.values()),
+        "generator_share": mean(sample.generator_share for sample in counted),
         "others_cores": mean(sample.others_used for sample in counted),
         "stolen_cores": mean(sample.stolen for sample in counted),
         "cpu_ms_per_call": _median(counted, *SERVERS),

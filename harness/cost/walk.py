@@ -22,8 +22,10 @@ READY_WITHIN_S = 90.0
 AFTER_S = 30.0
 """How long after the last slot's end the generator may take to write its last lines."""
 SATURATED = 0.85
-"""A generator process that is on a core for more of the time than this had no time to wait for replies: its
-slot says more about locust than about the deployment."""
+"""A generator process that is on a core for more of the time than this had no time to wait for replies."""
+IDLE = 0.05
+"""Where less than this share of the machine is idle, generator and servers compete for the cores; whoever of
+the two takes more of them is the bottleneck."""
 _POLL_S = 0.02
 
 Parts = Mapping[str, Mapping[str, list[int]]]
@@ -52,11 +54,22 @@ class Sample:
     """Cores used by everybody else on this machine."""
     stolen: float
     """Cores taken by the hypervisor."""
+    cores: int
 
     @property
     def saturated(self) -> bool:
-        """The generator was the bottleneck: the slot does not count."""
-        return self.generator_busy > SATURATED
+        """The generator was the bottleneck: throughput and latency say more about it than of the servers."""
+        if self.generator_busy > SATURATED:
+            return True
+        used = sum(self.cores_used.values())
+        idle = self.cores - used - self.others_used - self.stolen
+        return idle < IDLE * self.cores and self.generator_share > 0.5
+
+    @property
+    def generator_share(self) -> float:
+        """Of the CPU that the generator and the servers used together."""
+        used = sum(self.cores_used.values())
+        return self.cores_used[GENERATOR] / used if used else 0.0
 
     def cpu_ms_per_call(self, *parts: str) -> float | None:
         """CPU of these parts for one answered call, in milliseconds; None if nothing was answered."""
@@ -160,6 +173,7 @@ def _sample(reading: _Reading, traffic: Traffic) -> Sample:
         generator_queued=queued(busiest),
         others_used=max(0.0, (after.busy_s - before.busy_s) / lasted_s - sum(cores_used.values())),
         stolen=(after.stolen_s - before.stolen_s) / lasted_s,
+        cores=os.cpu_count() or 1,
     )
 
 

@@ -1,5 +1,7 @@
 """cost.csv: what is compared with what, and what a reader is told."""
 
+import dataclasses
+
 import pytest
 
 from harness.cost.measure import Traffic
@@ -34,6 +36,7 @@ def sample(
         generator_queued=0.0,
         others_used=0.1,
         stolen=0.0,
+        cores=4,
     )
 
 
@@ -53,11 +56,12 @@ def test_a_slower_deployment_is_told_as_a_ratio_with_its_interval():
     found = row(rounds("redis", 505, 549, 448), "redis")
     assert found["throughput_vs_memory"] == pytest.approx(0.5, abs=0.01)
     assert found["throughput_vs_memory_low"] < 0.5 < found["throughput_vs_memory_high"]
-    assert found["reading"].startswith("× 0.50 (")
+    assert found["reading"].startswith("throughput × 0.50 (")
 
 
 def test_what_lies_within_the_noise_reads_no_difference_measured():
-    assert row(rounds("preload", 1005, 1095, 903), "preload")["reading"] == "no difference measured"
+    found = row(rounds("preload", 1005, 1095, 903), "preload")
+    assert found["reading"] == "throughput: no difference measured; CPU: no difference measured"
 
 
 def test_the_reference_is_not_compared_with_itself():
@@ -74,14 +78,31 @@ def test_a_round_in_which_the_generator_was_the_bottleneck_does_not_count():
     assert found["throughput_vs_memory"] == pytest.approx(0.5, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("busy", "servers", "others", "said"),
+    [
+        (0.9, 1.0, 0.0, True),  # it had no time to wait
+        (0.8, 0.7, 0.0, False),  # a core and more are idle
+        (0.8, 0.7, 2.5, True),  # nothing is idle, and it takes more than the servers
+        (0.8, 1.5, 1.7, False),  # nothing is idle, and the servers take more
+    ],
+)
+def test_the_generator_is_the_bottleneck_where_it_is_busy_or_outdoes_the_servers(busy, servers, others, said):
+    found = dataclasses.replace(sample("redis", 0, 500, busy=busy, cores=servers), others_used=others)
+    assert found.saturated is said
+
+
 def test_a_row_of_such_rounds_alone_says_so():
     found = row(rounds("redis", 500, 550, 450, busy=0.95), "redis")
-    assert found["reading"] == "does not count: the load generator was the bottleneck"
+    assert found["reading"].startswith(
+        "throughput does not count: the load generator was the bottleneck; CPU × "
+    )
     assert "throughput_vs_memory" not in found
+    assert found["cpu_vs_memory"] == pytest.approx(2.0, abs=0.1)
 
 
 def test_one_round_is_not_compared():
-    assert row(rounds("redis", 500), "redis")["reading"].startswith("not compared")
+    assert row(rounds("redis", 500), "redis")["reading"].startswith("does not count: fewer than two rounds")
 
 
 def test_cpu_is_that_of_all_servers_and_not_the_generators():
@@ -100,7 +121,7 @@ def test_at_a_constant_rate_the_added_latency_is_told_instead_of_throughput():
     assert found["added_p99_ms"] == pytest.approx(2.0)
     assert "throughput_vs_memory" not in found
     assert found["offered_per_s"] == pytest.approx(100.0)
-    assert found["reading"] == "× 1.50 (1.50 to 1.50)"
+    assert found["reading"] == "CPU × 1.50 (1.50 to 1.50)"
 
 
 def test_every_figure_has_a_column():
