@@ -36,7 +36,7 @@ from harness.cost.plan import Kept, Plan, Slot, read_plan
 from harness.history import HistoryWriter
 from harness.operation import Outcome
 from scenarios.agent import MIXES, Agent, Step
-from scenarios.lanes import WORKER_HEADER, Lanes
+from scenarios.lanes import LOST, Lanes
 
 POLL_S = 0.01
 LOST_PAUSE_S = 0.05
@@ -115,13 +115,12 @@ class Generator:
 
     def __init__(self, environment: Environment) -> None:
         said: Any = environment.parsed_options
-        self._environment = environment
         self.process: int = getattr(environment.runner, "worker_index", 0)
         self.processes: int = max(1, said.processes or 1)
         self.planned = bool(said.plan)
         self.folder = Path(said.plan).parent if said.plan else Path(said.record) if said.record else None
         endless = Slot(
-            name="load",
+            name=f"load-{time.time():.0f}",
             subject=said.mix,
             base_url=str(environment.host),
             mix=said.mix,
@@ -144,7 +143,7 @@ class Generator:
         """Open every connection; with a plan, say so and wait for the start."""
         for slot in self.slots:
             if slot.base_url not in self.lanes:
-                lanes = Lanes(slot, self._environment, self._connections, users=self._users)
+                lanes = Lanes(slot, self._connections, users=self._users)
                 self.lanes[slot.base_url] = lanes
         if self.planned and self.folder is not None:
             (self.folder / f"ready-{self.process}").touch()
@@ -224,34 +223,28 @@ class Caller(FastHttpUser):
         self.turn += 1
         connection, pool = course.lanes.take(self.turn)
         worker = anomaly = None
+        body = b"" if call.body is None else msgspec.json.encode(call.body)
         call_ns = time.monotonic_ns()
         reply = Reply(outcome=Outcome.INFO, error="cancelled", call_ns=call_ns, return_ns=call_ns)
         try:
-            with connection.http.request(
-                call.method,
-                call.path,
+            try:
+                answer = connection.send(call.method, call.path, body, _headers(call))
+            except LOST as error:
+                lost, return_ns = type(error).__name__, time.monotonic_ns()
+                reply = Reply(outcome=Outcome.INFO, error=lost, call_ns=call_ns, return_ns=return_ns)
+                size = 0
+            else:
+                return_ns, worker, size = time.monotonic_ns(), answer.worker, len(answer.content)
+                reply = read(call, answer.status, answer.content, call_ns=call_ns, return_ns=return_ns)
+            anomaly = step.wrong(reply)
+            self.environment.events.request.fire(
+                request_type=call.method,
                 name=f"{course.slot.subject} {call.f}",
-                data=msgspec.json.encode(call.body) if call.body is not None else None,  # type: ignore[arg-type]
-                headers={**_headers(call), **connection.headers},
-                catch_response=True,
-            ) as response:
-                return_ns = time.monotonic_ns()
-                response.request_meta["response_time"] = (return_ns - intended_ns) / 1e6
-                if response.status_code:
-                    worker = response.headers.get(WORKER_HEADER)
-                    reply = read(
-                        call, response.status_code, response.content, call_ns=call_ns, return_ns=return_ns
-                    )
-                else:
-                    lost = type(response.error).__name__
-                    reply = Reply(outcome=Outcome.INFO, error=lost, call_ns=call_ns, return_ns=return_ns)
-                anomaly = step.wrong(reply)
-                if anomaly is not None:
-                    response.failure(Anomalous(anomaly))
-                elif reply.outcome is Outcome.INFO:
-                    response.failure(Info(reply.error))
-                else:
-                    response.success()
+                response_time=(return_ns - intended_ns) / 1e6,
+                response_length=size,
+                exception=_failure(anomaly, reply),
+                context={},
+            )
         finally:
             pool.append(connection)
             if course.writer is not None:
@@ -285,6 +278,13 @@ def begin(environment: Environment, **_: Any) -> None:
     if not isinstance(environment.runner, MasterRunner):
         Caller.generator = Generator(environment)
         Caller.prepared = gevent.spawn(Caller.generator.prepare)
+
+
+def _failure(anomaly: str | None, reply: Reply) -> Exception | None:
+    """What locust counts as a failure, under the name it shows."""
+    if anomaly is not None:
+        return Anomalous(anomaly)
+    return Info(reply.error) if reply.outcome is Outcome.INFO else None
 
 
 def _headers(call: Call) -> dict[str, str]:
