@@ -12,14 +12,13 @@ import dataclasses
 import os
 import random
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
 
 from harness import environment
 from harness.checkers import CHECKERS
@@ -35,10 +34,12 @@ from harness.results import write_rows
 from harness.run import look_at
 from harness.traffic import Policy
 from harness.verdict import Cell, DeploymentFacts, Verdict
-from scenarios import registry
+from scenarios import cost_screen, curves, registry
 from scenarios.agent import LIMITED, MIXES
 from scenarios.bad_input import BadInput
 
+PARTS = ("deployments", "distance", "workers", "size", "app")
+"""What can be measured; the first two where nothing is named: no ratio without the distance it holds at."""
 CLAIMS = ("tokens", "rate_limit", "revocation", "handles", "traces")
 """What a session of the load puts to the test."""
 ALL_MIXES = ("read-heavy", "grant-heavy")
@@ -59,8 +60,10 @@ RATE_SHARE = 0.3
 """The constant rate, as a share of what memory-4 answered in a closed loop: low enough for the slowest."""
 REFERENCES = table.References()
 
-THOROUGH = Effort(rounds=5, warm_s=0.3, measured_s=1.2)
-QUICK = Effort(rounds=3, warm_s=0.2, measured_s=0.6)
+THOROUGH = Effort(rounds=5, warm_s=0.2, measured_s=0.9)
+QUICK = Effort(rounds=2, warm_s=0.2, measured_s=0.5)
+FEWER = 3
+"""Rounds of whatever has no ratio that a threshold hangs on."""
 
 ENV = {
     # a window that binds for one capability, and one that never does for the others
@@ -74,6 +77,7 @@ ENV = {
 
 def main(
     *,
+    parts: Sequence[str],
     deployments: Sequence[str],
     mixes: Sequence[str],
     rounds: int | None,
@@ -82,10 +86,12 @@ def main(
     out: Path | None,
 ) -> int:
     """Measure, judge, write, show; the exit code of ``kernel-lab load``: 0, or 2 if a row does not count."""
-    known = registry.deployments()
-    chosen = [_known("--deployment", name, known) for name in deployments] or list(known.values())
+    for part in parts:
+        _known("--part", part, PARTS)
     for mix in mixes:
         _known("--mix", mix, MIXES)
+    known = registry.deployments()
+    chosen = [_known("--deployment", name, known) for name in deployments] or list(known.values())
     if rounds is not None and rounds < 2:
         raise BadInput(f"--rounds {rounds}: an interval takes 2 or more")
     effort = QUICK if quick else THOROUGH
@@ -95,18 +101,25 @@ def main(
     bench = Bench(root=registry.ROOT, folder=folder, effort=effort, tell=console.print)
     about = environment.describe(registry.ROOT)
     about |= {"arguments": sys.argv[1:], "effort": dataclasses.asdict(effort), "settings": ENV}
-    rows = asyncio.run(campaign(bench, subjects(chosen, known), tuple(mixes)))
+    counts = True
+    for part in parts or PARTS[:2]:
+        if part == "deployments":
+            rows = asyncio.run(campaign(bench, subjects(chosen, known), tuple(mixes)))
+            write_rows(folder / "cost.csv", table.COLUMNS, rows)
+            picture = frontier.frontier(rows, memory=REFERENCES.memory, control=REFERENCES.control)
+            write_rows(folder / "frontier.csv", frontier.COLUMNS, picture)
+            cost_screen.show(rows)
+            counts = not any(table.DOES_NOT_COUNT in row["reading"] for row in rows)
+        else:
+            rows = asyncio.run(curves.CURVES[part].measure(_fewer(bench), known, ENV))
+            write_rows(folder / f"cost_{part}.csv", curves.CURVES[part].columns, rows)
+            cost_screen.show_curve(rows, curves.CURVES[part].columns)
     about["finished"] = datetime.now(tz=UTC).isoformat(timespec="seconds")
     about["load_average_after"] = os.getloadavg()[0]
-    (folder / "environment.json").write_bytes(
-        msgspec.json.format(msgspec.json.encode(about), indent=2) + b"\n"
-    )
-    write_rows(folder / "cost.csv", table.COLUMNS, rows)
-    picture = frontier.frontier(rows, memory=REFERENCES.memory, control=REFERENCES.control)
-    write_rows(folder / "frontier.csv", frontier.COLUMNS, picture)
-    _show(rows)
+    text = msgspec.json.format(msgspec.json.encode(about), indent=2)
+    (folder / "environment.json").write_bytes(text + b"\n")
     console.print(f"everything is in {folder}")
-    return 2 if any(row["reading"].startswith(("does not", "not compared")) for row in rows) else 0
+    return 0 if counts else 2
 
 
 def subjects(chosen: Sequence[Deployment], known: Mapping[str, Deployment]) -> list[Subject]:
@@ -126,7 +139,8 @@ async def campaign(bench: Bench, measured: Sequence[Subject], mixes: tuple[str, 
         closed = await bench.go("closed", _slots(bench.effort, lives, asked), lives)
         rates = _rates(closed)
         asked = {name: tuple(rates) for name in lives.running}
-        steady = await bench.go("rate", _slots(bench.effort, lives, asked, rates), lives)
+        fewer = _fewer(bench)
+        steady = await fewer.go("rate", _slots(fewer.effort, lives, asked, rates), lives)
         bench.tell("judging what was recorded")
         slots = [sample.slot for sample in (*closed, *steady)]
         verdicts = {name: await _judge(bench, lives, name, slots) for name in lives.running}
@@ -142,10 +156,16 @@ async def campaign(bench: Bench, measured: Sequence[Subject], mixes: tuple[str, 
     return rows
 
 
-def _known(option: str, name: str, known: Mapping[str, Any]) -> Any:
+def _fewer(bench: Bench) -> Bench:
+    rounds = min(FEWER, bench.effort.rounds)
+    return dataclasses.replace(bench, effort=dataclasses.replace(bench.effort, rounds=rounds))
+
+
+def _known(option: str, name: str, known: Collection[str]) -> Any:
+    """What a name stands for, or itself."""
     if name not in known:
         raise BadInput(f"{option} {name}: not known; one of: {', '.join(known)}")
-    return known[name]
+    return known[name] if isinstance(known, Mapping) else name
 
 
 def _new_folder(out: Path | None) -> Path:
@@ -241,31 +261,3 @@ def _identity(deployment: Deployment, key: table.Key) -> dict[str, Any]:
         "mix": key[1],
         "step": key[2],
     }
-
-
-def _show(rows: Sequence[Mapping[str, Any]]) -> None:
-    console = Console(highlight=False)
-    for mix, step in dict.fromkeys((row["mix"], row["step"]) for row in rows if row["mix"]):
-        shown = Table(title=f"{mix}, {step}", title_justify="left", box=None, pad_edge=False)
-        for name in ("deployment", "calls/s", "p50 ms", "p99 ms", "CPU ms/call", "against memory-4", "holds"):
-            shown.add_column(
-                name, justify="left" if name in ("deployment", "against memory-4", "holds") else "right"
-            )
-        for row in rows:
-            if (row["mix"], row["step"]) == (mix, step):
-                holds = f"not {row['broken']}" if row["broken"] else str(row["validity"])
-                shown.add_row(
-                    row["deployment"],
-                    *(
-                        _number(row.get(name))
-                        for name in ("achieved_per_s", "all_p50_ms", "all_p99_ms", "cpu_ms_per_call")
-                    ),
-                    row["reading"],
-                    holds,
-                )
-        console.print(shown)
-        console.print()
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}" if value < 100 else f"{value:.0f}"
