@@ -9,6 +9,7 @@ again at SIGHUP.
 import os
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,13 @@ try:
 except BadSettings as error:
     print(error, file=sys.stderr)
     sys.exit(3)  # what gunicorn itself ends with when a worker cannot boot
+
+# Other people's modules are imported once, here, and forked: they are most of a worker's start, and the lab
+# starts hundreds. They open nothing and draw no secret at import, so each worker's kernel, state and app are
+# its own as ever. (A reload does not take up a newer version of them.)
+for _module in ("aiohttp",) if settings.sidecar else ("fastapi", "weaver_kernel"):
+    import_module(_module)
+import_module("uvicorn_worker")
 
 bind = settings.bind.split(",")
 workers = settings.workers
