@@ -78,3 +78,18 @@ test-compose: setup ## the compose stack for real, from a clean clone: up, measu
 	@umask 077 && printf 'WEAVER_KERNEL_SECRET=%s\n' "$$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')" > .env
 
 .PHONY: up down logs ps test-compose
+
+# What the guarantees cost: docs/cost.md.
+load: setup ## what each deployment costs under load, near and far: cost.csv, in a quarter of an hour (ARGS=--quick)
+	@$(BIN)/kernel-lab load $(ARGS)
+
+load-curves: setup ## cost against the number of workers and the size of the state
+	@$(BIN)/kernel-lab load --part workers --part size $(ARGS)
+
+load-ui: setup ## locust's page, on a deployment of yours (HOST=http://…) or one started for it (DEPLOYMENT=memory-4)
+	@$(BIN)/python -m scenarios.load_ui $(or $(HOST),$(DEPLOYMENT),memory-4) $(ARGS)
+
+bench-app: setup ## our app beside the smallest ASGI handler that makes the same kernel calls
+	@$(BIN)/kernel-lab load --part app $(ARGS)
+
+.PHONY: load load-curves load-ui bench-app

@@ -134,6 +134,10 @@ def gate(
 
 @app.command()
 def load(
+    part: Annotated[
+        list[str],
+        typer.Option(help="deployments, distance, workers, size, app; may be repeated. [the first two]"),
+    ] = [],  # noqa: B006
     deployment: Annotated[list[str], typer.Option(help="Only this deployment; may be repeated.")] = [],  # noqa: B006
     mix: Annotated[
         list[str], typer.Option(help="Only this mix: read-heavy, grant-heavy, invoke-200, …; may repeat.")
@@ -150,7 +154,15 @@ def load(
     from scenarios import load as loading  # noqa: PLC0415
 
     raise typer.Exit(
-        loading.main(deployments=deployment, mixes=mix, rounds=rounds, quick=quick, seed=seed, out=out)
+        loading.main(
+            parts=part,
+            deployments=deployment,
+            mixes=mix,
+            rounds=rounds,
+            quick=quick,
+            seed=seed,
+            out=out,
+        )
     )
 
 
