@@ -128,6 +128,13 @@ def _groups(plan: Plan) -> list[Group]:
     return groups + [Group(fresh, [policy], 1, f"-own-{policy}") for policy in plan.policies if fresh]
 
 
+def _left_out(plan: Plan, group: Group) -> str:
+    """Why a group of cells is not run, or an empty string."""
+    if plan.quick and group.suffix and group.policies[0] is not plan.policies[0]:
+        return f"--quick starts one fresh stack per deployment, for {plan.policies[0]}"
+    return ""
+
+
 async def _serve(
     plan: Plan, deployment: Deployment, group: Group, open_stack: OpenStack, progress: Progress
 ) -> AsyncGenerator[CellResult]:
@@ -137,6 +144,10 @@ async def _serve(
         env |= scenario.env
     logs = plan.folder / "stacks" / f"{deployment.name}{group.suffix}"
     waiting = {(s.name, policy): _blank(plan, deployment, s, policy) for s, policy in group.cells()}
+    if reason := _left_out(plan, group):
+        for cell in waiting.values():
+            yield msgspec.structs.replace(cell, validity=Validity.SKIPPED, reason=reason, expected=None)
+        return
     progress.doing(f"starting {deployment.name}")
     try:
         async with open_stack(deployment, env, logs) as stack:
