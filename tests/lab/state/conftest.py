@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from places import PATIENT, Process, Together, Valkey, server, started, three_nodes
+from places import PATIENT, Clock, Process, Together, Valkey, retold, server, started, tell, three_nodes
 
 from harness.ports import LOOPBACK
 from lab.state import State, StateOptions, open_state
+from lab.state.redis.link import Script
 
 
 @pytest.fixture(scope="session")
@@ -93,3 +94,17 @@ def together(processes: list[Process]) -> Together:
         return [process.answer() for process in processes]
 
     return run
+
+
+@pytest.fixture
+def told(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    """The scripts of Redis are told the time."""
+    made = Script.__init__
+
+    def remade(self: Script, name: str) -> None:
+        made(self, name)
+        retold(self)
+
+    monkeypatch.setattr(Script, "__init__", remade)
+    with valkey.client() as client:
+        yield Clock(lambda now_s: tell(client, now_s))

@@ -238,6 +238,20 @@ def revokes(state: State) -> bool:
     return state.revocations.is_revoked("t1")
 
 
+def test_a_full_disk_is_an_unavailable_store_and_no_broken_one(tmp_path: Path) -> None:
+    state = open_state(f"sqlite:///{tmp_path}/x.db", StateOptions(timeout_ms=5000))
+    state.revocations.track("alice", "t1", SOON)
+    connection: Any = state.revocations._file._connection  # type: ignore[attr-defined]
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StateUnavailable, match="full"):
+        state.handles.store("c", ["x" * 100_000])
+    connection.execute("PRAGMA max_page_count = 100000")
+    assert state.handles.current_bytes == 0
+    assert state.revocations.revoke_principal("alice") == 1
+    state.close()
+
+
 def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "x.db").write_text("no database at all, but long enough to be taken for one" * 100)
     state = open_state(f"sqlite:///{tmp_path}/x.db", StateOptions(timeout_ms=50))

@@ -47,7 +47,7 @@ def test_a_cluster_that_loses_a_node_and_a_slot_that_moves(own: list[Valkey]) ->
     url = "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in own)
     state = open_state(url, StateOptions(secret="s", timeout_ms=1000))
     state.revocations.revoke("t1")
-    move(own, key_slot(b"{lab:revocations}"))
+    move(own, key_slot(b"{lab:revocations}"), meanwhile=lambda: state.revocations.is_revoked("t1"))
     state.revocations.revoke("t2")
     assert state.revocations.is_revoked("t1")
     assert state.revocations.is_revoked("t2")
@@ -72,8 +72,11 @@ def owns(node: Valkey, slot: int) -> bool:
     return any(first <= slot <= last and owner[1] == node.port for first, last, owner, *_ in shards)
 
 
-def move(nodes: list[Valkey], slot: int) -> None:
-    """Hand a slot with its keys to a node that has neither it nor the handles."""
+def move(nodes: list[Valkey], slot: int, *, meanwhile: Callable[[], bool]) -> None:
+    """Hand a slot with its keys to a node that has neither it nor the handles.
+
+    What is asked meanwhile is true, though the node that still has the slot no longer has the keys.
+    """
     handles = key_slot(b"{lab:handles}")
     source = next(node for node in nodes if owns(node, slot))
     target = next(node for node in nodes if node is not source and not owns(node, handles))
@@ -83,6 +86,7 @@ def move(nodes: list[Valkey], slot: int) -> None:
         old.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", new_id)
         for key in old.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1000):
             old.execute_command("MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
+        assert meanwhile()
         new.execute_command("CLUSTER", "SETSLOT", slot, "NODE", new_id)
         old.execute_command("CLUSTER", "SETSLOT", slot, "NODE", new_id)
     until(lambda: all(owns(target, slot) for _ in nodes), "the slot has moved")

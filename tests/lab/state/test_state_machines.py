@@ -3,14 +3,14 @@
 import asyncio
 import datetime as dt
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
-from places import Valkey, retold, tell
+from places import Clock
 from weaver_kernel import (
     ActionTrace,
     AgentKernelError,
@@ -26,7 +26,6 @@ from weaver_kernel.rate_limit import RateLimiter
 from weaver_kernel.stores import InMemoryRevocationStore
 
 from lab.state import State, StateOptions, open_state
-from lab.state.redis.link import Script
 
 CHECKED = settings(
     max_examples=30,
@@ -35,9 +34,6 @@ CHECKED = settings(
     suppress_health_check=list(HealthCheck),
 )
 CAP = 4
-EPOCH_S = 4_000_000_000
-"""In a far future: a server whose scripts are told this time does not expire their keys meanwhile."""
-
 Open = Callable[[], State]
 
 
@@ -266,37 +262,6 @@ def test_a_shared_store_answers_as_upstreams(
         machine.__name__, (machine,), {"open": staticmethod(lambda: open_state(url_of(name), OPTIONS))}
     )
     run_state_machine_as_test(this, settings=CHECKED)
-
-
-class Clock:
-    """A clock that stands until it is moved."""
-
-    def __init__(self, tell: Callable[[float], None]) -> None:
-        self._tell = tell
-        self.now_s = float(EPOCH_S)
-
-    @property
-    def now_s(self) -> float:
-        return self._now_s
-
-    @now_s.setter
-    def now_s(self, now_s: float) -> None:
-        self._now_s = now_s
-        self._tell(now_s)
-
-
-@pytest.fixture
-def told(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
-    """The scripts of Redis are told the time."""
-    made = Script.__init__
-
-    def remade(self: Script, name: str) -> None:
-        made(self, name)
-        retold(self)
-
-    monkeypatch.setattr(Script, "__init__", remade)
-    with valkey.client() as client:
-        yield Clock(lambda now_s: tell(client, now_s))
 
 
 def test_the_limiter_on_redis_admits_as_upstreams(told: Clock, url_of: Callable[[str], str]) -> None:

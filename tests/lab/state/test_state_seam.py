@@ -14,6 +14,7 @@ from weaver_kernel.rate_limit import RateLimiter
 from weaver_kernel.stores import InMemoryRevocationStore, SQLiteRevocationStore, SQLiteTraceStore
 
 from lab.state import BadStateURL, State, StateOptions, open_state
+from lab.state.redis.link import unfit
 
 BAD = {
     "": "no '://' in it",
@@ -136,6 +137,25 @@ def test_a_server_that_may_drop_a_revocation_is_refused(policy: str) -> None:
         pytest.raises(BadStateURL, match=f"{policy}.*must be noeviction"),
     ):
         open_state(f"redis://127.0.0.1:{evicting.port}/0")
+
+
+FIT = {"maxmemory_policy": "noeviction", "role": "master", "redis_version": "7.2.4"}
+
+
+@pytest.mark.parametrize(
+    ("info", "word"),
+    [
+        ({}, None),
+        ({"redis_version": "10.0.0"}, None),
+        ({"maxmemory_policy": "volatile-lru"}, "volatile-lru"),
+        ({"role": "slave"}, "replica"),
+        ({"redis_version": "6.2.1"}, "6.2.1"),
+    ],
+)
+def test_a_server_is_fit_or_it_is_said_why_not(info: dict[str, str], word: str | None) -> None:
+    reason = unfit(FIT | info)
+    assert reason is None if word is None else word in str(reason)
+    assert unfit({}) is not None
 
 
 def test_every_key_has_a_life(valkey: Valkey) -> None:
