@@ -141,7 +141,8 @@ def test_without_a_python_the_stack_measures_itself(stack):
         "ARGS=--deployment redis --scenario tokens --connections fresh",
     )
     assert done.returncode == 0, done.stderr
-    [row] = csv.DictReader((stack.root / "results" / "latest" / "tokens.csv").open())
+    with (stack.root / "results" / "latest" / "tokens.csv").open() as file:
+        [row] = csv.DictReader(file)
     assert (row["workers"], row["replicas"], row["validity"]) == ("2", "2", "valid")
 
 
