@@ -68,6 +68,10 @@ class Imported:
         evidence = [op for op in self.imports if op.outcome is Outcome.OK] + self.found_there + self.served
         return min(evidence, key=lambda op: (op.end_ns, op.f != "import_capability", op.index), default=None)
 
+    def any_import(self) -> ImportCapability:
+        """One that names the capability."""
+        return min(self.imports + self.found_there, key=lambda op: (op.call_ns, op.index))
+
     def first_call(self) -> int | None:
         """When it can have been put there at the earliest; None where it was there all along."""
         first = min((op.call_ns for op in self.imports), default=None)
@@ -89,7 +93,9 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
             for op in one.missed:
                 if op.call_ns > shown.end_ns:
                     uses += 1
-                    found.add("not_found", [shown, op], _say_not_found, name, shown, op)
+                    # that it is imported at all is part of the proof
+                    proof = [shown, op] if shown.f == "import_capability" else [one.any_import(), shown, op]
+                    found.add("not_found", proof, _say_not_found, name, shown, op)
         first = one.first_call()
         if first is not None:
             for op in one.served:
@@ -114,27 +120,16 @@ def _imported(history: Sequence[AnyOperation]) -> dict[str, Imported]:
     capabilities: dict[str, Imported] = {}
     for op in history:
         if isinstance(op, ImportCapability):
-            one = capabilities.setdefault(op.input.capability, Imported())
             if op.outcome is not Outcome.FAIL:
-                one.imports.append(op)
+                capabilities.setdefault(op.input.capability, Imported()).imports.append(op)
             elif op.error == EXISTS:
-                one.found_there.append(op)
-    granted = {
-        op.output.token_id: op.input.capability
-        for op in history
-        if isinstance(op, Grant) and op.input.capability in capabilities and op.output and op.output.token_id
-    }
+                capabilities.setdefault(op.input.capability, Imported()).found_there.append(op)
     for op in history:
-        if not isinstance(op, Grant | Invoke) or op.outcome is Outcome.INFO:
-            continue
-        name = op.input.capability
-        if not name and isinstance(op, Invoke):
-            name = granted.get(op.input.token_id, "")
-        if name in capabilities:
+        if isinstance(op, Grant | Invoke) and op.input.capability in capabilities:
             if op.outcome is Outcome.OK:
-                capabilities[name].served.append(op)
-            elif op.error == MISSING:
-                capabilities[name].missed.append(op)
+                capabilities[op.input.capability].served.append(op)
+            elif op.outcome is Outcome.FAIL and op.error == MISSING:
+                capabilities[op.input.capability].missed.append(op)
     return capabilities
 
 

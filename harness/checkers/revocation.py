@@ -200,8 +200,9 @@ def _measure_lag(revoke: AnyRevoke, accepts: list[Invoke], refusals: list[Invoke
 def _say_leak(case: Case, revoke: AnyRevoke, accept: Invoke, late: int) -> str:
     return (
         f"broke RevocationVisible: {named(accept)} accepted token {short(case.token)} "
-        f"{lasting(accept.call_ns - revoke.end_ns)} after {revoke.f} {named(revoke)} had returned; it is "
-        f"the last of {late} that did"
+        f"{lasting(accept.call_ns - revoke.end_ns)} after {revoke.f} {named(revoke)} had returned"
+        + f"; it is the last of {late} such accepts"
+        * (late > 1)
     )
 
 

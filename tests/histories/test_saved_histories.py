@@ -19,9 +19,8 @@ def test_it_is_judged_as_before(folder):
     [verdict] = judge_cell(folder)
     said = json.loads(msgspec.json.encode(expected(verdict)))
     kept = json.loads((folder / "expected.json").read_text())
-    said["measures"] = {
-        name: said["measures"].get(name) for name in kept["measures"]
-    }  # there may be new ones
+    # there may be new measures
+    said["measures"] = {name: said["measures"].get(name) for name in kept["measures"]}
     assert said == kept
     assert said["validity"] == {"good": "valid", "bad": "invalid"}[folder.name.split("-")[0]]
 

@@ -28,7 +28,7 @@ from harness.verdict import Assumptions, Cell, DeploymentFacts, Verdict
 
 T = "t"
 
-ORACLE = int(os.environ.get("KERNEL_LAB_ORACLE", "600"))
+ORACLE = int(os.environ.get("KERNEL_LAB_ORACLE", "1000"))
 """How many random histories each checker is compared with its oracle on."""
 
 

@@ -218,30 +218,3 @@ def test_it_agrees_with_trying_everything():
         assert (verdict.validity is not Validity.INVALID) == wanted, (operations, verdict)
         seen[wanted] += 1
     assert min(seen.values()) > ORACLE // 10
-
-
-def test_the_smallest_counterexample_loses_its_anomaly_with_any_operation():
-    rng = random.Random(7)
-    shrunk = 0
-    for _ in range(ORACLE):
-        verdict = judged(*random_history(rng))
-        if verdict.validity is Validity.INVALID:
-            shrunk += 1
-            assert_smallest(verdict, revocation, cell("revocation"))
-    assert shrunk
-
-
-def assert_smallest(verdict, checker, of):
-    import msgspec
-
-    from harness.history import parse_line
-
-    lines = [parse_line(msgspec.json.encode(line), where="proof") for line in verdict.counterexample]
-    whole = kinds(checker.check(lines, of))
-    told = whole & kinds(verdict)
-    assert told
-    assert len(lines) <= 6
-    assert any(
-        all(kind not in kinds(checker.check(lines[:i] + lines[i + 1 :], of)) for i in range(len(lines)))
-        for kind in told
-    ), verdict
