@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from harness.client import Principal, RecordingClient
 from harness.deployment import Deployment
 from harness.history import AnyOperation, Grant, Invoke
-from harness.scenario import Scenario, Session, Target, met_everywhere
+from harness.scenario import Scenario, Session, Target, met_everywhere, pause_until
 from harness.traffic import Policy
 from harness.verdict import Assumptions, Measure, Validity
 from scenarios import cast
@@ -16,9 +18,11 @@ from scenarios import cast
 VERIFICATIONS = 4
 """Invokes per token where the connection policy cannot choose the worker."""
 
+Caller = Callable[[Principal], RecordingClient]
+
 
 async def drive(session: Session) -> None:
-    """Mint on each worker in turn, present everywhere, whole and tampered."""
+    """Mint on each worker in turn, present everywhere, whole and tampered, and late in a short life."""
     trials = 8 if session.quick else 16
 
     async def column(first: int) -> None:
@@ -26,10 +30,13 @@ async def drive(session: Session) -> None:
             await _trial(session, session.client, number)
             await _trial(session, session.probe, number)
 
-    await session.together([column(first) for first in range(4)])
+    jobs = [column(first) for first in range(4)]
+    for number in range(4):
+        jobs += [_through_life(session, client, number) for client in (session.client, session.probe)]
+    await session.together(jobs)
 
 
-async def _trial(session: Session, client: Callable[[Principal], RecordingClient], number: int) -> None:
+async def _trial(session: Session, client: Caller, number: int) -> None:
     agent = client(session.principal())
     granted = await agent.grant(cast.reading(session.target), lane=number)
     if not granted.ok:
@@ -38,7 +45,25 @@ async def _trial(session: Session, client: Callable[[Principal], RecordingClient
     for step in range(max(session.lanes, VERIFICATIONS)):
         await agent.invoke(token, lane=number + step)
         if step % 2:
-            await agent.invoke(_tamper(token, step), lane=number + step, tampered=True)
+            await agent.invoke(_tamper(token, number + step // 2), lane=number + step, tampered=True)
+
+
+async def _through_life(session: Session, client: Caller, number: int) -> None:
+    """A token of short life, presented as often as others, but spread over it: it must not end early."""
+    capability = cast.brief(session.target)
+    if capability is None:
+        return
+    agent = client(session.principal())
+    granted = await agent.grant(capability, lane=number)
+    if not granted.ok:
+        return
+    token = granted.body["token"]
+    granted_ns = time.monotonic_ns()
+    life_s = (datetime.fromisoformat(token["expires_at"]) - datetime.now(tz=UTC)).total_seconds()
+    steps = max(session.lanes, VERIFICATIONS)
+    for step in range(steps):
+        await pause_until(granted_ns + int(0.95 * life_s * (step + 1) / steps * 1e9))
+        await agent.invoke(token, lane=number + step)
 
 
 def _tamper(token: dict[str, Any], step: int) -> dict[str, Any]:
@@ -85,8 +110,11 @@ def tell(m: Mapping[str, Any]) -> str:
 
 
 def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[str, Any]:
-    del deployment, target, policy
-    return {}
+    del deployment, policy
+    return {
+        "token_ttl_s": target.facts.get("token_ttl_s"),
+        "token_ttls": target.facts.get("token_ttls") or {},
+    }
 
 
 SCENARIO = Scenario(
