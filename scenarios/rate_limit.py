@@ -17,15 +17,17 @@ from harness.verdict import Assumptions, Measure, Validity
 from scenarios import cast
 
 BURSTS_AT = (0.0, 0.7, 1.45)
-"""When the bursts begin, in windows. The first fills the limit; the second finds out whether the window is
-shorter than stated, the third whether it is longer."""
+"""When the bursts begin, in windows. The first fills the limit."""
+TRICKLE = (0.8, 1.2, 20)
+"""From when to when, in windows, how many single attempts are made: whether a window ends a little too early
+or too late shows only to whoever asks just then."""
 
 PROBES = 4
 """Probe grants after each attempt where the routing is not known beforehand."""
 
 
 async def drive(session: Session) -> None:
-    """Three bursts of grants by one principal, then one grant invoked many times over."""
+    """Three bursts of grants by one principal and a trickle between; one grant invoked many times over."""
     capability = cast.limited(session.target)
     window_s = float(session.parameters["window_s"])
     agent = session.principal("agent")
@@ -51,15 +53,29 @@ async def drive(session: Session) -> None:
                 await follower.grant(probe_capability, lane=lane)
 
     started_ns = time.monotonic_ns()
-    for at, size in zip(BURSTS_AT, sizes, strict=True):
+
+    async def until(at: float) -> None:
         await pause_until(started_ns + int(at * window_s * 1e9))
-        lanes = iter(range(size))
+
+    async def burst(number: int) -> None:
+        await until(BURSTS_AT[number])
+        lanes = iter(range(sizes[number]))
         await session.together(
             [caller(client, followers, lanes) for client, followers in zip(clients, probes, strict=True)]
         )
-    # what is counted are grants: one token is invoked far more often than the limit
-    for _ in range(3 * int(session.parameters["limit"]) if tokens else 0):
-        await clients[0].invoke(tokens[0], lane=0)
+
+    await burst(0)
+    # what is counted are grants: one token is invoked far more often than the limit, and takes no place
+    for lane in range(3 * int(session.parameters["limit"]) if tokens else 0):
+        await clients[0].invoke(tokens[0], lane=lane)
+    await burst(1)
+    # a window is one principal's: whoever else asks finds it empty
+    await session.client(session.principal("neighbour")).grant(capability, lane=0)
+    begin, end, attempts = TRICKLE
+    for number in range(attempts):
+        await until(begin + (end - begin) * number / attempts)
+        await caller(clients[0], probes[0], iter([number]))
+    await burst(2)
 
 
 def predict(
@@ -68,7 +84,7 @@ def predict(
     """What windows that live where the deployment says would admit of the probe's routing.
 
     The probe stands `probes` times for the attempts: had its first calls been the attempts, this many would
-    have been admitted; had its second ones, that many. The prediction is their mean.
+    have been admitted; had its second ones, that many. The prediction is their mean, and the neighbour's one.
     """
     columns: dict[int, list[tuple[int, str]]] = defaultdict(list)
     for op in probe:
@@ -82,7 +98,7 @@ def predict(
         prediction.admitted(routing, limit=limit, window_s=float(parameters["window_s"]))
         for routing in columns.values()
     ]
-    return {"predicted_admitted": round(sum(counts) / len(counts), 1)}
+    return {"predicted_admitted": round(sum(counts) / len(counts) + 1, 1)}
 
 
 def expect(deployment: Deployment, policy: Policy) -> Validity:
