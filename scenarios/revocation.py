@@ -21,6 +21,8 @@ INVOKES = 4
 """Invokes after a revoke where the connection policy cannot choose the worker."""
 TOKENS = 3
 """Tokens of a principal whose every token is revoked at once."""
+MANY = (8, 4)
+"""Principals, and tokens of each, revoked one by one: a loss of one in ten can hardly hide (3 %)."""
 POLL_EVERY_S = 0.1
 AFTER_EXPIRY_S = 0.4
 
@@ -28,7 +30,10 @@ Caller = Callable[[Principal], RecordingClient]
 
 
 async def drive(session: Session) -> None:
-    """Revoke: by the principal, by an administrator, all at once, under fire, and until the token expires."""
+    """Revoke: by the principal, by an administrator, all at once, under fire, and until the token expires.
+
+    Beside each revoked token its principal holds one that nobody has revoked.
+    """
     trials = 6 if session.quick else 12
 
     async def column(first: int) -> None:
@@ -37,6 +42,7 @@ async def drive(session: Session) -> None:
                 await (_revoke_all if number % 3 == 2 else _revoke_one)(session, client, number)
 
     jobs = [column(first) for first in range(3)]
+    jobs += [_many(session, client, first) for client in (session.client, session.probe) for first in (0, 1)]
     for number in range(2):
         jobs += [_under_fire(session, session.client, number), _until_expiry(session, session.client, number)]
         jobs += [_until_expiry(session, session.probe, number)]
@@ -52,6 +58,7 @@ def _actors(session: Session, client: Caller, number: int) -> tuple[RecordingCli
 
 async def _revoke_one(session: Session, client: Caller, number: int) -> None:
     agent, revoker = _actors(session, client, number)
+    kept = await agent.grant(cast.reading(session.target), lane=number)
     granted = await agent.grant(cast.reading(session.target), lane=number + 1)
     if not granted.ok:
         return
@@ -60,6 +67,8 @@ async def _revoke_one(session: Session, client: Caller, number: int) -> None:
     await revoker.revoke(token["token_id"], lane=number)
     for step in range(max(session.lanes, INVOKES)):
         await agent.invoke(token, lane=number + step)
+    if kept.ok:
+        await agent.invoke(kept.body["token"], lane=number)
 
 
 async def _revoke_all(session: Session, client: Caller, number: int) -> None:
@@ -70,9 +79,27 @@ async def _revoke_all(session: Session, client: Caller, number: int) -> None:
         if granted.ok:
             tokens.append(granted.body["token"])
     await revoker.revoke_all(agent.principal.name, lane=number)
+    later = await agent.grant(cast.reading(session.target), lane=number)
     for token in tokens:
         for step in range(max(session.lanes, INVOKES)):
             await agent.invoke(token, lane=number + step)
+    if later.ok:
+        await agent.invoke(later.body["token"], lane=number)
+
+
+async def _many(session: Session, client: Caller, first: int) -> None:
+    """Several tokens of a principal, revoked one by one on one worker after the other, then presented."""
+    for number in range(first, MANY[0], 2):
+        agent, revoker = _actors(session, client, number)
+        tokens = []
+        for step in range(MANY[1]):
+            granted = await agent.grant(cast.reading(session.target), lane=number)
+            if granted.ok:
+                tokens.append((number + step, granted.body["token"]))
+        for lane, token in tokens:
+            await revoker.revoke(token["token_id"], lane=lane)
+        for _, token in tokens:
+            await agent.invoke(token, lane=number)
 
 
 async def _under_fire(session: Session, client: Caller, number: int) -> None:
@@ -103,6 +130,7 @@ async def _until_expiry(session: Session, client: Caller, number: int) -> None:
     if capability is None:
         return
     agent, revoker = _actors(session, client, number + 1)
+    kept = await agent.grant(capability, lane=number)
     granted = await agent.grant(capability, lane=number)
     if not granted.ok:
         return
@@ -114,6 +142,8 @@ async def _until_expiry(session: Session, client: Caller, number: int) -> None:
         round_ns = time.monotonic_ns()
         for step in range(max(session.lanes, INVOKES)):
             await agent.invoke(token, lane=number + step)
+        if kept.ok:
+            await agent.invoke(kept.body["token"], lane=number)
         await pause_until(round_ns + int(POLL_EVERY_S * 1e9))
 
 
