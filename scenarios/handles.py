@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from harness.client import Principal, RecordingClient
 from harness.deployment import Deployment
 from harness.history import AnyOperation, Expand, Invoke
 from harness.results import percent
-from harness.scenario import Scenario, Session, Target, met_everywhere
+from harness.scenario import Scenario, Session, Target, met_everywhere, pause_until
 from harness.traffic import Policy
 from harness.verdict import Assumptions, Measure, Validity
 from scenarios import cast
@@ -20,9 +21,20 @@ EXPANSIONS = 4
 ATTEMPTS = 24
 """Invokes after which a trial without a handle is given up."""
 
+MANY = 48
+"""Handles that one principal holds at once: so many that a loss of one in ten cannot hide (0.6 %)."""
+
+SHORT_S = 5.0
+"""A handle that lives no longer is watched until it has expired."""
+
+Caller = Callable[[Principal], RecordingClient]
+
 
 async def drive(session: Session) -> None:
-    """Make handles on each worker in turn and expand each on all of them; strangers try too."""
+    """Make handles on each worker in turn and expand each on all of them; strangers try too.
+
+    One principal holds many at once, and two are watched until they expire.
+    """
     trials = max(8, 2 * session.lanes) if session.quick else max(24, 3 * session.lanes)
 
     async def column(first: int) -> None:
@@ -32,10 +44,13 @@ async def drive(session: Session) -> None:
             await _trial(session, session.probe, number)
             await _trial(session, session.probe, number)
 
-    await session.together([column(first) for first in range(4)])
+    jobs = [column(first) for first in range(4)]
+    for client in (session.client, session.probe):
+        jobs += [_many(session, client), *(_until_expiry(session, client, number) for number in range(2))]
+    await session.together(jobs)
 
 
-async def _trial(session: Session, client: Callable[[Principal], RecordingClient], number: int) -> None:
+async def _trial(session: Session, client: Caller, number: int) -> None:
     agent, stranger = client(session.principal()), client(session.principal("stranger"))
     granted = await agent.grant(cast.listing(session.target), lane=number)
     if not granted.ok:
@@ -52,6 +67,37 @@ async def _trial(session: Session, client: Callable[[Principal], RecordingClient
         await agent.expand(made.body["handle_id"], lane=number + step)
         if step < 2:
             await stranger.expand(made.body["handle_id"], lane=number + step)
+
+
+async def _many(session: Session, client: Caller) -> None:
+    """Many handles of one principal, each expanded once when all are made, on every other worker in turn."""
+    agent = client(session.principal())
+    granted = await agent.grant(cast.listing(session.target), lane=0)
+    if not granted.ok:
+        return
+    made = [await agent.invoke(granted.body["token"], lane=number) for number in range(MANY)]
+    for number, reply in enumerate(made):
+        if reply.ok and reply.body.get("handle_id"):
+            await agent.expand(reply.body["handle_id"], lane=number + number // session.lanes)
+
+
+async def _until_expiry(session: Session, client: Caller, number: int) -> None:
+    """One handle of short life, expanded ten times while it lives and once when it is over."""
+    life_s = session.target.facts.get("handle_ttl_s")
+    if not life_s or life_s > SHORT_S:
+        return
+    agent = client(session.principal())
+    granted = await agent.grant(cast.listing(session.target), lane=number)
+    if not granted.ok:
+        return
+    made = await agent.invoke(granted.body["token"], lane=number)
+    made_ns = time.monotonic_ns()
+    if not made.ok or not made.body.get("handle_id"):
+        return
+    for step in range(11):
+        # the last of them when the life has passed; the one before, when it nearly has
+        await pause_until(made_ns + int((0.095 * step if step < 10 else 1.1) * life_s * 1e9))
+        await agent.expand(made.body["handle_id"], lane=number + step)
 
 
 def predict(
@@ -110,4 +156,6 @@ SCENARIO = Scenario(
     expect=expect,
     tell=tell,
     columns=("expansions", "misses", "miss_rate", "predicted_miss_rate"),
+    # so short that a cell can wait for its end
+    env={"LAB_HANDLE_TTL_S": "3"},
 )
