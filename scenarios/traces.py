@@ -19,9 +19,17 @@ EXPLAINS = 4
 ATTEMPTS = 24
 """Invokes after which a trial without an action is given up."""
 
+MANY = 48
+"""Actions of one principal: so many that a loss of one in ten cannot hide (0.6 %)."""
+
+Caller = Callable[[Principal], RecordingClient]
+
 
 async def drive(session: Session) -> None:
-    """Act on each worker in turn; ask each for the action and for the list; verify the chain at the end."""
+    """Act on each worker in turn; ask each for the action and for the list; verify the chain at the end.
+
+    One principal acts many times, and each of its actions is asked for.
+    """
     trials = max(8, 2 * session.lanes) if session.quick else max(24, 3 * session.lanes)
 
     async def column(first: int) -> None:
@@ -31,13 +39,14 @@ async def drive(session: Session) -> None:
             await _trial(session, session.probe, number)
             await _trial(session, session.probe, number)
 
-    await session.together([column(first) for first in range(4)])
+    jobs = [column(first) for first in range(4)]
+    await session.together([*jobs, _many(session, session.client), _many(session, session.probe)])
     auditor = session.client(session.principal("auditor", roles=("admin",)))
     for lane in range(session.lanes):
         await auditor.audit(lane=lane)
 
 
-async def _trial(session: Session, client: Callable[[Principal], RecordingClient], number: int) -> None:
+async def _trial(session: Session, client: Caller, number: int) -> None:
     agent = client(session.principal())
     granted = await agent.grant(cast.reading(session.target), lane=number)
     if not granted.ok:
@@ -52,6 +61,20 @@ async def _trial(session: Session, client: Callable[[Principal], RecordingClient
         await agent.explain(acted.body["action_id"], lane=number + step)
         if step < 2:
             await agent.list_traces(agent.principal.name, lane=number + step)
+
+
+async def _many(session: Session, client: Caller) -> None:
+    """Many actions of one principal, each explained once when all are done, by every other worker in turn."""
+    agent = client(session.principal())
+    granted = await agent.grant(cast.reading(session.target), lane=0)
+    if not granted.ok:
+        return
+    acted = [await agent.invoke(granted.body["token"], lane=number) for number in range(MANY)]
+    for number, reply in enumerate(acted):
+        if reply.ok:
+            await agent.explain(reply.body["action_id"], lane=number + number // session.lanes)
+    for lane in range(2):
+        await agent.list_traces(agent.principal.name, lane=lane)
 
 
 def predict(
