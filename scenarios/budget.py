@@ -12,26 +12,33 @@ from harness.traffic import Policy
 from harness.verdict import Assumptions, Validity
 from scenarios import cast
 
-TOTAL = 600
-REQUEST = 60
-"""Tokens of the pool, and reserved per invoke: about what one invoice costs in table mode."""
+TOTAL = 6_000
+REQUEST = 200
+"""Tokens of the pool, and reserved per invoke."""
+DEAR_EVERY = 7
+"""Among so many invokes one is of a listing, which costs a quarter of the pool: six of those can prove an
+overspend, and the cheap ones between them are so many that a forgotten charge shows."""
+INVOKES = 40
+"""Of one pool: enough to use it up."""
 PRINCIPALS = 4
 
 
 async def drive(session: Session) -> None:
     """Several principals spend one pool, side by side, until every worker's own would be empty."""
     spending = itertools.count()
-    invokes = (TOTAL // REQUEST + 6) * max(2, session.target.workers)
+    invokes = INVOKES * max(2, session.target.workers)
 
     async def spend() -> None:
         agent = session.client(session.principal())
-        granted = await agent.grant(cast.reading(session.target), lane=0)
-        if not granted.ok:
+        cheap = await agent.grant(cast.reading(session.target), lane=0)
+        dear = await agent.grant(cast.listing(session.target), lane=0)
+        if not cheap.ok or not dear.ok:
             return
         while (number := next(spending)) < invokes:
+            granted = dear if number % DEAR_EVERY == DEAR_EVERY // 2 else cheap
             await agent.invoke(granted.body["token"], lane=number, mode="table")
-            if number % 8 == 0:
-                await agent.budget(lane=number // 8)
+            if number % 4 == 0:
+                await agent.budget(lane=number // 4)
 
     await session.together([spend() for _ in range(PRINCIPALS)])
     reader = session.client(session.principal("reader"))
