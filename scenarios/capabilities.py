@@ -18,19 +18,29 @@ GRANTS = 4
 async def drive(session: Session) -> None:
     """An administrator imports through each worker in turn; agents ask for the capability everywhere."""
     imports = 3 if session.quick else 6
+    imported = []
     for number in range(imports):
         admin = session.principal("admin", roles=("admin",))
         capability = f"remote.tool_{admin.name.replace('-', '_')}"
-        imported = await session.client(admin).import_capability(
-            capability, _manifest(capability), lane=number
-        )
-        if not imported.ok:
+        # nobody knows it yet
+        await session.client(session.principal()).grant(capability, lane=number)
+        reply = await session.client(admin).import_capability(capability, _manifest(capability), lane=number)
+        if not reply.ok:
             continue
+        imported.append((number, capability))
         for step in range(max(session.lanes, GRANTS)):
-            agent = session.client(session.principal())
-            granted = await agent.grant(capability, lane=number + step)
-            if granted.ok:
-                await agent.invoke(granted.body["token"], lane=number + step)
+            await _use(session, capability, number + step)
+    # a later import takes nothing away
+    for step in range(max(session.lanes, GRANTS)):
+        for number, capability in imported:
+            await _use(session, capability, number + step)
+
+
+async def _use(session: Session, capability: str, lane: int) -> None:
+    agent = session.client(session.principal())
+    granted = await agent.grant(capability, lane=lane)
+    if granted.ok:
+        await agent.invoke(granted.body["token"], lane=lane)
 
 
 def _manifest(capability: str) -> dict[str, Any]:
