@@ -11,7 +11,9 @@ class SharedLimiter(ABC):
     At an instant `now` of the store's clock, an admission at `t` counts while ``t > now - window_seconds``
     (strictly newer). One more is admitted if fewer than `limit` count, or if none does (upstream's limiter
     never refuses into an empty window, not even at limit 0). Only admissions are recorded. A key is always
-    asked about with the same window: what has left the window may be forgotten at once.
+    asked about with the same window: what has left the window may be forgotten at once. Should the clock be
+    set back, admissions that now lie in its future were made now at the latest: the limiter errs towards
+    refusing, for one window at most.
 
     Upstream asks in two calls, ``check(key, limit, window)`` and, if it said yes, ``record(key)``; between
     the two another process can be told yes as well. Here `check` is `acquire`: it has already counted when it

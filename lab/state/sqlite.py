@@ -164,11 +164,7 @@ class SQLiteFeed:
 
 
 class SQLiteLimiter(SharedLimiter):
-    """One row per key: the times of its admissions that still count, in a BLOB of 64-bit integers.
-
-    Should the host's clock be set back, time stands still for a key until it has caught up with the key's
-    last admission: for so long the limiter errs towards refusing.
-    """
+    """One row per key: the times of its admissions that still count, in a BLOB of 64-bit integers."""
 
     def __init__(self, file: SQLiteFile) -> None:
         self._file = file
@@ -179,28 +175,35 @@ class SQLiteLimiter(SharedLimiter):
         window_us = round(window_seconds * _S)
         with self._file.change() as connection:
             row = connection.execute("SELECT admitted FROM windows WHERE key = ?", (key,)).fetchone()
-            now_us, counting = self._counting(row, window_us)
-            if counting and len(counting) >= limit:
-                return False
-            counting.append(now_us)
-            connection.execute(
-                "REPLACE INTO windows VALUES (?, ?, ?)", (key, counting.tobytes(), now_us + window_us)
-            )
+            now_us = self._file.now_us()
+            counting = _counting(row, now_us, window_us)
+            admitted = not counting or len(counting) < limit
+            if admitted:
+                counting.append(now_us)
+            # after a refusal, too: what was taken for admitted now must stay so
+            if row is None or row[0] != counting.tobytes():
+                connection.execute(
+                    "REPLACE INTO windows VALUES (?, ?, ?)", (key, counting.tobytes(), now_us + window_us)
+                )
             self._asked += 1
             if self._asked % _SWEEP_EVERY == 0:
-                connection.execute("DELETE FROM windows WHERE empty_us <= ?", (self._file.now_us(),))
-            return True
+                connection.execute("DELETE FROM windows WHERE empty_us <= ?", (now_us,))
+            return admitted
 
     def peek(self, key: str, limit: int, window_seconds: float) -> bool:
         """See `SharedLimiter.peek`."""
         rows = self._file.read("SELECT admitted FROM windows WHERE key = ?", (key,))
-        _, counting = self._counting(rows[0] if rows else None, round(window_seconds * _S))
+        counting = _counting(rows[0] if rows else None, self._file.now_us(), round(window_seconds * _S))
         return not counting or len(counting) < limit
 
-    def _counting(self, row: tuple[bytes] | None, window_us: int) -> tuple[int, array[int]]:
-        times = array("q", row[0] if row else b"")
-        now_us = max([self._file.now_us(), *times[-1:]])
-        return now_us, array("q", (t for t in times if t > now_us - window_us))
+
+def _counting(row: tuple[bytes] | None, now_us: int, window_us: int) -> array[int]:
+    """The admissions that count.
+
+    Set back, the clock has some in the future: now, at the latest, they were.
+    """
+    times = array("q", row[0] if row else b"")
+    return array("q", (min(t, now_us) for t in times if t > now_us - window_us))
 
 
 class SQLiteHandles(SharedHandles):

@@ -9,17 +9,23 @@ local time = redis.call('TIME')
 local now = time[1] * 1e6 + time[2]
 
 -- as limiter.acquire
-local at = math.max(now, tonumber(redis.call('LINDEX', window, -1)) or 0)
+if (tonumber(redis.call('LINDEX', window, -1)) or 0) > now then
+  for i, t in ipairs(redis.call('LRANGE', window, 0, -1)) do
+    if tonumber(t) > now then
+      redis.call('LSET', window, i - 1, now)
+    end
+  end
+end
 local first = redis.call('LINDEX', window, 0)
-while first and tonumber(first) <= at - span do
+while first and tonumber(first) <= now - span do
   redis.call('LPOP', window)
   first = redis.call('LINDEX', window, 0)
 end
 if first and redis.call('LLEN', window) >= limit then
   return 0
 end
-redis.call('RPUSH', window, at)
-redis.call('PEXPIREAT', window, math.ceil((at + span) / 1e3))
+redis.call('RPUSH', window, now)
+redis.call('PEXPIREAT', window, math.ceil((now + span) / 1e3))
 
 -- as revocations.track
 redis.call('SET', token, '0', 'PXAT', math.ceil((expires + margin) / 1e3))

@@ -2,7 +2,7 @@
 -- KEYS: the window.  ARGV: limit, window in microseconds.
 local times, limit, window = redis.call('LRANGE', KEYS[1], 0, -1), tonumber(ARGV[1]), tonumber(ARGV[2])
 local time = redis.call('TIME')
-local now = math.max(time[1] * 1e6 + time[2], tonumber(times[#times]) or 0)
+local now = time[1] * 1e6 + time[2]
 local counting = 0
 for _, t in ipairs(times) do
   if tonumber(t) > now - window then

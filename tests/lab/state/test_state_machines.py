@@ -95,9 +95,9 @@ class Windows(Machine):
         super().__init__()
         self.oracle = RateLimiter(clock=lambda: type(self).clock.now_s)
 
-    @rule(steps=st.integers(0, 64))
-    def wait(self, steps: int) -> None:
-        type(self).clock.now_s += steps / 64
+    @rule(wait_s=st.sampled_from([1 / 64, 0.25 - 1 / 64, 0.25, 0.5, 1.0 - 1 / 64, 1.0, 2.0]))
+    def wait(self, wait_s: float) -> None:
+        type(self).clock.now_s += wait_s
 
     @rule(key=st.sampled_from("abc"))
     def ask(self, key: str) -> None:
