@@ -1,0 +1,260 @@
+"""make docs: every figure and every table of the docs, as a run has it.
+
+``python -m scenarios.docs [RUN]`` fills the markers of README.md and docs/ (`harness.markers`) from a run
+folder, results/reference if none is named. With ``--check`` it writes nothing and fails where a text and the
+run differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from harness import figures, markers
+from harness.report.matrix import MARK, WORD
+from harness.saved import NotASavedRun, SavedCell, SavedRun, read_run
+from harness.verdict import Validity
+from scenarios import cost_tables, registry
+from scenarios.bad_input import EXIT_CODE
+from scenarios.components import COMPONENTS, Component
+from scenarios.reporting import FRONT
+
+REFERENCE = registry.ROOT / "results" / "reference"
+POLICIES = ("round_robin", "fresh", "keep_alive")
+GROWING = ("single", "memory-2", "memory-4", "memory-8")
+"""State in each worker, and nothing else done about it: what grows with N."""
+
+
+def texts() -> list[Path]:
+    """The Markdown files that are held to a run."""
+    return [registry.ROOT / "README.md", *sorted((registry.ROOT / "docs").glob("*.md"))]
+
+
+def filled(run: SavedRun) -> dict[Path, str]:
+    """Every text as it should be."""
+    return {path: markers.fill(path.read_text(encoding="utf-8"), run, tables_for(path)) for path in texts()}
+
+
+def tables_for(path: Path) -> dict[str, Callable[[SavedRun], str]]:
+    """The tables a text may ask for; links lead from where it lies."""
+    up = "../" * (len(path.relative_to(registry.ROOT).parts) - 1)
+
+    def linked(cell: SavedCell, said: str) -> str:
+        place = REFERENCE.relative_to(registry.ROOT)
+        return f"[{said}]({up}{place}/{cell.folder}/verdict.json)" if cell.folder else said
+
+    return {
+        "run": provenance,
+        "front": lambda run: front(run, linked),
+        "components": lambda run: components(run, linked),
+        "growth": lambda run: growth(run, linked),
+        "connections": lambda run: connections(run, linked),
+        "repairs": lambda run: repairs(run, linked),
+        "lags": lambda run: lags(run, linked),
+        "deployments": deployments,
+        **cost_tables.TABLES,
+    }
+
+
+Linked = Callable[[SavedCell, str], str]
+
+
+def provenance(run: SavedRun) -> str:
+    """Which run the figures are of."""
+    about = run.environment
+    packages = about.get("packages") or {}
+    changed = about.get("changed_files")
+    rows = [
+        ["run", run.name],
+        ["commit", str(about.get("commit")) + (f", {changed} files changed" if changed else "")],
+        ["recorded", str(about.get("started"))],
+        ["machine", f"{about.get('cores')} cores, {about.get('platform')}, Python {about.get('python')}"],
+        [
+            "versions",
+            ", ".join(f"{name} {packages[name]}" for name in ("weaver-kernel", "gunicorn", "uvicorn")),
+        ],
+        ["cells", _tally(run)],
+    ]
+    return markers.cells([["what", "which"], *rows])
+
+
+def front(run: SavedRun, linked: Linked) -> str:
+    """Claims down, the deployments of the first matrix across."""
+    names = [name for name in FRONT if name in run.deployments]
+    rows = [
+        [scenario.replace("_", " "), *(_worst(run, scenario, name, linked) for name in names)]
+        for scenario in registry.SCENARIOS
+        if scenario in run.scenarios
+    ]
+    return markers.cells([["claim", *names], *rows])
+
+
+def components(run: SavedRun, linked: Linked) -> str:
+    """A row per stateful component."""
+    head = [
+        "component", "default state", "what the caller sees, N workers on M hosts", "measured, N workers",
+        "measured, M hosts", "bound", "shared store away", "mitigation",
+    ]  # fmt: skip
+    return markers.cells([head, *(_component(run, one, linked) for one in COMPONENTS)])
+
+
+def _component(run: SavedRun, one: Component, linked: Linked) -> list[str]:
+    return [
+        f"**{one.name}**",
+        one.default,
+        one.seen,
+        _measured(run, one.scenario, one.on, linked),
+        _measured(run, one.scenario, one.hosts, linked),
+        one.bound,
+        one.away,
+        one.repair,
+    ]
+
+
+def growth(run: SavedRun, linked: Linked) -> str:
+    """How a figure grows with N, over calls sent to every worker in turn, measured beside predicted."""
+    names = [name for name in GROWING if name in run.deployments]
+    scenarios = [name for name in registry.SCENARIOS if name in run.scenarios]
+    rows = []
+    for scenario in scenarios:
+        row = [scenario.replace("_", " ")]
+        for name in names:
+            cell = _cell(run, scenario, name, "round_robin")
+            row.append(_with_prediction(cell, linked) if cell else "not run")
+        rows.append(row)
+    return markers.cells([["claim", *names], *rows])
+
+
+def connections(run: SavedRun, linked: Linked) -> str:
+    """The same deployment over each connection policy."""
+    rows = []
+    for scenario in registry.SCENARIOS:
+        cells = [_cell(run, scenario, "memory-4", policy) for policy in POLICIES]
+        if any(cells):
+            rows.append(
+                [scenario.replace("_", " "), *(_with_prediction(c, linked) if c else "" for c in cells)]
+            )
+    return markers.cells([["claim, memory-4", *(policy.replace("_", " ") for policy in POLICIES)], *rows])
+
+
+def repairs(run: SavedRun, linked: Linked) -> str:
+    """Every deployment's worst cell of every claim; zero failures with their bound."""
+    scenarios = [name for name in registry.SCENARIOS if name in run.scenarios]
+    known = registry.deployments()
+    rows = []
+    for name in [name for name in known if name in run.deployments]:
+        cells = [_worst(run, scenario, name, linked, bound=True) for scenario in scenarios]
+        rows.append([f"**{name}**", *cells])
+    return markers.cells([["deployment", *(name.replace("_", " ") for name in scenarios)], *rows])
+
+
+def lags(run: SavedRun, linked: Linked) -> str:
+    """Timings: how long a revoked token was seen accepted, per deployment."""
+    rows = []
+    for name in registry.deployments():
+        cell = figures.worst(run.of("revocation", name))
+        if cell is None or cell.verdict is None:
+            continue
+        lower, upper = (_ms(cell, f"lag_{end}_ms_max") for end in ("lower", "upper"))
+        never = cell.measures.get("lag_open_tokens") or 0
+        part = figures.share(cell)
+        rows.append(
+            [
+                linked(cell, name),
+                cell.connections.replace("_", " "),
+                lower,
+                f"open: {never} of {cell.measures.get('tokens')} tokens" if never else upper,
+                str(part) if part else "",
+            ]
+        )
+    head = ["deployment", "connections", "seen accepted for", "refused everywhere within", "invokes accepted"]
+    return markers.cells([head, *rows])
+
+
+def deployments(run: SavedRun) -> str:
+    """What each deployment is, and whom it is for."""
+    rows = []
+    for name, one in registry.deployments().items():
+        if name in run.deployments:
+            shares = ", ".join(one.shares) or "nothing"
+            rows.append([f"`{name}`", one.title, shares, one.store_away or "–", one.use_for])
+    return markers.cells([["deployment", "what it is", "shared", "store away", "use it for"], *rows])
+
+
+def _tally(run: SavedRun) -> str:
+    counts = [(WORD[one], sum(cell.validity is one for cell in run.cells)) for one in Validity]
+    return f"{len(run.cells)}: " + ", ".join(f"{count} {word}" for word, count in counts if count)
+
+
+def _cell(run: SavedRun, scenario: str, deployment: str, connections: str) -> SavedCell | None:
+    return next((c for c in run.of(scenario, deployment) if c.connections == connections), None)
+
+
+def _worst(run: SavedRun, scenario: str, deployment: str, linked: Linked, *, bound: bool = False) -> str:
+    """A mark, a word, a figure, and the cell they are of."""
+    cell = figures.worst(run.of(scenario, deployment))
+    if cell is None:
+        return "not run"
+    said = f"{MARK[cell.validity]} {WORD[cell.validity]}"
+    part = figures.share(cell)
+    figure = str(part) if bound and part and cell.validity is Validity.VALID else figures.short(cell)
+    return linked(cell, said) + (f" {figure}" if figure else "")
+
+
+def _measured(run: SavedRun, scenario: str, deployment: str, linked: Linked) -> str:
+    """What was seen where calls met several workers: the worst such cell, with its count and interval."""
+    cells = [cell for cell in run.of(scenario, deployment) if cell.connections != "keep_alive"]
+    cell = figures.worst(cells)
+    if cell is None:
+        return "–" if not deployment else "not run"
+    return f"{_with_prediction(cell, linked)}, {deployment}, {cell.connections.replace('_', ' ')}"
+
+
+def _with_prediction(cell: SavedCell, linked: Linked) -> str:
+    if cell.validity in (Validity.SKIPPED, Validity.UNKNOWN):
+        return linked(cell, str(cell.validity))
+    part, over, told = figures.share(cell), figures.times(cell), figures.predicted(cell)
+    if over is not None:
+        said = linked(cell, f"× {over:.1f}")
+        counted = figures.number(cell, "admitted")
+        predicted = figures.number(cell, "predicted_admitted")
+        if counted is not None:
+            said += f" ({counted:g} of {cell.measures['attempts']} attempts admitted"
+            said += f", {predicted:g} predicted)" if predicted is not None else ")"
+        return said
+    if part is None:
+        return linked(cell, WORD[cell.validity])
+    said = linked(cell, str(part))
+    return said if told is None else f"{said}, {figures.percent(told)} predicted"
+
+
+def _ms(cell: SavedCell, measure: str) -> str:
+    value = figures.number(cell, measure)
+    if value is None:
+        return "–"
+    return f"{value / 1000:.1f} s" if value >= 950 else f"{value:.0f} ms"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Fill the docs, or compare them."""
+    parser = argparse.ArgumentParser(prog="make docs", description="Fill the docs' figures from a run.")
+    parser.add_argument("run", nargs="?", type=Path, default=REFERENCE, help="a run folder")
+    parser.add_argument("--check", action="store_true", help="write nothing; 1 where text and run differ")
+    given = parser.parse_args(arguments)
+    try:
+        found = filled(read_run(given.run))
+    except (NotASavedRun, markers.BadMarker) as error:
+        print(f"make docs: {error}", file=sys.stderr)
+        return EXIT_CODE
+    stale = [path for path, text in found.items() if path.read_text(encoding="utf-8") != text]
+    for path in stale:
+        if not given.check:
+            path.write_text(found[path], encoding="utf-8")
+        print(f"{'differs from the run' if given.check else 'written'}: {path.relative_to(registry.ROOT)}")
+    return 1 if given.check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
