@@ -48,8 +48,8 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def step(self) -> str:
-        """The load step, as a column has it."""
-        return f"rate-{self.rate_per_s:g}" if self.rate_per_s else "closed"
+        """The load step, as a column has it: ``closed`` or ``rate``."""
+        return "rate" if self.rate_per_s else "closed"
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,5 +19,5 @@ def test_a_plan_is_read_back_as_it_was_written(tmp_path):
     assert read_plan(tmp_path / "plan.json") == plan
 
 
-def test_a_step_names_its_rate():
-    assert [slot("a").step, slot("a", rate_per_s=120.0).step] == ["closed", "rate-120"]
+def test_a_step_is_a_closed_loop_or_a_rate():
+    assert [slot("a").step, slot("a", rate_per_s=120.0).step] == ["closed", "rate"]

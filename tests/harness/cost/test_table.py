@@ -117,7 +117,7 @@ def test_at_a_constant_rate_the_added_latency_is_told_instead_of_throughput():
     memory = rounds("memory-4", 100, 100, 100, latency_ms=5.0, **steady)
     control = rounds("memory-4-again", 100, 100, 100, **steady)
     redis = rounds("redis", 100, 100, 100, latency_ms=7.0, cores=1.5, **steady)
-    found = figures(series([*memory, *control, *redis]), ("redis", "grant", "rate-100"))
+    found = figures(series([*memory, *control, *redis]), ("redis", "grant", "rate"))
     assert found["added_p99_ms"] == pytest.approx(2.0)
     assert "throughput_vs_memory" not in found
     assert found["offered_per_s"] == pytest.approx(100.0)
