@@ -93,3 +93,15 @@ bench-app: setup ## our app beside the smallest ASGI handler that makes the same
 	@$(BIN)/kernel-lab load --part app $(ARGS)
 
 .PHONY: load load-curves load-ui bench-app
+
+# What came out, for people: the page of a run, the docs' figures, what an operator's steps lose.
+report: setup ## the page of a run (RUN=results/latest)
+	@$(BIN)/kernel-lab report $(RUN)
+
+docs: setup ## every figure and table of README and docs/ from a run (RUN=results/reference; ARGS=--check compares)
+	@$(BIN)/python -m scenarios.docs $(RUN) $(ARGS)
+
+runbook: setup ## what reload, recycle, restart and scaling lose, per deployment: runbook.csv
+	@$(BIN)/python -m scenarios.runbook $(ARGS)
+
+.PHONY: report docs runbook
