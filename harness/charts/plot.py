@@ -60,8 +60,8 @@ class Plot:
 
     x: Axis
     y: Axis
-    width: int = 390
-    height: int = 270
+    width: int = 420
+    height: int = 280
     left: int = 50
     right: int = 22
     top: int = 30

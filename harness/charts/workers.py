@@ -188,7 +188,7 @@ def answered(run: SavedRun, names: Collection[str]) -> Picture | None:
         x=Axis(title="calls answered", low=0, high=1, ticks=percents("").ticks),
         y=y,
         height=top + row_px * len(bars) + 42,
-        left=156,
+        left=168,
         right=22,
         top=top,
     )

@@ -19,6 +19,8 @@ WORD = {
     Validity.SKIPPED: "skipped",
 }
 """A verdict reads the same without its colour."""
+COST_OF = "invoke-200"
+"""The load whose throughput stands in the matrix: an invoke of 200 rows."""
 ABREAST = 9
 """Deployments that fit beside each other."""
 
@@ -125,6 +127,7 @@ def _facts(run: SavedRun, names: Sequence[str], known: Sequence[Deployment | Non
         Row(name="workers", facts=tuple(_workers(run, name) for name in names)),
         Row(name="spans hosts", facts=tuple(_spans(one) for one in known)),
         Row(name="store away", facts=tuple(one.store_away if one else "" for one in known)),
+        Row(name="cost", facts=tuple(_cost(run, name) for name in names)),
         Row(name="use it for", facts=tuple(one.use_for if one else "" for one in known)),
     )
 
@@ -140,6 +143,26 @@ def _box(run: SavedRun, scenario: str, deployment: str, fault: str) -> Box | Non
     )
     same = len({cell.validity for cell in cells}) == 1
     return Box.of(worst, () if same else policies)
+
+
+def _cost(run: SavedRun, deployment: str) -> str:
+    """Throughput against memory-4's; with a store at a distance too: loopback alone would mislead."""
+    far = {
+        row["rtt_ms"]: row["throughput_vs_memory"]
+        for row in run.tables.get("cost_distance", ())
+        if (row["deployment"], row["mix"]) == (deployment, COST_OF) and row["throughput_vs_memory"]
+    }
+    if far:
+        told = {float(rtt_ms): float(ratio) for rtt_ms, ratio in far.items()}
+        return ", ".join(f"× {told[rtt_ms]:.2f} at {rtt_ms:g} ms" for rtt_ms in (0.0, 1.0) if rtt_ms in told)
+    if "cost_distance" not in run.tables:
+        return ""
+    near = [
+        row["throughput_vs_memory"]
+        for row in run.tables.get("cost", ())
+        if (row["deployment"], row["mix"], row["step"]) == (deployment, COST_OF, "closed")
+    ]
+    return f"× {float(near[0]):.2f}" if near and near[0] else ""
 
 
 def _workers(run: SavedRun, deployment: str) -> str:

@@ -11,6 +11,7 @@ import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from harness import charts
+from harness.charts.cost import added_latency, distance, frontier
 from harness.charts.plot import key
 from harness.charts.survival import survival
 from harness.charts.workers import POLICIES, answered, leaks, misses, multiplication
@@ -99,8 +100,16 @@ def pictures(run: SavedRun, subjects: Subjects) -> list[charts.Picture]:
         leaks(run, names),
         misses(run, names),
         answered(run, names),
+        frontier(run),
+        added_latency(run),
+        *(distance(run, mix) for mix in _mixes(run)),
     )
     return [picture for picture in made if picture is not None]
+
+
+def _mixes(run: SavedRun) -> list[str]:
+    """The kinds of load that were tried at a distance."""
+    return list(dict.fromkeys(row["mix"] for row in run.tables.get("cost_distance", ())))
 
 
 def _version(environment: Mapping[str, Any]) -> str:

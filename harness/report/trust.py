@@ -48,8 +48,8 @@ def facts(run: SavedRun, controls: Sequence[str], deployments: Mapping[str, Depl
 def lacking(run: SavedRun) -> list[str]:
     """What a page could show and this run folder has no figures for."""
     missing = []
-    if "cost" not in run.tables:
-        missing.append("what each deployment costs (kernel-lab load)")
+    if not {"cost", "cost_distance"} <= run.tables.keys():
+        missing.append("what each deployment costs, near its store and far from it (kernel-lab load)")
     if "teeth" not in run.tables:
         missing.append("how many seeded wrong kernels the checkers catch (make teeth)")
     if not any(cell.fault for cell in run.cells):
@@ -164,13 +164,15 @@ def _noise(run: SavedRun) -> Fact | None:
 
 
 def _headroom(run: SavedRun) -> Fact | None:
-    busy = [float(row["generator_busy"]) for row in run.tables.get("cost", ()) if row.get("generator_busy")]
-    if not busy:
+    shares = [
+        float(row["generator_share"]) for row in run.tables.get("cost", ()) if row.get("generator_share")
+    ]
+    if not shares:
         return None
     return Fact(
         name="load generator",
-        value=f"{100 * max(busy):.0f} % busy",
-        note="at most, of a core each process; a row where it was the bottleneck does not count",
+        value=f"{100 * max(shares):.0f} %",
+        note="of the machine at most; a row where it was the bottleneck does not count",
     )
 
 

@@ -113,7 +113,10 @@ def test_each_broken_cell_has_its_counter_example_drawn_and_told(run, page):
 
 
 def test_what_a_run_does_not_have_is_said_in_a_line_and_shown_nowhere(page):
-    assert "Not in this run: what each deployment costs (kernel-lab load); how many seeded" in page
+    assert (
+        "Not in this run: what each deployment costs, near its store and far from it (kernel-lab load); how"
+        in page
+    )
     assert "what happens under faults" in page
     assert "Under faults" not in page
     assert "A/A ratio" not in page
