@@ -103,7 +103,8 @@ async def find(root: Path, *, environ: Mapping[str, str] = os.environ) -> Compos
     if not workers:
         return None
     await _same_code(root, workers)
-    urls = await _ask_each(_addresses(project, containers))
+    # a port that leads nowhere yet names its deployment too: the workers are waited for
+    urls = {name: url for name, url, _ in await _ask_each(_addresses(project, containers))}
     return ComposeStack(
         project=project,
         deployments=_deployments(workers, urls),
@@ -179,23 +180,22 @@ def _addresses(project: str, containers: Iterable[Container]) -> list[str]:
     return sorted({f"http://{binding['HostIp']}:{binding['HostPort']}" for binding in bound})
 
 
-async def _ask_each(urls: Iterable[str]) -> dict[str, str]:
-    """Deployment → URL, of those that answer."""
+async def _ask_each(urls: Iterable[str]) -> list[tuple[str, str, bool]]:
+    """(deployment, URL, whether a worker of it answered), in the order of the URLs."""
 
-    async def ask(url: str) -> tuple[str, str]:
+    async def ask(url: str) -> tuple[str, str, bool]:
         try:
             async with open_http(url, kept=False, timeout_s=ANSWER_S) as http:
                 reply = await http.get("/healthz", headers={"Connection": "close"})
         except (httpx.HTTPError, OSError):
-            return "", url
-        return reply.headers.get(DEPLOYMENT_HEADER, "") if reply.is_success else "", url
+            return "", url, False
+        return reply.headers.get(DEPLOYMENT_HEADER, ""), url, reply.is_success
 
-    answers = await asyncio.gather(*(ask(url) for url in urls))
-    return {name: url for name, url in answers if name}
+    return [answer for answer in await asyncio.gather(*map(ask, urls)) if answer[0]]
 
 
 def _deployments(containers: Iterable[Container], urls: Mapping[str, str]) -> dict[str, Running]:
-    """Those whose containers run and whose port answers, in the order of the ports."""
+    """Those whose containers run, in the order of the ports."""
     groups: dict[str, list[Container]] = defaultdict(list)
     for one in containers:
         groups[_label(one, DEPLOYMENT)].append(one)
@@ -258,10 +258,10 @@ async def _look_from_inside(balancer: str) -> ComposeStack:
     if place is None:
         raise UnusableStack(f"LAB_STACK={balancer}: should be like http://nginx:8101-8109")
     host, first, last = place.groups()
-    urls = await _ask_each([f"{host}:{port}" for port in range(int(first), int(last) + 1)])
-    if not urls:
+    answers = await _ask_each([f"{host}:{port}" for port in range(int(first), int(last) + 1)])
+    found = await asyncio.gather(*(attach(url, name=name) for name, url, serves in answers if serves))
+    if not found:
         raise UnusableStack(f"LAB_STACK={balancer}: no deployment answers there")
-    found = await asyncio.gather(*(attach(url, name=name) for name, url in urls.items()))
     deployments = {
         one.deployment.name: Running(
             name=one.deployment.name,

@@ -50,7 +50,7 @@ def test_a_container_that_names_no_number_has_one_worker():
     assert compose._deployments([one], {"single": "http://h:1"})["single"].workers == 1
 
 
-def test_a_deployment_whose_port_does_not_answer_is_none():
+def test_a_deployment_without_a_port_is_none():
     assert compose._deployments(STACK[:3], {}) == {}
 
 
