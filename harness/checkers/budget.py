@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from functools import cached_property
 from heapq import nlargest
 from itertools import accumulate
 
@@ -130,49 +131,33 @@ def _used(op: Budget) -> int | None:
 
 
 class Spending:
-    """What was, and what can have been, spent and reserved at an instant."""
+    """What was spent, and what can have been, by an instant."""
 
     def __init__(self, invokes: Sequence[Invoke], total: int, request: int) -> None:
         self.total = total
         self.served = [op for op in invokes if op.outcome is Outcome.OK]
         self.served.sort(key=lambda op: op.return_ns or 0)
-        costs = list(map(_cost, self.served))
-        self._served_ends = [op.end_ns for op in self.served]
-        self._spent = [0, *accumulate(costs)]
+        self._ends = [op.return_ns or 0 for op in self.served]
+        self._spent = [0, *accumulate(map(_cost, self.served))]
         emptied = bisect_left(self._spent, total)
-        self._empty_ns = self._served_ends[emptied - 1] if emptied < len(self._spent) else FOREVER
-        begun = sorted((op.call_ns, amount) for op, amount in zip(self.served, costs, strict=True))
-        self._served_calls = [call_ns for call_ns, _ in begun]
+        self._empty_ns = self._ends[emptied - 1] if emptied < len(self._spent) else FOREVER
+        begun = sorted((op.call_ns, _cost(op)) for op in self.served)
+        self._calls = [call_ns for call_ns, _ in begun]
         self._begun = [0, *accumulate(amount for _, amount in begun)]
         self._first_info = min((op.call_ns for op in invokes if op.outcome is Outcome.INFO), default=FOREVER)
-        # under way, an invoke holds its reservation or has been charged; then it is charged, or holds nothing
-        taking = [(call_ns, max(amount, request)) for call_ns, amount in begun]
-        freeing = [
-            (end, max(0, request - amount)) for end, amount in zip(self._served_ends, costs, strict=True)
-        ]
-        for op in invokes:
-            if op.outcome is Outcome.FAIL and op.error not in BEFORE_THE_BUDGET:
-                taking.append((op.call_ns, request))
-                freeing.append((op.end_ns, request))
-        taking.sort()
-        freeing.sort()
-        self._taken_at, self._freed_at = [at for at, _ in taking], [at for at, _ in freeing]
-        self._taken = [0, *accumulate(amount for _, amount in taking)]
-        self._freed = [0, *accumulate(amount for _, amount in freeing)]
-        self._next_full: list[int] = []
+        self._invokes, self._request = invokes, request
+
+    @cached_property
+    def _held(self) -> Held:
+        return Held(self._invokes, self.total, self._request)
 
     def spent(self, before_ns: int) -> int:
         """What ok invokes had cost that had returned before an instant."""
-        return self._spent[bisect_left(self._served_ends, before_ns)]
+        return self._spent[bisect_left(self._ends, before_ns)]
 
     def begun(self, by_ns: int) -> int:
         """What ok invokes cost that had been called by an instant."""
-        return self._begun[bisect_right(self._served_calls, by_ns)]
-
-    def gone(self, now_ns: int) -> int:
-        """The most that can be spent or reserved at an instant."""
-        taken = self._taken[bisect_right(self._taken_at, now_ns)]
-        return taken - self._freed[bisect_left(self._freed_at, now_ns)]
+        return self._begun[bisect_right(self._calls, by_ns)]
 
     def judge_served(self, found: Findings) -> None:
         """None was called once the budget was spent."""
@@ -185,22 +170,9 @@ class Spending:
         """At some instant of it the budget can have been gone."""
         if op.call_ns > self._empty_ns or op.end_ns >= self._first_info:
             return
-        if self.gone(op.call_ns) >= self.total:
-            return
-        # only where another is called can more be gone later: is the budget gone at one of these calls?
-        if not self._next_full:
-            self._next_full = self._gone_from_each_call()
-        first, last = bisect_right(self._taken_at, op.call_ns), bisect_right(self._taken_at, op.end_ns)
-        if self._next_full[first] >= last:
-            most = max(self.gone(at) for at in (op.call_ns, *self._taken_at[first:last]))
+        most = self._held.most(op)
+        if most < self.total:
             found.add("false_denial", [op], _say_denial, op, most, self.total)
-
-    def _gone_from_each_call(self) -> list[int]:
-        """For each call, the first from it on at which the budget can be gone; past the end: none."""
-        after = [len(self._taken_at)] * (len(self._taken_at) + 1)
-        for at in range(len(self._taken_at) - 1, -1, -1):
-            after[at] = at if self.gone(self._taken_at[at]) >= self.total else after[at + 1]
-        return after
 
     def judge_read(self, op: Budget, found: Findings) -> None:
         """It tells no less than was certainly spent, and no more than can have been."""
@@ -215,7 +187,7 @@ class Spending:
 
     def _costing(self, before_ns: int, tokens: int) -> list[Invoke]:
         """The fewest invokes that had returned before an instant and cost so much."""
-        returned = self.served[: bisect_left(self._served_ends, before_ns)]
+        returned = self.served[: bisect_left(self._ends, before_ns)]
         fewest: list[Invoke] = []
         for op in nlargest(len(returned), returned, key=_cost):
             if tokens <= 0:
@@ -223,6 +195,46 @@ class Spending:
             fewest.append(op)
             tokens -= _cost(op)
         return fewest
+
+
+class Held:
+    """The most that can be spent or reserved at an instant.
+
+    Under way, an invoke holds its reservation or has been charged; then it is charged, or holds nothing.
+    """
+
+    def __init__(self, invokes: Sequence[Invoke], total: int, request: int) -> None:
+        taking, freeing = [], []
+        for op in invokes:
+            if op.outcome is Outcome.INFO or op.error in BEFORE_THE_BUDGET:
+                continue
+            charge = _cost(op) if op.outcome is Outcome.OK else 0
+            taking.append((op.call_ns, max(charge, request)))
+            freeing.append((op.end_ns, max(0, request - charge)))
+        taking.sort()
+        freeing.sort()
+        self._total = total
+        self._taken_at, self._freed_at = [at for at, _ in taking], [at for at, _ in freeing]
+        self._taken = [0, *accumulate(amount for _, amount in taking)]
+        self._freed = [0, *accumulate(amount for _, amount in freeing)]
+        # for each call, the first from it on at which the budget can be gone; past the end: none
+        self._gone_from = [len(taking)] * (len(taking) + 1)
+        for at in range(len(taking) - 1, -1, -1):
+            self._gone_from[at] = at if self._at(self._taken_at[at]) >= total else self._gone_from[at + 1]
+
+    def _at(self, now_ns: int) -> int:
+        taken = self._taken[bisect_right(self._taken_at, now_ns)]
+        return taken - self._freed[bisect_left(self._freed_at, now_ns)]
+
+    def most(self, op: Invoke) -> int:
+        """At any instant of an invoke; of more than the total it is enough to say so much."""
+        if self._at(op.call_ns) >= self._total:
+            return self._total
+        # only where another is called can more be gone later: is the budget gone at one of these calls?
+        first, last = bisect_right(self._taken_at, op.call_ns), bisect_right(self._taken_at, op.end_ns)
+        if self._gone_from[first] < last:
+            return self._total
+        return max(self._at(at) for at in (op.call_ns, *self._taken_at[first:last]))
 
 
 def _judge_order(reads: Sequence[Budget], found: Findings) -> None:

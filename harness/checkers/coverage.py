@@ -125,14 +125,14 @@ def cases(history: Sequence[AnyOperation]) -> Iterable[Case]:
             case.grant, case.principal = grant, grant.input.principal
             case.granted_ns = grant.call_ns, grant.end_ns
     for op in history:
-        if isinstance(op, Invoke) and op.input.token_id in cases and not op.input.tampered:
-            case = cases[op.input.token_id]
-            if op.outcome is Outcome.OK or begun(op):
-                case.accepts.append(op)
-            elif op.outcome is Outcome.FAIL and op.error == REFUSED:
-                case.refusals.append(op)
-            else:
-                case.others.append(op)
+        if not isinstance(op, Invoke) or (asked := cases.get(op.input.token_id)) is None or op.input.tampered:
+            continue
+        if op.outcome is Outcome.OK:
+            asked.accepts.append(op)
+        elif op.outcome is Outcome.FAIL and op.error == REFUSED:
+            asked.refusals.append(op)
+        else:
+            (asked.accepts if begun(op) else asked.others).append(op)
     everybody = Sweeps.of([op for ops in swept.values() for op in ops])
     for case in cases.values():
         # without its grant, whoever was refused it says whose it is

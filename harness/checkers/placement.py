@@ -1,15 +1,13 @@
-"""Placement: can every effect be put inside its ``[call, return]`` so that the k-th of them is late enough?
+"""Placement: can every effect lie inside its ``[call, return]``, no more than L of them in any window?
 
-Effects are taken in the order of their instants: position 0 is the earliest. A position cannot lie before
-the one before it; with ``limit`` and ``apart_ns``, not before the one ``limit`` positions earlier plus
-``apart_ns`` (a sliding window that holds no more than ``limit``); with ``not_before[k]``, not before that
-instant.
+Effects are taken in the order of their instants: position 0 is the earliest. A position cannot lie before the
+one before it, nor before the one ``limit`` positions earlier plus ``apart_ns``.
 
-That is scheduling equal jobs on ``limit`` machines, each released at its call and to be started no later
-than its return (Simons 1983; Simons and Warmuth 1989). Taking the released job with the earliest return is
-not enough: with limit 1 and 10 ns apart, ``[0, 20]`` and ``[1, 2]`` can be had as 1 and 11, but who starts
-the first at 0 comes too late for the second. So a wrong choice is taken back, and the position is barred
-until a better one can be made.
+That is scheduling equal jobs on ``limit`` machines, each released at its call and to be started no later than
+its return (Simons 1983; Simons and Warmuth 1989). Taking the released job with the earliest return is not
+enough: with limit 1 and 10 ns apart, ``[0, 20]`` and ``[1, 2]`` can be had as 1 and 11, but who starts the
+first at 0 comes too late for the second. So a wrong choice is taken back, and the position is barred until a
+better one can be made.
 
 **Why it is exact.** Let ``e(k)`` be the instant that the algorithm gives to position k, ``t(k)`` that of
 any legal placement. Then ``e(k) <= t(k)`` as long as every barrier holds for every legal placement: the
@@ -24,9 +22,6 @@ effect ``j`` with the earliest return comes too late: ``return(j) < e(k)``.
   later, at ``t(k) >= e(k) > return(j)``: too late. So ``b`` is a barrier for position m in every legal
   placement. It is later than ``e(m)``, so the search ends; a history made to defeat it could keep it busy
   for long all the same, so it is cut off after a fixed amount of work.
-
-One that may never have happened (``FOREVER`` as its return) fills a position where it helps, and none where
-it does not.
 """
 
 from __future__ import annotations
@@ -46,62 +41,48 @@ class CutOff(Exception):  # noqa: N818 - it names what happened
 
 
 def unplaceable(
-    calls: Sequence[int],
-    returns: Sequence[int],
-    *,
-    limit: int = 1,
-    apart_ns: int = 0,
-    not_before: Sequence[int] = (),
-    not_after: Sequence[int] = (),
+    calls: Sequence[int], returns: Sequence[int], *, limit: int, apart_ns: int
 ) -> list[int] | None:
     """The operations looked at until it was certain that they have no legal placement; None if they have one.
 
     Args:
         calls: When each was called.
-        returns: When each returned; `FOREVER` where it may never have happened.
+        returns: When each returned.
         limit: How many may lie less than `apart_ns` from each other.
         apart_ns: See `limit`.
-        not_before: The earliest instant of each position; positions beyond its end have none.
-        not_after: The latest instant of each position. So many positions must be filled.
 
     Returns:
-        Indexes into `calls`; they alone, with the same arguments, have no legal placement either.
+        Indexes into `calls`; they alone have no legal placement either.
 
     Raises:
         CutOff: After going back too often.
     """
-    if not not_before and not not_after and _first_come(calls, returns, limit, apart_ns):
+    if _first_come(calls, returns, limit, apart_ns):
         return None
     # numbered in the order of their returns, so that the earliest return is the smallest number
     named = sorted(range(len(calls)), key=returns.__getitem__)
     due = [returns[i] for i in named]
     call = [calls[i] for i in named]
     arrivals = sorted(range(len(named)), key=call.__getitem__)
-    must = sum(end < FOREVER for end in due)
-    # how far back an effect that returned later can have started; what may never have happened has no return
-    longest = max(map(sub, due, call), default=0) if must == len(due) else FOREVER
-
+    # how far back an effect that returned later can have started
+    longest = max(map(sub, due, call), default=0)
     start: list[int] = []  # of each position
     placed: list[int] = []  # at each position
     barrier: dict[int, int] = {}
     ready: list[int] = []  # released, not placed
     early: list[tuple[int, int]] = []  # released once, before the search went back
     coming, arrived, count = [*(call[i] for i in arrivals), FOREVER], 0, len(named)
-    work = 0
-    k = 0
-    while must or k < len(not_after):
-        now = start[-1] if k else -FOREVER
+    now, k, work = -FOREVER, 0, 0
+    while k < count:
         if k >= limit and start[k - limit] + apart_ns > now:
             now = start[k - limit] + apart_ns
-        if k < len(not_before) and not_before[k] > now:
-            now = not_before[k]
         if barrier and barrier.get(k, now) > now:
             now = barrier[k]
         while True:
-            while coming[arrived] <= now and arrived < count:
+            while coming[arrived] <= now:
                 heappush(ready, arrivals[arrived])
                 arrived += 1
-            if early or barrier:
+            if barrier:
                 while early and early[0][0] <= now:
                     heappush(ready, heappop(early)[1])
                 while ready and call[ready[0]] > now:
@@ -109,15 +90,10 @@ def unplaceable(
             if ready:
                 break
             now = min(coming[arrived], early[0][0]) if early else coming[arrived]
-            if now >= FOREVER:
-                return named  # fewer than the positions that must be filled
-        if k < len(not_after) and now > not_after[k]:
-            return [named[j] for j in arrivals[:arrived]]
         job = heappop(ready)
         if now <= due[job]:
             start.append(now)
             placed.append(job)
-            must -= due[job] < FOREVER
             k += 1
             continue
         m = k - 1
@@ -128,8 +104,8 @@ def unplaceable(
         barrier[m] = min(call[other] for other in (job, *placed[m + 1 :]))
         for other in (job, *placed[m:]):
             heappush(ready, other)
-        must += sum(due[other] < FOREVER for other in placed[m:])
         del placed[m:], start[m:]
+        now = start[-1] if start else -FOREVER
         work += k - m
         if work > WORK + WORK_EACH * count:
             raise CutOff(f"the search for a legal placement of {count} effects was given up")

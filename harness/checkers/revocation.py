@@ -118,71 +118,56 @@ def _ms(duration_ns: float) -> float | None:
 
 def judge_token(case: Case, found: Findings, totals: Totals) -> None:
     """Add what is wrong with one token, and count."""
-    accepts, refusals = case.accepts, case.refusals
     certain, earliest = case.certain(), case.possible(-FOREVER)
+    revoked_ns = certain.end_ns if certain else FOREVER
+    begins_ns = case.begins(earliest) if earliest else FOREVER
+    accept = refusal = None
+    late = after = phantoms = 0
+    for op in case.accepts:
+        if accept is None or op.call_ns > accept.call_ns:
+            accept = op
+        late += op.call_ns > revoked_ns
+        totals.asked += earliest is not None and op.end_ns >= earliest.call_ns
+    for op in case.refusals:
+        if refusal is None or op.end_ns < refusal.end_ns:
+            refusal = op
+        after += op.call_ns > revoked_ns
+        phantoms += op.end_ns < begins_ns
+    totals.asked += len(case.refusals)
+    totals.leaked += late
+    totals.after += late + after + sum(op.call_ns > revoked_ns for op in case.others)
     if certain:
         totals.tokens += 1
-        _measure_rate(case, certain, totals)
-        _measure_lag(certain, accepts, refusals, totals)
-    if earliest:
-        totals.asked += sum(op.end_ns >= earliest.call_ns for op in accepts)
-    totals.asked += len(refusals)
-    accept = _last_called(accepts)
-    refusal = _first_returned(refusals)
-    leaked = certain is not None and accept is not None and accept.call_ns > certain.end_ns
-    if leaked and accept and certain:
+        _measure_lag(certain, case, totals)
+
+    proof: list[AnyOperation]
+    if accept and certain and late:
         swept = case.grant if isinstance(certain, RevokeAll) else None
-        proof: list[AnyOperation] = [op for op in (swept, certain, accept) if op]
-        late = sum(op.call_ns > certain.end_ns for op in accepts)
+        proof = [op for op in (swept, certain, accept) if op]
         found.add("leak", proof, _say_leak, case, certain, accept, late)
     if refusal is None:
         return
     resurrected = accept is not None and accept.call_ns > refusal.end_ns
-    if resurrected and accept:
+    if accept and resurrected:
         found.add("resurrection", [refusal, accept], _say_resurrection, case, refusal, accept)
-    if earliest is None or case.begins(earliest) > refusal.end_ns:
-        totals.phantoms += sum(earliest is None or case.begins(earliest) > op.end_ns for op in refusals)
+    if phantoms:
+        totals.phantoms += phantoms
         found.add("phantom", [refusal], _say_phantom, case, refusal)
-    elif accept and not leaked and not resurrected:
+    elif accept and not late and not resurrected:
         explains = case.possible(accept.call_ns)
         if explains is None or case.begins(explains) > refusal.end_ns:
             proof = [op for op in (case.grant, earliest, accept, refusal) if op]
             found.add("unexplained", proof, _say_unexplained, case, earliest, accept, refusal)
 
 
-def _last_called(ops: list[Invoke]) -> Invoke | None:
-    last = None
-    for op in ops:
-        if last is None or op.call_ns > last.call_ns:
-            last = op
-    return last
-
-
-def _first_returned(ops: list[Invoke]) -> Invoke | None:
-    first = None
-    for op in ops:
-        if first is None or op.end_ns < first.end_ns:
-            first = op
-    return first
-
-
-def _measure_rate(case: Case, revoke: AnyRevoke, totals: Totals) -> None:
-    revoked_ns = revoke.end_ns
-    for invokes in (case.accepts, case.refusals, case.others):
-        for op in invokes:
-            if op.call_ns > revoked_ns:
-                totals.after += 1
-                totals.leaked += invokes is case.accepts
-
-
-def _measure_lag(revoke: AnyRevoke, accepts: list[Invoke], refusals: list[Invoke], totals: Totals) -> None:
+def _measure_lag(revoke: AnyRevoke, case: Case, totals: Totals) -> None:
     called_ns, revoked_ns = revoke.call_ns, revoke.end_ns
     last: dict[str | None, int] = {}  # accepted call on each worker
-    for op in accepts:
+    for op in case.accepts:
         if op.call_ns > last.get(op.worker, called_ns):
             last[op.worker] = op.call_ns
     later: dict[str | None, float] = {}  # return of the first later refusal on each worker
-    for op in refusals:
+    for op in case.refusals:
         end_ns = op.end_ns
         if end_ns >= last.get(op.worker, called_ns):
             if end_ns < later.get(op.worker, inf):
@@ -193,7 +178,7 @@ def _measure_lag(revoke: AnyRevoke, accepts: list[Invoke], refusals: list[Invoke
         if call_ns > revoked_ns:
             later.setdefault(worker, inf)
     if later:
-        totals.lag_lower_ns.append(max(0, max(last.values(), default=0) - revoked_ns))
+        totals.lag_lower_ns.append(max(0, max(last.values()) - revoked_ns) if last else 0)
         totals.lag_upper_ns.append(max(later.values()) - called_ns)
 
 

@@ -8,10 +8,16 @@ or more.
 
 **Legal.** For each counter there is a baseline and an instant for every counted operation and every report,
 such that a report's number is the baseline and all that counted before it. Reports read the same counter
-whichever worker they come from: so the k-th operation to count lies after every report that had not seen
-it, and before every one that had. Those are bounds for the position k, and `placement.unplaceable` decides
-exactly whether the operations can fill them; its docstring says why no legal history is accused. If they
-cannot, the reports that are wrong by themselves are named, each of which alone leaves no placement:
+whichever worker they come from: so the k-th operation to count lies no earlier than the call of any report
+that had seen fewer, ``from(k)``, and no later than the return of any that had seen it, ``to(k)``. Both grow
+with k, and a report that had seen k finds an instant between the k-th and the next. An operation can be the
+k-th if its own interval meets ``[from(k), to(k)]``: that is so for a run of positions. If every position up
+to the largest number has an operation, and every ok one a position, each at the first instant it can have is
+a legal placement (in the order of these instants, since the bounds grow). So what is asked is a matching of
+runs, and whoever gives each position the operation whose run ends first finds one if there is one (Glover
+1967): no legal history is accused.
+
+If there is none, the reports that are wrong by themselves are named, each of which alone leaves no placement:
 
 - a report smaller than the baseline and what had certainly counted, or than an earlier report and what
   certainly counted in between: **undercount**;
@@ -30,11 +36,12 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from functools import cached_property
+from heapq import heappop, heappush
 from itertools import accumulate, islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from harness.checkers.finding import KEPT, Findings, Judgement, Unjudgeable, conclude
-from harness.checkers.placement import CutOff, unplaceable
 from harness.checkers.story import named
 from harness.history import FOREVER, AnyOperation, Expand, Grant, Invoke, Outcome, Stats
 from harness.verdict import Cell, Measure, Verdict
@@ -42,7 +49,7 @@ from harness.verdict import Cell, Measure, Verdict
 CLAIM = "stats"
 JUDGES = frozenset({"stats", "grant", "invoke", "expand"})
 KINDS = ("undercount", "overcount", "went_back", "disagree")
-COUNTERS: dict[str, type[Grant | Invoke | Expand]] = {
+COUNTERS: dict[str, type[AnyOperation]] = {
     "grants": Grant,
     "invocations": Invoke,
     "expansions": Expand,
@@ -78,12 +85,18 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
         ),
         key=lambda op: (op.end_ns, op.index),
     )
+    counted: dict[type[AnyOperation], list[Any]] = {Grant: [], Invoke: [], Expand: []}
+    for op in history:
+        kind = counted.get(type(op))
+        if kind is not None and op.outcome is not Outcome.FAIL:
+            kind.append(op)
+    counted[Invoke] = [op for op in counted[Invoke] if not op.input.dry_run]
     found = Findings()
     under: set[int] = set()
     unknown = "" if reports else "nothing to judge: no worker reported its numbers"
     grants: dict[str, Measure] = {}
     for name in COUNTERS:
-        counter = Counter(name, history, reports, stated.get(name))
+        counter = Counter(name, counted[COUNTERS[name]], reports, stated.get(name))
         if counter.reports:
             together = counter.placeable()
             if together is None:
@@ -101,15 +114,12 @@ class Counter:
     """One counter: the operations that it counts, and the reports of it in the order of their returns."""
 
     def __init__(
-        self, name: str, history: Sequence[AnyOperation], reports: Sequence[Stats], stated: int | None
+        self, name: str, counted: Sequence[AnyOperation], reports: Sequence[Stats], stated: int | None
     ) -> None:
-        kind = COUNTERS[name]
         self.name = name
-        self.counted = [op for op in history if isinstance(op, kind) and _counts(op)]
-        self.counted.sort(key=lambda op: op.call_ns)
+        self.counted = sorted(counted, key=lambda op: op.call_ns)
         self.calls = [op.call_ns for op in self.counted]
         self.returns = [op.end_ns for op in self.counted]
-        self.ends = sorted(self.returns)
         numbers = [getattr(op.output, name) for op in reports]
         self.reports = [op for op, number in zip(reports, numbers, strict=True) if number is not None]
         self.numbers: list[int] = [number for number in numbers if number is not None]
@@ -117,6 +127,11 @@ class Counter:
         self.first: Stats | None = None
         if stated is None and self.reports and not (self.calls and self.calls[0] <= self.reports[0].end_ns):
             self.first, self.baseline = self.reports[0], self.numbers[0]
+
+    @cached_property
+    def ends(self) -> list[int]:
+        """The returns in their own order."""
+        return sorted(self.returns)
 
     def certain(self, before_ns: int) -> int:
         """How many had certainly counted before an instant."""
@@ -200,35 +215,42 @@ class Counter:
         return list(islice(ended, max(0, most)))
 
     def placeable(self) -> bool | None:
-        """Whether some baseline and instants agree with all reports; None if that would take too long."""
+        """Whether some baseline and instants agree with all reports; None if that takes too long to tell."""
+        if self.baseline is not None:
+            return self._placeable(self.baseline)
         told = list(zip(self.numbers, self.reports, strict=True))
         least = max([0, *(number - self.possible(op.end_ns) for number, op in told)])
         most = min(number - self.certain(op.call_ns) for number, op in told)
-        if self.baseline is not None:
-            least, most = max(least, self.baseline), min(most, self.baseline)
         if (most - least) * len(self.counted) > SEARCH:
             return None
-        try:
-            return any(self._placeable(baseline) for baseline in range(least, most + 1))
-        except CutOff:
-            return None
+        return any(self._placeable(baseline) for baseline in range(least, most + 1))
 
     def _placeable(self, baseline: int) -> bool:
-        most = max(self.numbers) - baseline
-        not_before = [-FOREVER] * max(most + 1, len(self.counted))
-        not_after = [FOREVER] * most
-        for number, op in zip(self.numbers, self.reports, strict=True):
-            seen, call_ns, end_ns = number - baseline, op.call_ns, op.end_ns
-            not_before[seen] = max(not_before[seen], call_ns)
-            if seen and end_ns < not_after[seen - 1]:
-                not_after[seen - 1] = end_ns
-        proof = unplaceable(
-            self.calls,
-            self.returns,
-            not_before=list(accumulate(not_before, max)),
-            not_after=list(accumulate(reversed(not_after), min))[::-1],
+        told = sorted(
+            (number - baseline, op.call_ns, op.end_ns)
+            for number, op in zip(self.numbers, self.reports, strict=True)
         )
-        return proof is None
+        seen = [number for number, _, _ in told]
+        # the latest call of those that had seen so many at most, the earliest return of those at least
+        called = list(accumulate((call_ns for _, call_ns, _ in told), max))
+        returned = list(accumulate((end_ns for _, _, end_ns in reversed(told)), min))[::-1]
+        if seen[0] < 0 or any(
+            called[at] > returned[at + 1] and seen[at] < seen[at + 1] for at in range(len(seen) - 1)
+        ):
+            return False
+        firsts = [seen[at - 1] if (at := bisect_left(returned, call)) else 0 for call in self.calls]
+        called.append(FOREVER + 1)
+        seen.append(FOREVER)
+        lasts = [seen[bisect_right(called, end)] for end in self.returns]
+        ready: list[int] = []
+        at, count = 0, len(firsts)
+        for position in range(seen[-2]):
+            while at < count and firsts[at] <= position:
+                heappush(ready, lasts[at])
+                at += 1
+            if not ready or heappop(ready) <= position:
+                return False
+        return all(last == FOREVER for last in ready) and all(last == FOREVER for last in lasts[at:])
 
 
 class Wrong(NamedTuple):
@@ -239,10 +261,6 @@ class Wrong(NamedTuple):
     base: int
     earlier: Stats | None
     op: Stats
-
-
-def _counts(op: Grant | Invoke | Expand) -> bool:
-    return op.outcome is not Outcome.FAIL and not (isinstance(op, Invoke) and op.input.dry_run)
 
 
 def _say(name: str, wrong: Wrong) -> str:

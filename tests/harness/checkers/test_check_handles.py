@@ -153,7 +153,7 @@ def test_it_agrees_with_trying_everything():
                 expand(call, call + rng.randint(0, 3), handle=f"h{rng.randint(0, 2)}", by=by, error=error)
             )
         verdict = judged(*operations, ttl=ttl, cap=cap)
-        wanted = legal(operations, ttl, cap)
+        wanted = legal(history(*operations), ttl, cap)
         assert (verdict.validity is not Validity.INVALID) == wanted, (ttl, cap, operations, verdict)
         seen[wanted] += 1
     assert min(seen.values()) > ORACLE // 10

@@ -186,7 +186,7 @@ def test_it_agrees_with_trying_everything():
             doubled = actions[:1] * (rng.random() < 0.2)
             operations.append(listing(call, call + rng.randint(0, 2), actions=(*actions, *doubled)))
         verdict = judged(*operations, cap=cap)
-        wanted = legal(operations, cap)
+        wanted = legal(history(*operations), cap)
         assert (verdict.validity is not Validity.INVALID) == wanted, (cap, operations, verdict)
         seen[wanted] += 1
     assert min(seen.values()) > ORACLE // 10
