@@ -16,8 +16,6 @@ a process of its own, always; each of its processes writes histories of its own.
 
 from __future__ import annotations
 
-import itertools
-import random
 import time
 from pathlib import Path
 from typing import Any
@@ -31,14 +29,12 @@ from locust.exception import StopUser
 from locust.runners import MasterRunner
 
 from harness.call import Call, Reply, read
-from harness.cost.pace import Pace
-from harness.cost.plan import Kept, Plan, Slot, read_plan
-from harness.history import HistoryWriter
+from harness.cost.plan import Slot, read_plan
 from harness.operation import Outcome
-from scenarios.agent import MIXES, Agent, Step
-from scenarios.lanes import LOST, Lanes
+from scenarios.agent import MIXES, Step
+from scenarios.course import Course, Generator, Part
+from scenarios.lanes import LOST
 
-POLL_S = 0.01
 LOST_PAUSE_S = 0.05
 """A caller that lost its connection waits: a server that has gone must not be asked in a tight loop."""
 
@@ -65,115 +61,9 @@ def options(parser: LocustArgumentParser) -> None:
     parser.add_argument("--rate", type=float, default=0.0, help="calls per second in all; 0: a closed loop")
     parser.add_argument("--record", default="", help="folder for the histories; empty: none are written")
     parser.add_argument("--plan", default="", help="a plan.json of kernel-lab load, instead of the above")
-
-
-class Course:
-    """One slot as one process goes through it: connections, pace, history."""
-
-    def __init__(self, generator: Generator, slot: Slot) -> None:
-        start_ns = generator.start_ns
-        self.slot = slot
-        self.lanes = generator.lanes[slot.base_url]
-        self.pace = Pace(
-            begin_ns=start_ns + round(slot.begin_s * 1e9),
-            counted_ns=start_ns + round(slot.counted_s * 1e9),
-            end_ns=None if slot.end_s is None else start_ns + round(slot.end_s * 1e9),
-            rate_per_s=slot.rate_per_s / generator.processes,
-            phase=generator.process / generator.processes,
-        )
-        self.writer: HistoryWriter | None = None
-        if generator.folder is not None:
-            self.writer = HistoryWriter(generator.folder / f"{slot.name}.g{generator.process}.jsonl")
-            self.writer.__enter__()
-        self.users = 0
-        write = self.lanes.facts["rate_limits"]["WRITE"]
-        self._limit, self._window_s = int(write["limit"]), float(write["window_s"])
-        self._numbers = itertools.count(generator.process, generator.processes)
-        self._rng = random.Random(f"{generator.seed} {slot.name} {generator.process}")
-        self._tag = f"{slot.name}-{start_ns & 0xFFFFFFFF:x}"
-
-    def new_agent(self) -> Agent:
-        """The next agent of this process: a principal nobody else is."""
-        number = next(self._numbers)
-        return Agent(
-            principal=f"a{number}-{self._tag}",
-            number=number,
-            rng=self._rng,
-            limit=self._limit,
-            window_s=self._window_s,
-        )
-
-    def leave(self) -> None:
-        """One user is through; with the last one the history is closed."""
-        self.users -= 1
-        if self.users == 0 and self.writer is not None:
-            self.writer.__exit__(None, None, None)
-
-
-class Generator:
-    """One process of the load generator, and its part of the plan."""
-
-    def __init__(self, environment: Environment) -> None:
-        said: Any = environment.parsed_options
-        self.process: int = getattr(environment.runner, "worker_index", 0)
-        self.processes: int = max(1, said.processes or 1)
-        self.planned = bool(said.plan)
-        self.folder = Path(said.plan).parent if said.plan else Path(said.record) if said.record else None
-        endless = Slot(
-            name=f"load-{time.time():.0f}",
-            subject=said.mix,
-            base_url=str(environment.host),
-            mix=said.mix,
-            workers=said.pin,
-            connections=said.connections,
-            rate_per_s=said.rate,
-        )
-        plan = read_plan(Path(said.plan)) if said.plan else Plan(slots=(endless,))
-        self.slots = plan.slots
-        self.seed = plan.seed
-        self.start_ns = 0
-        self.lanes: dict[str, Lanes] = {}
-        self._users = -(-int(said.num_users or 1) // self.processes)
-        self._connections = (f"g{self.process}.k{number}" for number in itertools.count())
-        self._callers = itertools.count()
-        self._courses: dict[str, Course] = {}
-        self._through = 0
-
-    def prepare(self) -> None:
-        """Open every connection; with a plan, say so and wait for the start."""
-        for slot in self.slots:
-            if slot.base_url not in self.lanes:
-                lanes = Lanes(slot, self._connections, users=self._users)
-                self.lanes[slot.base_url] = lanes
-        if self.planned and self.folder is not None:
-            (self.folder / f"ready-{self.process}").touch()
-            while not (start := self.folder / "start").exists():
-                gevent.sleep(POLL_S)
-            self.start_ns = int(start.read_text("ascii"))
-        else:
-            self.start_ns = time.monotonic_ns()
-
-    def course(self, slot: Slot) -> Course:
-        """The slot's course, one for all users of this process."""
-        if slot.name not in self._courses:
-            self._courses[slot.name] = Course(self, slot)
-        return self._courses[slot.name]
-
-    def new_caller(self) -> int:
-        """A fresh number for a client: an ``info`` retires the old one."""
-        return next(self._callers)
-
-    def leave(self) -> None:
-        """One user is through the plan; the last one writes down how this process kept to its paces."""
-        self._through += 1
-        if self._through == self._users and self.folder is not None:
-            kept = {
-                name: Kept(offered=course.pace.offered, dropped=course.pace.dropped)
-                for name, course in self._courses.items()
-            }
-            written = self.folder / f"paces-{self.process}.part"
-            written.write_bytes(msgspec.json.encode(kept))
-            written.rename(written.with_suffix(".json"))
+    parser.add_argument(
+        "--part", default="0/1", help="which part of the plan this process has: 1/2 is the second"
+    )
 
 
 class Caller(FastHttpUser):
@@ -186,9 +76,10 @@ class Caller(FastHttpUser):
     @task
     def live(self) -> None:
         """Walk through every slot, and stop."""
-        if self.prepared.join() or self.prepared.exception:
-            print(f"locustfile: {self.host}: no lab can be asked: {self.prepared.exception}")
-            raise StopUser
+        self.prepared.join()
+        if self.prepared.exception is not None:
+            print(f"locustfile: no lab can be asked at {self.host}: {self.prepared.exception}", flush=True)
+            self.finish()
         self.number = self.turn = self.generator.new_caller()
         for slot in self.generator.slots:
             course = self.generator.course(slot)
@@ -198,7 +89,14 @@ class Caller(FastHttpUser):
                 self.serve(course)
             finally:
                 course.leave()
-        self.generator.leave()
+        if self.generator.leave():
+            self.finish()
+        raise StopUser
+
+    def finish(self) -> None:
+        """Stop; and, with a plan, end this locust too, once its greenlets have had their turn."""
+        if self.generator.planned and self.environment.runner is not None:
+            gevent.spawn_later(0, self.environment.runner.quit)
         raise StopUser
 
     def serve(self, course: Course) -> None:
@@ -251,7 +149,7 @@ class Caller(FastHttpUser):
                 info = reply.outcome is Outcome.INFO
                 line = {
                     "index": course.writer.next_index(),
-                    "client": f"g{self.generator.process}.c{self.number}",
+                    "client": f"g{self.generator.part.number}.c{self.number}",
                     "f": call.f,
                     "input": call.asked,
                     "output": reply.output,
@@ -276,8 +174,34 @@ class Caller(FastHttpUser):
 def begin(environment: Environment, **_: Any) -> None:
     """Each process that has users gets its generator; locust's master has none."""
     if not isinstance(environment.runner, MasterRunner):
-        Caller.generator = Generator(environment)
+        Caller.generator = _generator(environment)
         Caller.prepared = gevent.spawn(Caller.generator.prepare)
+
+
+def _generator(environment: Environment) -> Generator:
+    """This process's part of the plan; without a plan, of one endless slot."""
+    said: Any = environment.parsed_options
+    users = int(said.num_users or 1)
+    if said.plan:
+        plan = read_plan(Path(said.plan))
+        # a plan's processes are locusts of their own: a master that misses a heartbeat moves users about
+        number, of = map(int, said.part.split("/"))
+        part = Part(number=number, of=of, users=users)
+        return Generator(plan.slots, part, folder=Path(said.plan).parent, planned=True, seed=plan.seed)
+    of = max(1, said.processes or 1)
+    part = Part(number=getattr(environment.runner, "worker_index", 0), of=of, users=-(-users // of))
+    endless = Slot(
+        name=f"load-{time.time():.0f}",
+        subject=said.mix,
+        base_url=str(environment.host),
+        mix=said.mix,
+        workers=said.pin,
+        connections=said.connections,
+        rate_per_s=said.rate,
+    )
+    return Generator(
+        [endless], part, folder=Path(said.record) if said.record else None, planned=False, seed=1
+    )
 
 
 def _failure(anomaly: str | None, reply: Reply) -> Exception | None:

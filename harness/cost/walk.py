@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness.cost.measure import Traffic, read_slot
 from harness.cost.plan import Plan, Slot, write_plan
-from harness.cost.usage import Machine, Usage, machine, memory_bytes, tree, usage
+from harness.cost.usage import Machine, Usage, machine, memory_bytes, usage
 from harness.stack.guarded import Command, Guard
 from harness.stack.servers import last_lines
 
@@ -97,7 +97,7 @@ async def walk(
         folder: New: plan, histories and locust's own figures go there.
         root: Where `locustfile` is, and what it imports.
         locustfile: Its path under `root`.
-        users: Callers in all, each with one call in flight.
+        users: Callers in all, each with one call in flight; a multiple of `processes`.
         processes: Generator processes.
         parts: Whose CPU and memory is counted for a subject.
         before: Called before each slot begins, in the gap after the one before.
@@ -108,11 +108,8 @@ async def walk(
     """
     folder.mkdir(parents=True)
     write_plan(folder / "plan.json", plan)
-    async with _locust(folder, root, locustfile, users, processes) as (guard, pid):
-        log = folder / "locust.log"
-        ready = [folder / f"ready-{process}" for process in range(processes)]
-        await _until(ready, guard, within_s=READY_WITHIN_S, log=log)
-        generators = tree(pid)
+    async with _locusts(folder, root, locustfile, users, processes) as (guard, generators):
+        await _until("ready-{}", processes, guard, folder, within_s=READY_WITHIN_S)
         # locust reads this at its leisure, and the first slot has a warm-up
         start_ns = time.monotonic_ns() + 500_000_000
         (folder / "start.part").write_text(str(start_ns), "ascii")
@@ -122,8 +119,7 @@ async def walk(
             await before(slot)
             readings.append(await _read(slot, start_ns, {**parts[slot.subject], GENERATOR: generators}))
             done(slot)
-        through = [folder / f"paces-{process}.json" for process in range(processes)]
-        await _until(through, guard, within_s=AFTER_S, log=log)
+        await _until("paces-{}.json", processes, guard, folder, within_s=AFTER_S)
     return [_sample(reading, read_slot(folder, reading.slot, start_ns=start_ns)) for reading in readings]
 
 
@@ -178,35 +174,43 @@ def _sample(reading: _Reading, traffic: Traffic) -> Sample:
 
 
 @asynccontextmanager
-async def _locust(
+async def _locusts(
     folder: Path, root: Path, locustfile: str, users: int, processes: int
-) -> AsyncIterator[tuple[Guard, int]]:
-    """Locust, waiting for its plan's start; it does not outlive us."""
+) -> AsyncIterator[tuple[Guard, list[int]]]:
+    """Locusts, waiting for their plan's start, and their pids; they do not outlive us."""
     guard = Guard(log=folder / "guard.log")
     try:
         await guard.ready()
-        argv = [
-            sys.executable, "-m", "locust", "-f", locustfile, "--headless", "--only-summary",
-            "--loglevel", "WARNING", "--users", str(users), "--spawn-rate", str(users),
-            "--processes", str(processes), "--plan", str(folder / "plan.json"),
-            "--csv", str(folder / "locust"),
-        ]  # fmt: skip
-        command = Command(argv=argv, env=os.environ, cwd=root, log=folder / "locust.log")
-        yield guard, await guard.start(GENERATOR, command)
+        pids = []
+        for process in range(processes):
+            argv = [
+                sys.executable, "-m", "locust", "-f", locustfile, "--headless", "--only-summary",
+                "--loglevel", "WARNING", "--users", str(users // processes), "--spawn-rate", str(users),
+                "--plan", str(folder / "plan.json"), "--part", f"{process}/{processes}",
+                "--csv", str(folder / f"locust-{process}"),
+            ]  # fmt: skip
+            command = Command(argv=argv, env=os.environ, cwd=root, log=_log(folder, process))
+            pids.append(await guard.start(f"{GENERATOR}-{process}", command))
+        yield guard, pids
     finally:
         await guard.close()
 
 
-async def _until(files: list[Path], guard: Guard, *, within_s: float, log: Path) -> None:
-    """Wait until all files are there."""
+async def _until(name: str, processes: int, guard: Guard, folder: Path, *, within_s: float) -> None:
+    """Wait until every process has left a file of this name."""
     deadline_s = time.monotonic() + within_s
-    while not all(file.exists() for file in files):
-        if guard.status(GENERATOR) is not None:
-            raise GeneratorFailed(f"locust has ended{last_lines(log)}")
-        if time.monotonic() > deadline_s:
-            missing = ", ".join(file.name for file in files if not file.exists())
-            raise GeneratorFailed(f"locust: no {missing} after {within_s:g} s{last_lines(log)}")
-        await asyncio.sleep(_POLL_S)
+    for process in range(processes):
+        while not (folder / name.format(process)).exists():
+            if guard.status(f"{GENERATOR}-{process}") is not None:
+                raise GeneratorFailed(f"locust has ended{last_lines(_log(folder, process))}")
+            if time.monotonic() > deadline_s:
+                late = f"locust: no {name.format(process)} after {within_s:g} s"
+                raise GeneratorFailed(f"{late}{last_lines(_log(folder, process))}")
+            await asyncio.sleep(_POLL_S)
+
+
+def _log(folder: Path, process: int) -> Path:
+    return folder / f"locust-{process}.log"
 
 
 async def _sleep_until(instant_ns: int) -> None:
