@@ -23,6 +23,8 @@ from scenarios.reporting import FRONT
 
 REFERENCE = registry.ROOT / "results" / "reference"
 POLICIES = ("round_robin", "fresh", "keep_alive")
+NAMED = ("weaver-kernel", "gunicorn", "uvicorn")
+"""Packages whose versions the figures hang on first."""
 GROWING = ("single", "memory-2", "memory-4", "memory-8")
 """State in each worker, and nothing else done about it: what grows with N."""
 
@@ -54,6 +56,7 @@ def tables_for(path: Path) -> dict[str, Callable[[SavedRun], str]]:
         "repairs": lambda run: repairs(run, linked),
         "lags": lambda run: lags(run, linked),
         "deployments": deployments,
+        "runbook": runbook,
         **cost_tables.TABLES,
     }
 
@@ -73,7 +76,7 @@ def provenance(run: SavedRun) -> str:
         ["machine", f"{about.get('cores')} cores, {about.get('platform')}, Python {about.get('python')}"],
         [
             "versions",
-            ", ".join(f"{name} {packages[name]}" for name in ("weaver-kernel", "gunicorn", "uvicorn")),
+            ", ".join(f"{name} {version}" for name, version in packages.items() if name in NAMED),
         ],
         ["cells", _tally(run)],
     ]
@@ -181,6 +184,21 @@ def deployments(run: SavedRun) -> str:
             shares = ", ".join(one.shares) or "nothing"
             rows.append([f"`{name}`", one.title, shares, one.store_away or "–", one.use_for])
     return markers.cells([["deployment", "what it is", "shared", "store away", "use it for"], *rows])
+
+
+def runbook(run: SavedRun) -> str:
+    """What each step of an operator lost: wrong answers before and after it, of how many."""
+    rows = [row for row in run.tables.get("runbook", ()) if row["step"]]
+    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    found = {(row["deployment"], row["step"], row["kind"]): row for row in rows}
+    body = []
+    for deployment, step in dict.fromkeys((row["deployment"], row["step"]) for row in rows):
+        told = [found.get((deployment, step, kind)) for kind in kinds]
+        said = [f"{row['before']} → **{row['after']}** of {row['asked']}" if row else "" for row in told]
+        body.append([f"`{deployment}`", step.replace("_", " "), *said])
+    wrong = [f"{kind}, wrong before → after" for kind in kinds]
+    head = ["deployment", "step", *wrong]
+    return markers.cells([head, *body] if body else [["what"], ["not measured in this run"]])
 
 
 def _tally(run: SavedRun) -> str:
