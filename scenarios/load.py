@@ -46,16 +46,14 @@ ALL_MIXES = ("read-heavy", "grant-heavy")
 """Mixes that every deployment is asked, and that are judged."""
 PURE_MIXES = ("invoke-200", "invoke-10", "grant")
 """One operation alone, where what a shared state adds is looked at closely."""
+VARIANTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "redis-one-trip": ("redis", {"LAB_KERNEL": "lab.one_trip:build_kernel"}),
+}
+"""Measured beside the deployment they change: its name, and what is different."""
 CLOSE_LOOK = (
-    "memory-4",
-    "memory-4-again",
-    "single",
-    "sqlite",
-    "redis",
-    "redis-authz",
-    "redis-cached",
+    "memory-4", "memory-4-again", "single", "sqlite", "redis", "redis-one-trip", "redis-authz", "redis-cached",
     "sidecar",
-)
+)  # fmt: skip
 RATE_SHARE = 0.3
 """The constant rate, as a share of what memory-4 answered in a closed loop: low enough for the slowest."""
 REFERENCES = table.References()
@@ -126,6 +124,11 @@ def subjects(chosen: Sequence[Deployment], known: Mapping[str, Deployment]) -> l
     """What was asked for, and the references it is compared with, one of them twice."""
     names = dict.fromkeys([REFERENCES.memory, REFERENCES.single, *(one.name for one in chosen)])
     named = [Subject(name=name, deployment=known[name], env=ENV) for name in names]
+    named += [
+        Subject(name=name, deployment=known[plain], env={**ENV, **changed})
+        for name, (plain, changed) in VARIANTS.items()
+        if plain in names
+    ]
     return [*named, Subject(name=REFERENCES.control, deployment=known[REFERENCES.memory], env=ENV)]
 
 

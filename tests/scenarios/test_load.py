@@ -46,17 +46,17 @@ def test_a_run_is_never_overwritten(tmp_path):
 
 def test_the_references_are_measured_whatever_is_asked_for():
     names = [subject.name for subject in load.subjects([KNOWN["redis"]], KNOWN)]
-    assert names == ["memory-4", "single", "redis", "memory-4-again"]
+    assert names == ["memory-4", "single", "redis", "redis-one-trip", "memory-4-again"]
 
 
 def test_nothing_is_measured_twice_but_the_control():
     names = Counter(subject.name for subject in load.subjects(list(KNOWN.values()), KNOWN))
     assert set(names.values()) == {1}
-    assert set(names) == {*KNOWN, "memory-4-again"}
+    assert set(names) == {*KNOWN, "redis-one-trip", "memory-4-again"}
 
 
 def test_each_round_asks_everybody_everything_in_an_order_of_its_own():
-    subjects = load.subjects([KNOWN["redis"], KNOWN["replicas"]], KNOWN)
+    subjects = load.subjects([KNOWN["sqlite"], KNOWN["replicas"]], KNOWN)
     lives = Lives(running={s.name: Live(subject=s, base_url=f"http://{s.name}", parts={}) for s in subjects})
     asked = dict.fromkeys(lives.running, ("read-heavy", "grant-heavy"))
     slots = load._slots(Effort(rounds=4, warm_s=0, measured_s=1), lives, asked, {"read-heavy": 20.0})
@@ -69,7 +69,7 @@ def test_each_round_asks_everybody_everything_in_an_order_of_its_own():
     assert {slot.rate_per_s for slot in slots if slot.mix == "read-heavy"} == {20.0}
     # a balancer decides by itself; on a shared socket connections are pinned
     assert {s.subject: s.workers for s in slots} == {
-        "memory-4": 4, "memory-4-again": 4, "single": 1, "redis": 4, "replicas": 0,
+        "memory-4": 4, "memory-4-again": 4, "single": 1, "sqlite": 4, "replicas": 0,
     }  # fmt: skip
 
 
