@@ -51,8 +51,8 @@ VARIANTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
 }
 """Measured beside the deployment they change: its name, and what is different."""
 CLOSE_LOOK = (
-    "memory-4", "memory-4-again", "single", "sqlite", "redis", "redis-one-trip", "redis-authz", "redis-cached",
-    "sidecar",
+    "memory-4", "memory-4-again", "single", "sqlite", "redis", "redis-one-trip", "redis-authz",
+    "redis-cached", "sidecar",
 )  # fmt: skip
 RATE_SHARE = 0.3
 """The constant rate, as a share of what memory-4 answered in a closed loop: low enough for the slowest."""
