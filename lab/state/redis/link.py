@@ -101,8 +101,8 @@ class Link:
         """
         if self._pid != os.getpid():
             self._begin()
-        self._breaker.check()
         with self._mutex:
+            self._breaker.check()  # in here: whoever waited behind a time-out must not wait for another
             try:
                 connection = self._ready()
                 if asking:

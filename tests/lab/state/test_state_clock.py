@@ -51,6 +51,20 @@ def test_a_late_settlement_still_counts_what_was_used(timed: tuple[State, Clock]
     assert (budget.used, budget.remaining) == (70, 0)
 
 
+def test_an_admission_counts_for_less_than_a_window_and_not_a_moment_more(
+    timed: tuple[State, Clock],
+) -> None:
+    state, clock = timed
+    limiter: Any = state.limiter
+    assert limiter.acquire("k", 1, 0.5)
+    clock.now_s += 0.5 - 1e-6
+    assert not limiter.peek("k", 1, 0.5)
+    assert not limiter.acquire("k", 1, 0.5)
+    clock.now_s += 1e-6
+    assert limiter.peek("k", 1, 0.5)
+    assert limiter.acquire("k", 1, 0.5)
+
+
 def test_a_clock_that_is_set_back_frees_no_slot_before_a_whole_window(timed: tuple[State, Clock]) -> None:
     state, clock = timed
     limiter: Any = state.limiter
