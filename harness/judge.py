@@ -61,8 +61,10 @@ def read_cell(folder: Path) -> Cell:
     """
     path = folder / CELL
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Cell)
-    except (OSError, msgspec.DecodeError) as error:
+        # who writes one by hand may say null for what is not there
+        said = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        return msgspec.convert({key: value for key, value in said.items() if value is not None}, Cell)
+    except (OSError, msgspec.MsgspecError) as error:
         raise NotARun(f"{path}: {error}") from None
 
 

@@ -25,7 +25,7 @@ class Outcome(StrEnum):
     """Unknown: a 5xx, a time-out, a dropped connection. It may have happened."""
 
 
-FOREVER = 1 << 62
+FOREVER = 1 << 100
 """Later than any clock: when an operation ends whose outcome is info."""
 
 

@@ -25,6 +25,10 @@ KEPT = 20
 """Anomalies of one kind that a verdict names; the measures count all of them."""
 SMALL = 6
 """Operations a person can follow: a counter-example of that size is preferred to the first that was found."""
+TOLD = 1000
+"""A counter-example of more operations than that is of use to nobody, and left out."""
+EFFORT = 2_000_000
+"""Operations that are judged again, in all, to make one smaller."""
 
 
 class Finding(NamedTuple):
@@ -104,10 +108,14 @@ def conclude(
         found, key=lambda f: (len(f.operations) > judged.small, kinds.index(f.kind), len(f.operations))
     )
     proof = smallest(told, judge, cell)
+    reason = judged.unknown
+    if len(proof) > TOLD:
+        reason, proof = f"the smallest counter-example found has {len(proof)} operations", []
     return Verdict(
         claim=claim,
         validity=Validity.INVALID,
         measures=measures,
+        reason=reason,
         anomalies=tuple(
             Anomaly(
                 kind=finding.kind,
@@ -128,8 +136,11 @@ def in_order(operations: Sequence[AnyOperation]) -> list[AnyOperation]:
 
 def smallest(finding: Finding, judge: Judge, cell: Cell) -> list[AnyOperation]:
     """The finding's operations without those that it does not take: ever smaller parts are left out."""
+    judged = 0
 
     def broken(operations: list[AnyOperation]) -> bool:
+        nonlocal judged
+        judged += len(operations)
         try:
             return finding.kind in judge(operations, cell).found.counts
         except (Unjudgeable, CutOff):
@@ -140,12 +151,12 @@ def smallest(finding: Finding, judge: Judge, cell: Cell) -> list[AnyOperation]:
     while True:
         before = len(proof)
         at = 0
-        while at < len(proof):
+        while at < len(proof) and judged < EFFORT:
             without = proof[:at] + proof[at + part :]
             if without and broken(without):
                 proof = without
             else:
                 at += part
-        if part == 1 and len(proof) == before:
+        if judged >= EFFORT or (part == 1 and len(proof) == before):
             return proof
         part = max(1, part // 2)

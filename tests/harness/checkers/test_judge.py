@@ -98,6 +98,26 @@ def test_calls_in_flight_touch_or_overlap():
     assert most_in_flight([]) == 0
 
 
+def test_a_cell_may_say_null_for_what_is_not_there(tmp_path):
+    save(tmp_path, RIGHT)
+    said = json.loads((tmp_path / "cell.json").read_text())
+    (tmp_path / "cell.json").write_text(
+        json.dumps({**said, "assumptions": None, "parameters": None, "seed": None})
+    )
+    assert judge_cell(tmp_path)[0].validity is Validity.VALID
+
+
+def test_times_may_be_any_integers(tmp_path):
+    far = [
+        msgspec.structs.replace(op, call_ns=op.call_ns + 2**63 - 9, return_ns=op.return_ns + 2**63 - 9)
+        for op in LEAK
+    ]
+    assert judge_cell(save(tmp_path, far))[0].validity is Validity.INVALID
+    for claim, checker in CHECKERS.items():
+        verdict = checker.check(history(*far), cell(claim, limit=1, window_s=1, total=1))
+        assert verdict.claim == claim
+
+
 def test_a_cell_that_was_cut_off_is_unknown(tmp_path):
     cut = msgspec.structs.replace(cell("revocation"), finished=False)
     [verdict] = judge_cell(save(tmp_path, RIGHT, cut))
