@@ -2,14 +2,15 @@
 
 Packed are the CSVs, the environment, and of every cell what it was, its verdict, its prediction and its
 history (``history.jsonl.gz``); routing probes and server logs are left out. ``kernel-lab check`` judges a
-packed run as it does the recorded one.
+packed run as it does the recorded one. Where that is still too much, only some deployments keep their
+histories: the others keep verdicts, counter-examples in them, and are not judged again.
 """
 
 from __future__ import annotations
 
 import gzip
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ class CannotPack(ValueError):  # noqa: N818 - it names a thing
     """What stands in the way, and what would be right."""
 
 
-def pack(run: Path, out: Path, *, beside: Sequence[Path] = ()) -> int:
+def pack(
+    run: Path, out: Path, *, beside: Sequence[Path] = (), histories_of: Collection[str] | None = None
+) -> int:
     """Pack `run` into the new folder `out`; the size in bytes.
 
     Args:
@@ -34,6 +37,7 @@ def pack(run: Path, out: Path, *, beside: Sequence[Path] = ()) -> int:
         out: Must not exist yet: a reference is replaced as a whole.
         beside: Folders of other measurements on the same machine, such as a load run's: their CSVs come
             along, their environment as ``environment-<folder>.json``.
+        histories_of: Deployments whose histories are kept; None keeps all.
 
     Raises:
         CannotPack: There is no run, the new folder exists, or two folders have a CSV of the same name.
@@ -50,8 +54,10 @@ def pack(run: Path, out: Path, *, beside: Sequence[Path] = ()) -> int:
         shutil.copy(table, out)
     for folder in beside:
         _pack_beside(folder, out)
-    for cell in judge.cell_folders(run):
-        _pack_cell(cell, out / cell.relative_to(run))
+    for cell in saved.cells:
+        if cell.folder:
+            whole = histories_of is None or cell.deployment in histories_of
+            _pack_cell(run / cell.folder, out / cell.folder, whole=whole)
     return size(out)
 
 
@@ -60,15 +66,17 @@ def size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _pack_cell(cell: Path, out: Path) -> None:
+def _pack_cell(cell: Path, out: Path, *, whole: bool) -> None:
     out.mkdir(parents=True)
-    for name in KEPT:
-        if (cell / name).exists():
-            shutil.copy(cell / name, out)
     if (cell / judge.VERDICT).exists():
         (out / judge.VERDICT).write_bytes(
             msgspec.json.format((cell / judge.VERDICT).read_bytes(), indent=0) + b"\n"
         )
+    if not whole:
+        return
+    for name in KEPT:
+        if (cell / name).exists():
+            shutil.copy(cell / name, out)
     history = judge.history_of(cell)
     lines = gzip.decompress(history.read_bytes()) if history.suffix == ".gz" else history.read_bytes()
     # no time in the header: packed twice, a history is the same bytes

@@ -71,7 +71,8 @@ def _cells(run: SavedRun) -> Iterable[str]:
             if not cell.reason:
                 yield f"{cell.name}: neither a folder nor a reason"
             continue
-        again = judge.judge_cell(run.path / cell.folder)
+        # a history that was left out for its size has left its verdict
+        again = judge.judge_cell(run.path / cell.folder) if cell.history else [cell.verdict]
         if cell.verdict is None or again != [cell.verdict]:
             yield f"{cell.folder}: judged again, its verdict is another"
 

@@ -170,8 +170,8 @@ def _cell(path: Path, row: Row, about: Mapping[tuple[str, ...], Row]) -> SavedCe
     place = row["deployment"], row["connections"], row["fault"]
     measured = about.get((*place, row["scenario"]), {})
     folder = Path("cells", row["scenario"], "-".join(part for part in place if part))
-    recorded = (path / folder / judge.CELL).exists()
-    known = judge.read_cell(path / folder) if recorded else None
+    recorded = (path / folder).is_dir()
+    known = judge.read_cell(path / folder) if (path / folder / judge.CELL).exists() else None
     told = judge.read_verdict(path / folder) if (path / folder / judge.VERDICT).exists() else []
     return SavedCell(
         scenario=row["scenario"],

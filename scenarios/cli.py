@@ -183,11 +183,14 @@ def pack(
     beside: Annotated[
         list[Path], typer.Option(help="Folder of a load run, whose CSVs come along; may be repeated.")
     ] = [],  # noqa: B006
+    front: Annotated[
+        bool, typer.Option("--front", help="Histories only of the deployments that the page begins with.")
+    ] = False,
 ) -> None:
     """Pack a run for git: histories compressed, probes and logs left out, the page made anew."""
     from scenarios import reporting  # noqa: PLC0415
 
-    reporting.pack(path, out, beside)
+    reporting.pack(path, out, beside, front=front)
 
 
 @app.command()

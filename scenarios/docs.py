@@ -160,7 +160,8 @@ def lags(run: SavedRun, linked: Linked) -> str:
         cell = figures.worst(run.of("revocation", name))
         if cell is None or cell.verdict is None:
             continue
-        lower, upper = (_ms(cell, f"lag_{end}_ms_max") for end in ("lower", "upper"))
+        lower = _ms(cell, "lag_lower_ms_max")
+        upper = f"{_ms(cell, 'lag_upper_ms_p50')}, at most {_ms(cell, 'lag_upper_ms_max')}"
         never = cell.measures.get("lag_open_tokens") or 0
         part = figures.share(cell)
         rows.append(
@@ -172,7 +173,7 @@ def lags(run: SavedRun, linked: Linked) -> str:
                 str(part) if part else "",
             ]
         )
-    head = ["deployment", "connections", "seen accepted for", "refused everywhere within", "invokes accepted"]
+    head = ["deployment", "connections", "seen accepted for", "refused everywhere by", "invokes accepted"]
     return markers.cells([head, *rows])
 
 
@@ -202,8 +203,9 @@ def runbook(run: SavedRun) -> str:
 
 
 def _tally(run: SavedRun) -> str:
-    counts = [(WORD[one], sum(cell.validity is one for cell in run.cells)) for one in Validity]
-    return f"{len(run.cells)}: " + ", ".join(f"{count} {word}" for word, count in counts if count)
+    counts = [(one, sum(cell.validity is one for cell in run.cells)) for one in Validity]
+    said = (f"{count} {WORD[one].replace('holds', 'hold')}" for one, count in counts if count)
+    return f"{len(run.cells)}: " + ", ".join(said)
 
 
 def _cell(run: SavedRun, scenario: str, deployment: str, connections: str) -> SavedCell | None:

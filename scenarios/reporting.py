@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.pack import CannotPack
+from harness.pack import CannotPack, size
 from harness.pack import pack as pack_run
 from harness.report import Subjects, write_report
+from harness.report.tiles import plain
 from harness.saved import NotASavedRun
 from scenarios import registry
 from scenarios.bad_input import BadInput
@@ -38,13 +39,12 @@ def report(path: Path) -> Path:
         raise BadInput(str(error)) from None
 
 
-def pack(run: Path, out: Path, beside: Sequence[Path]) -> None:
+def pack(run: Path, out: Path, beside: Sequence[Path], *, front: bool) -> None:
     """Pack a run for git, with its page, and say how large it is."""
+    kept = {*FRONT, *(name for name, one in registry.deployments().items() if plain(one))} if front else None
     try:
-        pack_run(run, out, beside=beside)
+        pack_run(run, out, beside=beside, histories_of=kept)
     except CannotPack as error:
         raise BadInput(str(error)) from None
     page = report(out)
-    print(
-        f"{out}: {sum(file.stat().st_size for file in out.rglob('*') if file.is_file()):,} bytes, {page.name}"
-    )
+    print(f"{out}: {size(out):,} bytes; look at it: {page}")

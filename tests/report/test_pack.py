@@ -53,6 +53,16 @@ def test_a_pack_holds_no_probe_no_log_and_no_path_of_this_machine(folder, tmp_pa
     assert told["arguments"] == ["run", "--quick"]
 
 
+def test_where_histories_are_too_much_some_deployments_keep_their_verdicts_only(folder, tmp_path):
+    pack(folder, tmp_path / "thin", histories_of={"single"})
+    write_report(tmp_path / "thin", making.subjects())
+    kept = {path.parent.name for path in (tmp_path / "thin").glob("cells/*/*/history.jsonl.gz")}
+    assert {name.split("-")[0] for name in kept} == {"single"}
+    assert complaints(tmp_path / "thin", COLUMNS) == []
+    page = (tmp_path / "thin" / "report.html").read_text(encoding="utf-8")
+    assert page.count('class="sequence"') == (folder / "report.html").read_text().count('class="sequence"')
+
+
 def test_figures_of_another_measurement_come_along_with_their_environment(folder, tmp_path):
     load = tmp_path / "load-1"
     load.mkdir()
