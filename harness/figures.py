@@ -51,6 +51,7 @@ _SHARES = {
     "traces": ("lost", "explains", "explanations missing"),
     "capabilities": ("not_found", "uses", "uses that found nothing"),
     "stats": ("undercounts", "reports", "reports that told too little"),
+    "streams": ("leaked_tokens", "tokens", "revoked tokens that began another stream"),
 }
 """Per scenario: the measures that make its share, and what is counted."""
 _PREDICTED = {

@@ -117,4 +117,14 @@ COMPONENTS = (
         away="in no store",
         repair="sum them over the workers, or a sidecar on one host; no store holds them",
     ),
+    Component(
+        name="streams",
+        scenario="streams",
+        default="checked once, when a stream begins",
+        seen="a revoked token begins another stream elsewhere, and other workers cannot explain one that has "
+        "ended; a stream that has begun outlives its revocation, in one process too",
+        bound="as revocations and traces",
+        away="503 before the first frame",
+        repair="as revocations and traces; a stream under way is not ended by any store",
+    ),
 )
