@@ -14,12 +14,13 @@ from pathlib import Path
 
 from harness import figures, markers
 from harness.report.matrix import MARK, WORD
+from harness.report.page import in_order
 from harness.saved import NotASavedRun, SavedCell, SavedRun, read_run
 from harness.verdict import Validity
 from scenarios import cost_tables, registry
 from scenarios.bad_input import EXIT_CODE
 from scenarios.components import COMPONENTS, Component
-from scenarios.reporting import FRONT
+from scenarios.reporting import FRONT, subjects
 
 REFERENCE = registry.ROOT / "results" / "reference"
 POLICIES = ("round_robin", "fresh", "keep_alive")
@@ -32,6 +33,15 @@ GROWING = ("single", "memory-2", "memory-4", "memory-8")
 def texts() -> list[Path]:
     """The Markdown files that are held to a run."""
     return [registry.ROOT / "README.md", *sorted((registry.ROOT / "docs").glob("*.md"))]
+
+
+def read(path: Path) -> SavedRun:
+    """A run whose cells stand in the docs' order.
+
+    Raises:
+        NotASavedRun: The folder holds none.
+    """
+    return in_order(read_run(path), subjects())
 
 
 def filled(run: SavedRun) -> dict[Path, str]:
@@ -264,7 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; 1 where text and run differ")
     given = parser.parse_args(arguments)
     try:
-        found = filled(read_run(given.run))
+        found = filled(read(given.run))
     except (NotASavedRun, markers.BadMarker) as error:
         print(f"make docs: {error}", file=sys.stderr)
         return EXIT_CODE

@@ -141,7 +141,7 @@ def test_every_column_of_every_csv_is_described():
 @pytest.mark.parametrize("path", docs.texts(), ids=lambda path: path.name)
 def test_the_docs_say_what_the_reference_run_says(path):
     text = path.read_text(encoding="utf-8")
-    assert fill(text, read_run(REFERENCE), docs.tables_for(path)) == text, "run `make docs`"
+    assert fill(text, docs.read(REFERENCE), docs.tables_for(path)) == text, "run `make docs`"
 
 
 @needs_reference
@@ -161,6 +161,21 @@ def test_every_csv_of_the_reference_run_can_be_read_by_anybody():
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.reader(file, strict=True))
         assert len({len(row) for row in rows}) == 1, path.name
+
+
+def test_docs_are_written_once_and_then_found_right(run, tmp_path, monkeypatch, capsys):
+    text = tmp_path / "page.md"
+    text.write_text("<!-- figure: handles.csv single round_robin misses -->?<!-- /figure -->\n")
+    monkeypatch.setattr(docs, "texts", lambda: [text])
+    monkeypatch.setattr(registry, "ROOT", tmp_path)
+    monkeypatch.setattr(docs, "tables_for", lambda path: {})
+    monkeypatch.setattr(docs, "read", read_run)
+    assert docs.main([str(run.path), "--check"]) == 1
+    assert "?" in text.read_text()
+    assert docs.main([str(run.path)]) == 0
+    assert text.read_text() == "<!-- figure: handles.csv single round_robin misses -->0<!-- /figure -->\n"
+    assert docs.main([str(run.path), "--check"]) == 0
+    assert "differs from the run: page.md" in capsys.readouterr().out
 
 
 def test_a_folder_that_is_no_run_is_one_line(tmp_path, capsys):

@@ -8,7 +8,7 @@ import making
 import msgspec
 import pytest
 
-from harness.report import write_report
+from harness.report import Subjects, write_report
 from harness.report.matrix import tables
 from harness.report.page import render
 from harness.saved import NotASavedRun, read_run
@@ -153,6 +153,13 @@ def test_a_reader_who_hears_the_page_finds_his_way(outline):
     assert all(below - above <= 1 for above, below in itertools.pairwise(levels))
     (html,) = outline.all("html")
     assert html["lang"] == "en"
+
+
+def test_a_run_of_deployments_that_nobody_knows_has_a_page(run):
+    unknown = msgspec.structs.replace(run, cells=run.of("handles", "memory-2"))
+    page = render(unknown, Subjects(scenarios={}, deployments={}, front=(), controls=()))
+    assert "2 workers, deployed as “memory-2”: what still holds?" in page
+    assert "1 of 2; 95 %: 9 to 91 %" in page
 
 
 def test_what_comes_from_a_run_is_text_and_never_markup(run):
