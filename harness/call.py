@@ -7,7 +7,7 @@ A `Call` says the request (method, path, body) and what the history keeps of it 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -39,6 +39,7 @@ class Reply:
     output: dict[str, Any] | None = None
     call_ns: int = 0
     return_ns: int = 0
+    worker: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -46,7 +47,9 @@ class Reply:
         return self.outcome is Outcome.OK
 
 
-def read(call: Call, status: int, content: bytes, *, call_ns: int, return_ns: int) -> Reply:
+def read(
+    call: Call, status: int, content: bytes, *, call_ns: int, return_ns: int, worker: str | None = None
+) -> Reply:
     """A 2xx is ok, a 4xx with a reason code is a refusal; whatever else came may have had its effect."""
     try:
         body = msgspec.json.decode(content) if content else None
@@ -64,7 +67,15 @@ def read(call: Call, status: int, content: bytes, *, call_ns: int, return_ns: in
         outcome = Outcome.FAIL
     else:
         error = error or f"http_{status}"
-    return Reply(outcome=outcome, error=error, body=body, output=output, call_ns=call_ns, return_ns=return_ns)
+    return Reply(
+        outcome=outcome,
+        error=error,
+        body=body,
+        output=output,
+        call_ns=call_ns,
+        return_ns=return_ns,
+        worker=worker,
+    )
 
 
 def grant(principal: str, capability: str) -> Call:
@@ -83,8 +94,15 @@ def grant(principal: str, capability: str) -> Call:
     )
 
 
-def invoke(principal: str, token: dict[str, Any], args: dict[str, Any]) -> Call:
-    """Present a token, for a summary."""
+def invoke(
+    principal: str,
+    token: dict[str, Any],
+    args: dict[str, Any] | None = None,
+    *,
+    mode: str = "summary",
+    tampered: bool = False,
+) -> Call:
+    """Present a token; `tampered` says that the caller has altered it."""
     return Call(
         f="invoke",
         method="POST",
@@ -93,11 +111,17 @@ def invoke(principal: str, token: dict[str, Any], args: dict[str, Any]) -> Call:
             "token_id": token["token_id"],
             "principal": principal,
             "capability": token["capability_id"],
-            "tampered": False,
+            "tampered": tampered,
         },
         keep=lambda body: {key: body[key] for key in ("action_id", "handle_id", "tokens", "response_mode")},
-        body={"token": token, "args": args},
+        body={"token": token, "args": args or {}, "response_mode": mode},
     )
+
+
+def stream(principal: str, token: dict[str, Any]) -> Call:
+    """Present a token and be answered frame by frame. What is kept is counted while they come."""
+    plain = invoke(principal, token)
+    return replace(plain, path="/invocations/stream", asked={**plain.asked, "stream": True})
 
 
 def expand(principal: str, handle_id: str, *, rows: int = 5) -> Call:
@@ -134,12 +158,63 @@ def revoke(principal: str, token_id: str) -> Call:
     )
 
 
-def revoke_all(principal: str) -> Call:
-    """Revoke every token of a principal."""
+def revoke_all(principal: str, whose: str | None = None) -> Call:
+    """Revoke every token of a principal: the caller's own, or `whose`."""
+    whose = whose or principal
     return Call(
         f="revoke_all",
         method="POST",
-        path=f"/principals/{principal}/revocation",
-        asked={"principal": principal, "by": principal},
+        path=f"/principals/{whose}/revocation",
+        asked={"principal": whose, "by": principal},
         keep=lambda body: {"revoked": body["revoked"]},
+    )
+
+
+def list_traces(principal: str) -> Call:
+    """List the traces of one principal."""
+    return Call(
+        f="list_traces",
+        method="GET",
+        path=f"/traces?principal_id={principal}&fields=ids",
+        asked={"principal": principal},
+        keep=lambda body: {"action_ids": body["action_ids"]},
+    )
+
+
+def audit() -> Call:
+    """Ask the audit chain to verify itself."""
+    return Call(
+        f="audit",
+        method="GET",
+        path="/audit",
+        asked={},
+        keep=lambda body: {"valid": body["valid"], "records": body["records"]},
+    )
+
+
+def budget() -> Call:
+    """Read the budget."""
+    return Call(
+        f="budget",
+        method="GET",
+        path="/budget",
+        asked={},
+        keep=lambda body: {"total": body["total"], "used": body["used"]},
+    )
+
+
+def stats() -> Call:
+    """Read a worker's counters."""
+    return Call(f="stats", method="GET", path="/stats", asked={}, keep=dict)
+
+
+def import_capability(capability: str, manifest: dict[str, Any]) -> Call:
+    """Import a remote capability through one worker."""
+    return Call(
+        f="import_capability",
+        method="POST",
+        path="/capabilities",
+        asked={"capability": capability},
+        keep=lambda body: {"capability_ids": body["capability_ids"]},
+        body=manifest,
     )

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import httpx
 import orjson
 
+from harness import call
+from harness.call import Call, Reply
 from harness.history import HistoryWriter, Outcome
 
 WORKER_HEADER = "x-lab-worker"
@@ -32,21 +34,6 @@ class Principal:
         if self.tenant is not None:
             headers["X-Principal-Tenant"] = self.tenant
         return headers
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """What came back from one call; `body` is the parsed JSON, or None where there was none."""
-
-    outcome: Outcome
-    worker: str | None
-    error: str | None
-    body: Any = None
-
-    @property
-    def ok(self) -> bool:
-        """The call did what was asked."""
-        return self.outcome is Outcome.OK
 
 
 @dataclass(slots=True)
@@ -107,20 +94,12 @@ class RecordingClient:
         self._connector = connector
         self._headers = principal.headers()
         self._name = recorder.client_name()
+        self.answering: str | None = None
+        """Who answers, or last answered, this client's call."""
 
-    async def grant(
-        self, capability: str, *, lane: int | None = None, justification: str = "nightly reconciliation run"
-    ) -> Reply:
+    async def grant(self, capability: str, *, lane: int | None = None) -> Reply:
         """Ask for a token."""
-        return await self._call(
-            "grant",
-            "POST",
-            "/grants",
-            {"principal": self.principal.name, "capability": capability},
-            lambda body: {"token_id": body["token"]["token_id"], "expires_at": body["token"]["expires_at"]},
-            lane=lane,
-            body={"capability_id": capability, "goal": "lab traffic", "justification": justification},
-        )
+        return await self.send(call.grant(self.principal.name, capability), lane)
 
     async def invoke(
         self,
@@ -132,178 +111,155 @@ class RecordingClient:
         tampered: bool = False,
     ) -> Reply:
         """Present a token; `tampered` says that the caller has altered it."""
-        return await self._call(
-            "invoke",
-            "POST",
-            "/invocations",
-            {
-                "token_id": token["token_id"],
-                "principal": self.principal.name,
-                "capability": token["capability_id"],
-                "tampered": tampered,
-            },
-            lambda body: {
-                key: body.get(key) for key in ("action_id", "handle_id", "tokens", "response_mode")
-            },
-            lane=lane,
-            body={"token": token, "args": args or {}, "response_mode": mode},
-        )
+        asked = call.invoke(self.principal.name, token, args, mode=mode, tampered=tampered)
+        return await self.send(asked, lane)
 
-    async def expand(self, handle_id: str, *, lane: int | None = None, rows: int = 5) -> Reply:
+    async def expand(self, handle_id: str, *, lane: int | None = None) -> Reply:
         """Ask for rows behind a handle."""
-        return await self._call(
-            "expand",
-            "POST",
-            f"/handles/{handle_id}/expansions",
-            {"handle_id": handle_id, "principal": self.principal.name},
-            lambda body: {"rows": body["rows"]},
-            lane=lane,
-            body={"limit": rows},
-        )
+        return await self.send(call.expand(self.principal.name, handle_id), lane)
 
     async def revoke(self, token_id: str, *, lane: int | None = None) -> Reply:
         """Revoke one token."""
-        return await self._call(
-            "revoke",
-            "POST",
-            f"/tokens/{token_id}/revocation",
-            {"token_id": token_id, "by": self.principal.name},
-            lambda body: {"revoked": body["revoked"]},
-            lane=lane,
-        )
+        return await self.send(call.revoke(self.principal.name, token_id), lane)
 
     async def revoke_all(self, principal: str, *, lane: int | None = None) -> Reply:
         """Revoke every token of a principal."""
-        return await self._call(
-            "revoke_all",
-            "POST",
-            f"/principals/{principal}/revocation",
-            {"principal": principal, "by": self.principal.name},
-            lambda body: {"revoked": body["revoked"]},
-            lane=lane,
-        )
+        return await self.send(call.revoke_all(self.principal.name, principal), lane)
 
     async def explain(self, action_id: str, *, lane: int | None = None) -> Reply:
         """Ask for the trace of one action."""
-        return await self._call(
-            "explain", "GET", f"/traces/{action_id}", {"action_id": action_id}, lambda _: {}, lane=lane
-        )
+        return await self.send(call.explain(action_id), lane)
 
     async def list_traces(self, principal: str, *, lane: int | None = None) -> Reply:
         """List the traces of one principal."""
-        return await self._call(
-            "list_traces",
-            "GET",
-            f"/traces?principal_id={principal}&fields=ids",
-            {"principal": principal},
-            lambda body: {"action_ids": body["action_ids"]},
-            lane=lane,
-        )
+        return await self.send(call.list_traces(principal), lane)
 
     async def audit(self, *, lane: int | None = None) -> Reply:
         """Ask the audit chain to verify itself."""
-        return await self._call(
-            "audit",
-            "GET",
-            "/audit",
-            {},
-            lambda body: {"valid": body["valid"], "records": body["records"]},
-            lane=lane,
-        )
+        return await self.send(call.audit(), lane)
 
     async def budget(self, *, lane: int | None = None) -> Reply:
         """Read the budget."""
-        return await self._call(
-            "budget",
-            "GET",
-            "/budget",
-            {},
-            lambda body: {"total": body["total"], "used": body["used"]},
-            lane=lane,
-        )
+        return await self.send(call.budget(), lane)
 
     async def stats(self, *, lane: int | None = None) -> Reply:
         """Read a worker's counters."""
-        return await self._call("stats", "GET", "/stats", {}, dict, lane=lane)
+        return await self.send(call.stats(), lane)
 
     async def import_capability(
         self, capability: str, manifest: dict[str, Any], *, lane: int | None = None
     ) -> Reply:
         """Import a remote capability through one worker."""
-        return await self._call(
-            "import_capability",
-            "POST",
-            "/capabilities",
-            {"capability": capability},
-            lambda body: {"capability_ids": body["capability_ids"]},
-            lane=lane,
-            body=manifest,
-        )
+        return await self.send(call.import_capability(capability, manifest), lane)
 
-    async def _call(
+    async def stream(
         self,
-        f: str,
-        method: str,
-        path: str,
-        asked: dict[str, Any],
-        read: Callable[[Any], dict[str, Any]],
+        token: dict[str, Any],
         *,
-        lane: int | None,
-        body: dict[str, Any] | None = None,
+        lane: int | None = None,
+        on_frame: Callable[[int], Awaitable[bool]] | None = None,
     ) -> Reply:
+        """Present a token and read the frames; `on_frame(number)` says whether to go on reading."""
+        return await self.send(call.stream(self.principal.name, token), lane, frames=Frames(on_frame))
+
+    async def send(self, asked: Call, lane: int | None = None, *, frames: Frames | None = None) -> Reply:
+        """Make one call, and write it down whatever becomes of it."""
         headers = dict(self._headers)
         content = None
-        if body is not None:
-            content = orjson.dumps(body)
+        if asked.body is not None:
+            content = orjson.dumps(asked.body)
             headers["Content-Type"] = "application/json"
         async with self._connector.borrow(self.principal.name, lane) as connection:
             if not connection.kept:
                 headers["Connection"] = "close"
             index = self._recorder.writer.next_index()
-            line: dict[str, Any] = {
-                "index": index, "client": self._name, "f": f, "input": asked, "output": None,
-                "outcome": Outcome.INFO, "call_ns": time.monotonic_ns(), "return_ns": None,
-                "worker": None, "connection": None, "error": None,
-            }  # fmt: skip
-            reply = Reply(outcome=Outcome.INFO, worker=None, error="cancelled")
+            called_ns = time.monotonic_ns()
+            reply = Reply(outcome=Outcome.INFO, error="cancelled", call_ns=called_ns)
+            name: str | None = None
             try:
-                response = await connection.http.request(method, path, content=content, headers=headers)
-                returned_ns = time.monotonic_ns()
-                reply = _read(response, read, line)
-                if reply.outcome is not Outcome.INFO:
-                    line["return_ns"] = returned_ns
-                line["connection"] = connection.name(response)
-                connection.worker = reply.worker
+                async with connection.http.stream(
+                    asked.method, asked.path, content=content, headers=headers
+                ) as response:
+                    worker = self.answering = response.headers.get(WORKER_HEADER)
+                    name = connection.name(response)
+                    if frames is None or not response.is_success:
+                        body = await response.aread()
+                    else:
+                        asked = replace(asked, keep=frames.output)
+                        body = await frames.read(response)
+                reply = call.read(
+                    asked,
+                    response.status_code,
+                    body,
+                    call_ns=called_ns,
+                    return_ns=time.monotonic_ns(),
+                    worker=worker,
+                )
+                connection.worker = worker
             except (httpx.HTTPError, OSError) as error:
                 # indefinite by nature: the request may have been carried out before the connection failed
-                reply = Reply(outcome=Outcome.INFO, worker=None, error=type(error).__name__)
+                came = frames.output(None) if frames is not None and frames.count else None
+                reply = replace(reply, error=type(error).__name__, output=came)
             finally:
-                line["outcome"], line["worker"], line["error"] = reply.outcome, reply.worker, reply.error
-                self._recorder.writer.write(line)
-                if reply.outcome is Outcome.INFO:
-                    self._name = self._recorder.client_name()
+                self._write(index, asked, reply, name)
             return reply
 
+    def _write(self, index: int, asked: Call, reply: Reply, connection: str | None) -> None:
+        indefinite = reply.outcome is Outcome.INFO
+        self._recorder.writer.write(
+            {
+                "index": index,
+                "client": self._name,
+                "f": asked.f,
+                "input": asked.asked,
+                "output": reply.output,
+                "outcome": reply.outcome,
+                "call_ns": reply.call_ns,
+                "return_ns": None if indefinite else reply.return_ns,
+                "worker": reply.worker,
+                "connection": connection,
+                "error": reply.error,
+            }
+        )
+        if indefinite:
+            self._name = self._recorder.client_name()
 
-def _read(response: httpx.Response, read: Callable[[Any], dict[str, Any]], line: dict[str, Any]) -> Reply:
-    """The one table from a response to an outcome: 2xx ok, 4xx fail with its reason code, the rest info."""
-    worker = response.headers.get(WORKER_HEADER)
-    try:
-        body = orjson.loads(response.content) if response.content else None
-    except orjson.JSONDecodeError:
-        body = None
-    reason = body.get("reason_code") if isinstance(body, dict) else None
-    if response.is_success:
-        try:
-            line["output"] = read(body)
-        except (KeyError, TypeError, AttributeError):
-            return Reply(outcome=Outcome.INFO, worker=worker, error="unreadable_reply", body=body)
-        return Reply(outcome=Outcome.OK, worker=worker, error=None, body=body)
-    error = str(reason or f"http_{response.status_code}")
-    # a 4xx without a reason code did not come from the kernel: what happened behind it is unknown
-    if response.is_client_error and reason is not None:
-        return Reply(outcome=Outcome.FAIL, worker=worker, error=error, body=body)
-    return Reply(outcome=Outcome.INFO, worker=worker, error=error, body=body)
+
+@dataclass(slots=True)
+class Frames:
+    """What came of a stream, counted while it came."""
+
+    on_frame: Callable[[int], Awaitable[bool]] | None = None
+    count: int = 0
+    action_id: str | None = None
+    final: bool = False
+    closed: bool = False
+    last_ns: int | None = None
+
+    async def read(self, response: httpx.Response) -> bytes:
+        """Read to the end, or until `on_frame` says that it is enough; an empty object as the body."""
+        async for line in response.aiter_lines():
+            frame = orjson.loads(line)
+            if "error" in frame:
+                raise httpx.RemoteProtocolError(frame["error"].get("reason_code") or "stream_failed")
+            self.count += 1
+            self.last_ns = time.monotonic_ns()
+            self.action_id = frame["action_id"]
+            self.final = bool(frame["is_final"])
+            if self.on_frame is not None and not await self.on_frame(self.count):
+                self.closed = not self.final
+                break
+        return b"{}"
+
+    def output(self, _body: Any) -> dict[str, Any]:
+        """The operation's output."""
+        return {
+            "action_id": self.action_id,
+            "frames": self.count,
+            "final": self.final,
+            "closed": self.closed,
+            "last_frame_ns": self.last_ns,
+        }
 
 
 def open_http(base_url: str, *, kept: bool, timeout_s: float) -> httpx.AsyncClient:

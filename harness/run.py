@@ -176,6 +176,7 @@ async def look_at(stack: LiveStack, deployment: Deployment) -> Target:
         workers=stack.expected_workers,
         facts=facts,
         capabilities={capability["capability_id"]: capability for capability in capabilities},
+        kill_worker=getattr(stack, "kill_worker", lambda _: False),
     )
 
 

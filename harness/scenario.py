@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.client import Principal, Recorder, RecordingClient
 from harness.deployment import Deployment
-from harness.history import AnyOperation
+from harness.history import AnyOperation, Outcome
 from harness.traffic import Connections, Policy
 from harness.verdict import Assumptions, Measure, Validity
 
@@ -27,6 +27,8 @@ class Target:
     workers: int
     facts: dict[str, Any]
     capabilities: dict[str, dict[str, Any]]
+    kill_worker: Callable[[str], bool] = lambda _: False
+    """Kill the process of a worker, by its name; False where it is not ours to kill."""
 
     def rate_limit(self, capability: str) -> tuple[int, float]:
         """The deployment's limit and window for a capability: ``(grants, seconds)``."""
@@ -80,6 +82,28 @@ class Session:
     def probe(self, principal: Principal) -> RecordingClient:
         """A client of the probe's history."""
         return RecordingClient(self.shadow, self.connections, principal)
+
+    def kill(self, worker: str | None) -> bool:
+        """Kill a worker, as a fault of this history; nothing is recorded where it is not ours to kill."""
+        called_ns = time.monotonic_ns()
+        if worker is None or not self.target.kill_worker(worker):
+            return False
+        self.main.writer.write(
+            {
+                "index": self.main.writer.next_index(),
+                "client": self.main.client_name(),
+                "f": "fault.kill_worker",
+                "input": {"worker": worker},
+                "output": None,
+                "outcome": Outcome.OK,
+                "call_ns": called_ns,
+                "return_ns": time.monotonic_ns(),
+                "worker": None,
+                "connection": None,
+                "error": None,
+            }
+        )
+        return True
 
     async def together(self, jobs: Sequence[Awaitable[None]]) -> None:
         """Run jobs side by side; the first error ends the others."""

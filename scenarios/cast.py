@@ -31,6 +31,12 @@ def limited(target: Target) -> str:
         return reading(target)
 
 
+def streaming(target: Target) -> str | None:
+    """A capability that answers frame by frame, if it is the lab's: others do not say."""
+    name = "billing.export_invoices"
+    return name if name in target.capabilities else None
+
+
 def brief(target: Target) -> str | None:
     """A capability whose tokens live for seconds, if there is one."""
     lives: dict[str, float] = target.facts.get("token_ttls") or {}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.deployment import Deployment, read_deployments
 from harness.scenario import Scenario
-from scenarios import budget, capabilities, handles, rate_limit, revocation, stats, tokens, traces
+from scenarios import budget, capabilities, handles, rate_limit, revocation, stats, streams, tokens, traces
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout: where ``lab/`` and ``results/`` are."""
@@ -22,6 +22,7 @@ SCENARIOS: dict[str, Scenario] = {
         capabilities.SCENARIO,
         stats.SCENARIO,
         budget.SCENARIO,
+        streams.SCENARIO,
     )
 }
 

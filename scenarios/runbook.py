@@ -26,7 +26,8 @@ from typing import Any
 import msgspec
 
 from harness import environment
-from harness.client import Principal, Recorder, RecordingClient, Reply
+from harness.call import Reply
+from harness.client import Principal, Recorder, RecordingClient
 from harness.history import HistoryWriter
 from harness.results import write_rows
 from harness.stack import AppSpec, NativeStack, StackUnavailable

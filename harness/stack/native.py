@@ -149,6 +149,14 @@ class NativeStack:
         """The names of the servers that run no more."""
         return self._servers.ended()
 
+    def kill_worker(self, worker: str) -> bool:
+        """SIGKILL a worker by its name (``replica/pid/boot``); False if no such worker is ours."""
+        replica, pid, _ = worker.split("/")
+        if int(pid) not in self.workers(int(replica.removeprefix("r"))):
+            return False
+        os.kill(int(pid), signal.SIGKILL)
+        return True
+
     def workers(self, replica: int) -> list[int]:
         """The pids of a replica's workers that accept connections, oldest first."""
         process = self._servers.process(f"gunicorn-r{replica}")

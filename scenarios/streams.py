@@ -1,0 +1,138 @@
+"""A stream is authorised when it begins, on every worker; once it has ended, every worker explains it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+from harness.client import RecordingClient
+from harness.deployment import Deployment
+from harness.scenario import Scenario, Session, Target, met_everywhere
+from harness.traffic import Fresh, Policy
+from harness.verdict import Assumptions, Validity
+from scenarios import cast
+
+QUESTIONS = 4
+"""Explanations and second streams where the connection policy cannot choose the worker."""
+
+CHUNK_MS = 10
+"""Between the twenty frames of a stream."""
+
+
+async def drive(session: Session) -> None:
+    """Revoke at the first frame; hang up in the middle; kill the worker that streams."""
+    trials = max(2, session.lanes) if session.quick else max(4, 2 * session.lanes)
+    # one after the other: a stream keeps its pinned connection, and the revoke needs another
+    for number in range(trials):
+        await _revoked_at_first_frame(session, number)
+    connector = Fresh(session.target.base_url, (f"s{n}" for n in itertools.count()))
+    try:
+        await session.together([_hung_up(session, connector, number) for number in range(4)])
+        await _killed(session, connector)
+    finally:
+        await connector.aclose()
+
+
+async def _revoked_at_first_frame(session: Session, number: int) -> None:
+    agent = session.client(session.principal())
+    revoker = session.client(session.principal("admin", roles=("admin",)))
+    token = await _token(session, agent, number)
+    if token is None:
+        return
+
+    async def revoke_at_first(frame: int) -> bool:
+        if frame == 1:
+            await revoker.revoke(token["token_id"], lane=number + 1)
+        return True
+
+    streamed = await agent.stream(token, lane=number, on_frame=revoke_at_first)
+    for step in range(max(session.lanes, QUESTIONS)):
+        if streamed.ok and streamed.output is not None:
+            await agent.explain(streamed.output["action_id"], lane=number + step)
+        if step < 2:
+            await agent.stream(token, lane=number + step + 1)
+
+
+async def _hung_up(session: Session, connector: Fresh, number: int) -> None:
+    """Over a connection of its own: hanging up ends it, and a pinned one would not come back."""
+    agent = RecordingClient(session.main, connector, session.principal())
+    token = await _token(session, agent, number)
+    if token is None:
+        return
+
+    async def enough(frame: int) -> bool:
+        return frame < 3
+
+    streamed = await agent.stream(token, on_frame=enough)
+    if streamed.output is not None:
+        for _ in range(2):
+            await agent.explain(streamed.output["action_id"])
+
+
+async def _killed(session: Session, connector: Fresh) -> None:
+    """Last of all: with a worker dies what it alone knew, of one process as of many."""
+    agent = RecordingClient(session.main, connector, session.principal())
+    token = await _token(session, agent, 0)
+    if token is None:
+        return
+
+    async def kill_at_second(frame: int) -> bool:
+        if frame == 2:
+            session.kill(agent.answering)
+        return True
+
+    await agent.stream(token, on_frame=kill_at_second)
+
+
+async def _token(session: Session, agent: RecordingClient, lane: int) -> dict[str, Any] | None:
+    capability = cast.streaming(session.target)
+    if capability is None:
+        return None
+    granted = await agent.grant(capability, lane=lane)
+    return granted.body["token"] if granted.ok else None
+
+
+def expect(deployment: Deployment, policy: Policy) -> Validity:
+    """Broken where revocations or traces have several homes: what is asked next meets another worker."""
+    stays = policy is Policy.KEEP_ALIVE and deployment.routing == "direct"
+    explained = stays or deployment.homes_of_one("traces") == 1
+    whole = explained and deployment.homes("revocations") == 1
+    return Validity.VALID if whole else Validity.INVALID
+
+
+def tell(m: Mapping[str, Any]) -> str:
+    """What a stream in progress outlived, and what was found of it afterwards."""
+    said = (
+        f"{m['leaked_tokens']} of {m['tokens']} revoked tokens began another stream, "
+        f"{m['lost']} of {m['explains']} streams not explained"
+    )
+    if m.get("outlived_streams"):
+        said += (
+            f"; in one process too: {m['outlived_streams']} streams outlived their revocation, by up to "
+            f"{m['outlived_ms_max']:.0f} ms"
+        )
+    return said
+
+
+def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[str, Any]:
+    del deployment, policy
+    return {"trace_cap": target.facts.get("trace_cap")}
+
+
+SCENARIO = Scenario(
+    name="streams",
+    claim="A stream is authorised when it begins, on every worker; once it has ended, every worker explains "
+    "it.",
+    drive=drive,
+    parameters=_parameters,
+    assumptions=lambda deployment, policy: Assumptions(min_workers=met_everywhere(deployment, policy)),
+    expect=expect,
+    tell=tell,
+    columns=(
+        "streams", "begun", "tokens", "leaked_tokens", "explains", "lost", "outlived_streams",
+        "outlived_ms_max", "untraced_breaks",
+    ),
+    own_stack=True,
+    env={"LAB_STREAM_CHUNK_MS": str(CHUNK_MS)},
+)  # fmt: skip
