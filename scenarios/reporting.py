@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from harness.pack import CannotPack, size
 from harness.pack import pack as pack_run
 from harness.report import Subjects, write_report
 from harness.report.tiles import plain
+from harness.report.trust import Teeth
 from harness.saved import NotASavedRun
 from scenarios import registry
 from scenarios.bad_input import BadInput
@@ -21,6 +23,9 @@ CONTROLS = ("redis-naive", "stash")
 """Wrong on purpose: what the checkers have to catch."""
 
 
+TEETH = registry.ROOT / "docs" / "teeth.md"
+
+
 def subjects() -> Subjects:
     """What this lab measures."""
     return Subjects(
@@ -28,7 +33,21 @@ def subjects() -> Subjects:
         deployments=registry.deployments(),
         front=FRONT,
         controls=CONTROLS,
+        teeth=teeth(TEETH.read_text(encoding="utf-8")) if TEETH.exists() else None,
     )
+
+
+def teeth(page: str) -> Teeth:
+    """The summary of docs/teeth.md: its figures are the ones in bold.
+
+    Raises:
+        BadInput: It has none.
+    """
+    bold = [re.findall(r"[\d,]+", words) for words in re.findall(r"\*\*([\d,]+ of [\d,]+ [^*]+)\*\*", page)]
+    if len(bold) < 2:
+        raise BadInput(f"{TEETH}: should say how many were caught and accused; `make teeth` writes it")
+    (caught, wrong), (accused, right) = ([int(figure.replace(",", "")) for figure in one] for one in bold[:2])
+    return Teeth(caught=caught, wrong=wrong, accused=accused, right=right)
 
 
 def report(path: Path) -> Path:

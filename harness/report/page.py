@@ -19,7 +19,7 @@ from harness.deployment import Deployment
 from harness.report.cells import chapters
 from harness.report.matrix import fault_tables, tables
 from harness.report.tiles import asked_about, plain, question, tiles
-from harness.report.trust import NOT_SHOWN, facts, lacking
+from harness.report.trust import NOT_SHOWN, Teeth, facts, lacking
 from harness.saved import SavedCell, SavedRun, read_run
 from harness.scenario import Scenario
 
@@ -36,6 +36,8 @@ class Subjects:
     """Deployments of the first matrix, at most nine, where a run has more."""
     controls: tuple[str, ...]
     """Deployments that are wrong on purpose."""
+    teeth: Teeth | None = None
+    """What the checkers are known to catch."""
 
 
 def write_report(folder: Path, subjects: Subjects) -> Path:
@@ -68,9 +70,9 @@ def render(run: SavedRun, subjects: Subjects) -> str:
         tiles=tiles(run, about),
         tables=tables(run, subjects.deployments, subjects.front),
         faults=fault_tables(run, subjects.deployments),
-        facts=facts(run, subjects.controls, subjects.deployments),
+        facts=facts(run, subjects.controls, subjects.teeth),
         not_shown=NOT_SHOWN,
-        lacking=lacking(run),
+        lacking=lacking(run, subjects.teeth),
         pictures=pictures(run, subjects),
         chapters=chapters(run, subjects.scenarios),
         version=_version(run.environment),

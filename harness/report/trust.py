@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness import figures
-from harness.deployment import Deployment
 from harness.saved import Row, SavedCell, SavedRun
 from harness.verdict import Validity
 
@@ -27,7 +26,17 @@ class Fact:
     note: str = ""
 
 
-def facts(run: SavedRun, controls: Sequence[str], deployments: Mapping[str, Deployment]) -> list[Fact]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teeth:
+    """How the checkers did on kernels of which it was known whether they are right."""
+
+    caught: int
+    wrong: int
+    accused: int
+    right: int
+
+
+def facts(run: SavedRun, controls: Sequence[str], teeth: Teeth | None) -> list[Fact]:
     """What the run folder can tell of itself; what it cannot is `lacking`'s."""
     made = (
         _commit(run),
@@ -35,22 +44,22 @@ def facts(run: SavedRun, controls: Sequence[str], deployments: Mapping[str, Depl
         _judged(run),
         _unknown(run),
         _surprises(run),
-        _controls(run, controls, deployments),
+        _controls(run, controls),
         *_predictions(run, controls),
-        _teeth(run),
         _accused(run),
+        _teeth(teeth),
         _noise(run),
         _headroom(run),
     )
     return [fact for fact in made if fact is not None]
 
 
-def lacking(run: SavedRun) -> list[str]:
+def lacking(run: SavedRun, teeth: Teeth | None) -> list[str]:
     """What a page could show and this run folder has no figures for."""
     missing = []
     if not {"cost", "cost_distance"} <= run.tables.keys():
         missing.append("what each deployment costs, near its store and far from it (kernel-lab load)")
-    if "teeth" not in run.tables:
+    if teeth is None:
         missing.append("how many seeded wrong kernels the checkers catch (make teeth)")
     if not any(cell.fault for cell in run.cells):
         missing.append("what happens under faults")
@@ -101,13 +110,12 @@ def _surprises(run: SavedRun) -> Fact:
     return Fact(name="surprises", value=str(len(odd)), note=note or "every verdict is the expected one")
 
 
-def _controls(run: SavedRun, controls: Sequence[str], deployments: Mapping[str, Deployment]) -> Fact | None:
+def _controls(run: SavedRun, controls: Sequence[str]) -> Fact | None:
     """Deployments that are wrong on purpose have to be caught."""
     there = [
         cell
         for cell in run.cells
         if cell.deployment in controls
-        and cell.deployment in deployments
         and cell.expected is Validity.INVALID
         and cell.validity is not Validity.SKIPPED
     ]
@@ -132,12 +140,14 @@ def _predictions(run: SavedRun, controls: Sequence[str]) -> list[Fact]:
     return found
 
 
-def _teeth(run: SavedRun) -> Fact | None:
-    rows = [row for row in run.tables.get("teeth", ()) if row.get("caught")]
-    if not rows:
+def _teeth(teeth: Teeth | None) -> Fact | None:
+    if teeth is None:
         return None
-    caught = sum(row["caught"] in ("1", "yes", "true", "True") for row in rows)
-    return Fact(name="wrong kernels caught", value=f"{caught} of {len(rows)}", note="seeded, one fault each")
+    return Fact(
+        name="wrong kernels caught",
+        value=f"{teeth.caught} of {teeth.wrong}",
+        note=f"seeded, one fault each; {teeth.accused} of {teeth.right:,} right runs accused (make teeth)",
+    )
 
 
 def _accused(run: SavedRun) -> Fact:

@@ -1,5 +1,6 @@
 """The page: one file, everything on it has a source, nothing on it is empty."""
 
+import dataclasses
 import itertools
 import re
 from html.parser import HTMLParser
@@ -11,7 +12,10 @@ import pytest
 from harness.report import Subjects, write_report
 from harness.report.matrix import tables
 from harness.report.page import render
+from harness.report.trust import Teeth
 from harness.saved import NotASavedRun, read_run
+from scenarios.bad_input import BadInput
+from scenarios.reporting import TEETH, teeth
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -129,6 +133,22 @@ def test_faults_have_a_matrix_of_their_own(run):
     assert "<h3>pause store</h3>" in part
     assert part.count("<td class=") == len({cell.deployment for cell in paused})
     assert "use it for" not in part
+
+
+def test_what_the_checkers_are_known_to_catch_is_told(run):
+    known = teeth("**41 of 42 caught**, 6 of 8 under gunicorn. **0 of 1,000 right runs accused**, 0 of 9 …")
+    assert known == Teeth(caught=41, wrong=42, accused=0, right=1000)
+    page = " ".join(render(run, dataclasses.replace(making.subjects(), teeth=known)).split())
+    assert "<dt>wrong kernels caught</dt><dd><b>41 of 42</b>" in page
+    assert "0 of 1,000 right runs accused" in page
+    with pytest.raises(BadInput, match="should say how many"):
+        teeth("# Teeth")
+
+
+def test_the_page_of_teeth_can_be_read():
+    if not TEETH.exists():
+        pytest.skip("no docs/teeth.md in this checkout")
+    assert teeth(TEETH.read_text(encoding="utf-8")).wrong >= 40
 
 
 def test_a_skipped_cell_says_why(outline):
