@@ -73,7 +73,9 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     """Each invoke and each read by itself, against all invokes."""
     total = int(needed(cell, "total", least=1))
     request = number(cell, "request", least=1)
-    invokes = [op for op in history if isinstance(op, Invoke) and _charged(op)]
+    invokes = [
+        op for op in history if isinstance(op, Invoke) and not op.input.dry_run and not op.input.stream
+    ]
     spending = Spending(invokes, total, REQUEST if request is None else int(request))
     reads = sorted(
         (
@@ -119,7 +121,7 @@ def cost(op: Invoke) -> int | None:
 
 
 def _cost(op: Invoke) -> int:
-    return cost(op) or 0
+    return (op.output.tokens or 0) if op.output else 0
 
 
 def _charged(op: Invoke) -> bool:
@@ -138,12 +140,14 @@ class Spending:
         self.served = [op for op in invokes if op.outcome is Outcome.OK]
         self.served.sort(key=lambda op: op.return_ns or 0)
         self._ends = [op.return_ns or 0 for op in self.served]
-        self._spent = [0, *accumulate(map(_cost, self.served))]
+        costs = [(op.output.tokens or 0) if op.output else 0 for op in self.served]
+        self._spent = [0, *accumulate(costs)]
         emptied = bisect_left(self._spent, total)
         self._empty_ns = self._ends[emptied - 1] if emptied < len(self._spent) else FOREVER
-        begun = sorted((op.call_ns, _cost(op)) for op in self.served)
-        self._calls = [call_ns for call_ns, _ in begun]
-        self._begun = [0, *accumulate(amount for _, amount in begun)]
+        calls = [op.call_ns for op in self.served]
+        by_call = sorted(range(len(calls)), key=calls.__getitem__)
+        self._calls = [calls[at] for at in by_call]
+        self._begun = [0, *accumulate(costs[at] for at in by_call)]
         self._first_info = min((op.call_ns for op in invokes if op.outcome is Outcome.INFO), default=FOREVER)
         self._invokes, self._request = invokes, request
 

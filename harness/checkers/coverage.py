@@ -31,7 +31,6 @@ class Case:
     """All that the history says of one token."""
 
     token: str
-    principal: str = ""
     grant: Grant | None = None
     granted_ns: tuple[int, int] = (-FOREVER, FOREVER)
     """Call and return of its grant: at any time, where it is not in the history."""
@@ -101,7 +100,7 @@ class Sweeps:
         return self.first_call[at] if at < len(self.ends) else None
 
 
-def cases(history: Sequence[AnyOperation]) -> Iterable[Case]:
+def cases(history: Sequence[AnyOperation]) -> list[Case]:
     """The tokens that may have been revoked, or were refused as revoked."""
     grants: dict[str, Grant] = {}
     swept: dict[str, list[RevokeAll]] = defaultdict(list)
@@ -120,10 +119,12 @@ def cases(history: Sequence[AnyOperation]) -> Iterable[Case]:
             swept[op.input.principal].append(op)
     sweeps = {principal: Sweeps.of(ops) for principal, ops in swept.items()}
     for token, grant in grants.items():
-        if token in cases or grant.input.principal in sweeps:
-            case = cases[token]
-            case.grant, case.principal = grant, grant.input.principal
-            case.granted_ns = grant.call_ns, grant.end_ns
+        case, sweep = cases.get(token), sweeps.get(grant.input.principal)
+        if case is None:
+            if sweep is None:
+                continue  # nobody has revoked it
+            case = cases[token] = Case(token)
+        case.grant, case.sweeps, case.granted_ns = grant, sweep, (grant.call_ns, grant.end_ns)
     for op in history:
         if not isinstance(op, Invoke) or (asked := cases.get(op.input.token_id)) is None or op.input.tampered:
             continue
@@ -135,10 +136,11 @@ def cases(history: Sequence[AnyOperation]) -> Iterable[Case]:
             (asked.accepts if begun(op) else asked.others).append(op)
     everybody = Sweeps.of([op for ops in swept.values() for op in ops])
     for case in cases.values():
-        # without its grant, whoever was refused it says whose it is
-        principal = case.principal or next((op.input.principal for op in case.refusals), "")
-        case.sweeps = sweeps.get(principal) if principal else everybody
-        yield case
+        if case.grant is None:
+            # whoever was refused it says whose it is
+            principal = next((op.input.principal for op in case.refusals), "")
+            case.sweeps = sweeps.get(principal) if principal else everybody
+    return list(cases.values())
 
 
 def _end(op: AnyOperation) -> int:

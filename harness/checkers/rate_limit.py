@@ -36,6 +36,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
+from operator import sub
 
 from harness.checkers.finding import Findings, Judgement, conclude
 from harness.checkers.parameters import nanoseconds, needed, number
@@ -154,7 +155,7 @@ class Spans:
     def certain_max(self, window_ns: int) -> int:
         """The most admitted grants that lie wholly inside one half-open window."""
         began, ended = self.began, self.ended
-        if any(end - call >= window_ns for call, end in zip(self.calls, self.returns, strict=True)):
+        if max(map(sub, self.returns, self.calls), default=0) >= window_ns:
             short = [
                 (call, end)
                 for call, end in zip(self.calls, self.returns, strict=True)
@@ -162,30 +163,16 @@ class Spans:
             ]
             began, ended = sorted(call for call, _ in short), sorted(end for _, end in short)
         # each that began earlier has ended in the window of its own call, so in this one too
-        most = inside = 0
-        for before, call in enumerate(began):
-            limit_ns = call + window_ns
-            while inside < len(ended) and ended[inside] < limit_ns:
-                inside += 1
-            if inside - before > most:  # noqa: PLR1730 - a million times
-                most = inside - before
-        return most
+        return max(
+            (bisect_left(ended, call + window_ns) - before for before, call in enumerate(began)), default=0
+        )
 
     def possible_max(self, window_ns: int) -> int:
         """The most admitted grants that touch one half-open window."""
         began = self.began
-        most = reached = 0
-        for before, end in enumerate(self.ended):
-            limit_ns = end + window_ns
-            while reached < len(began) and began[reached] < limit_ns:
-                reached += 1
-            if reached - before > most:  # noqa: PLR1730 - a million times
-                most = reached - before
-        return most
-
-    def countable(self, now: int, window_ns: int) -> int:
-        """How many grants can lie in ``(now - W, now]``."""
-        return bisect_right(self.called, now) - bisect_right(self.ended, now - window_ns)
+        return max(
+            (bisect_left(began, end + window_ns) - before for before, end in enumerate(self.ended)), default=0
+        )
 
     def next_full(self, limit: int, window_ns: int) -> list[int]:
         """For each call, the first from it on at which the limit may be reached; past the end: none."""
@@ -243,12 +230,14 @@ def _recent(proof: list[Grant], limit: int, window_ns: int) -> list[Grant]:
 def _judge_denials(denied: list[Grant], spans: Spans, limit: int, window_ns: int, found: Findings) -> None:
     """Add the wrongful denials."""
     full: list[int] = []
+    called, ended = spans.called, spans.ended
     for op in denied:
-        if spans.countable(op.call_ns, window_ns) >= limit:
+        # how many grants can lie in (now - W, now]
+        if bisect_right(called, op.call_ns) - bisect_right(ended, op.call_ns - window_ns) >= limit:
             continue
         # more can count later only where another is called: is the limit reached at one of these calls?
         full = full or spans.next_full(limit, window_ns)
-        first, last = bisect_right(spans.called, op.call_ns), bisect_right(spans.called, op.end_ns)
+        first, last = bisect_right(called, op.call_ns), bisect_right(called, op.end_ns)
         if full[first] >= last:
             found.add("wrongful_denial", [op], _say_denial, op, limit, window_ns)
 

@@ -119,6 +119,9 @@ def _ms(duration_ns: float) -> float | None:
 def judge_token(case: Case, found: Findings, totals: Totals) -> None:
     """Add what is wrong with one token, and count."""
     certain, earliest = case.certain(), case.possible(-FOREVER)
+    if certain:
+        totals.tokens += 1
+        _measure_lag(certain, case, totals)
     revoked_ns = certain.end_ns if certain else FOREVER
     begins_ns = case.begins(earliest) if earliest else FOREVER
     accept = refusal = None
@@ -136,10 +139,6 @@ def judge_token(case: Case, found: Findings, totals: Totals) -> None:
     totals.asked += len(case.refusals)
     totals.leaked += late
     totals.after += late + after + sum(op.call_ns > revoked_ns for op in case.others)
-    if certain:
-        totals.tokens += 1
-        _measure_lag(certain, case, totals)
-
     proof: list[AnyOperation]
     if accept and certain and late:
         swept = case.grant if isinstance(certain, RevokeAll) else None
