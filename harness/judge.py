@@ -134,7 +134,7 @@ def unmet(history: Sequence[AnyOperation], assumptions: Assumptions, judged: fro
     if assumptions.min_workers is not None and len(workers) < assumptions.min_workers:
         missing.append(f"{len(workers)} of the {assumptions.min_workers} workers it takes answered")
     if assumptions.min_overlap is not None:
-        overlap = most_in_flight(about)
+        overlap = most_in_flight(about, enough=assumptions.min_overlap)
         if overlap < assumptions.min_overlap:
             missing.append(
                 f"{overlap} of the {assumptions.min_overlap} calls it takes were in flight at once"
@@ -142,8 +142,11 @@ def unmet(history: Sequence[AnyOperation], assumptions: Assumptions, judged: fro
     return missing
 
 
-def most_in_flight(operations: Sequence[AnyOperation]) -> int:
-    """The most calls that were in flight at one instant; one that never returned counts at its call alone."""
+def most_in_flight(operations: Sequence[AnyOperation], *, enough: int | None = None) -> int:
+    """The most calls that were in flight at one instant, looked for until they are `enough`.
+
+    One that never returned counts at its call alone.
+    """
     ends: list[int] = []
     most = 0
     for op in sorted(operations, key=lambda op: op.call_ns):
@@ -151,6 +154,8 @@ def most_in_flight(operations: Sequence[AnyOperation]) -> int:
             heappop(ends)
         heappush(ends, op.call_ns if op.outcome is Outcome.INFO or op.return_ns is None else op.return_ns)
         most = max(most, len(ends))
+        if most == enough:
+            break
     return most
 
 

@@ -96,6 +96,7 @@ def test_calls_in_flight_touch_or_overlap():
     assert most_in_flight(history(grant(0, 5), grant(5, 6), grant(7, 8))) == 2
     assert most_in_flight(history(grant(0), grant(5, 6))) == 1
     assert most_in_flight([]) == 0
+    assert most_in_flight(history(*(grant(0, 9) for _ in range(5))), enough=3) == 3
 
 
 def test_a_cell_may_say_null_for_what_is_not_there(tmp_path):
