@@ -166,3 +166,40 @@ def test_it_agrees_with_trying_everything():
         assert (verdict.validity is not Validity.INVALID) == wanted, (operations, wrong, verdict)
         seen.add(wanted)
     assert seen == {True, False}
+
+
+MS = 1_000_000
+
+
+def eight_clients(rng, limit, window, attempts=240):
+    """A window log asked by eight clients in turn, each call taking some 4 ms, for three windows."""
+    log, operations, free = [], [], [0] * 8
+    for number in range(attempts):
+        client = number % 8
+        call = free[client] + rng.randrange(20 * MS)
+        now = call + rng.randrange(4 * MS)
+        free[client] = now + rng.randrange(4 * MS)
+        operations.append((now, call, free[client]))
+    answered = []
+    for now, call, ret in sorted(operations):
+        log = [t for t in log if t > now - window]
+        admitted = len(log) < limit
+        log += [now] * admitted
+        answered.append(grant(call, ret) if admitted else denied(call, ret))
+    return history(*answered)
+
+
+@pytest.mark.parametrize(
+    ("limit", "window", "found"),
+    [
+        (5, 200 * MS, set()),
+        (6, 200 * MS, {"over_admission"}),
+        (4, 200 * MS, {"wrongful_denial"}),
+        (5, 100 * MS, {"over_admission"}),
+        (5, 400 * MS, {"wrongful_denial"}),
+    ],
+)
+def test_a_limiter_off_by_one_or_by_half_a_window_is_caught_every_time(limit, window, found):
+    for seed in range(max(10, ORACLE // 50)):
+        verdict = judged(eight_clients(random.Random(seed), limit, window), 5, 200 * MS)
+        assert kinds(verdict) == found, (seed, verdict)
