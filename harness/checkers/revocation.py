@@ -1,9 +1,8 @@
 """One instant exists from which every invoke of a revoked token is refused.
 
 **What counts.** An ok invoke (or a stream that broke off after frames had come) is an accept, a failure with
-``token_revoked`` a refusal; tampered tokens are
-another claim's business. Any other failure proves nothing: an expired token or an absent store says nothing
-of a revocation. An info proves nothing either.
+``token_revoked`` a refusal; tampered tokens are another claim's business. Any other failure proves nothing:
+an expired token or an absent store says nothing of a revocation. An info proves nothing either.
 
 **Which revokes.** A token's own; and each ``revoke_all`` of its principal: it covers every token whose
 grant returned before its call, may cover one whose grant overlaps it, and never one whose grant was called
