@@ -49,13 +49,21 @@ def namespace_of(url: StateURL) -> str:
 
 def stores(server: Server, namespace: str, options: StateOptions) -> State:
     """The five stores on a server."""
+    traces = RedisTraces(
+        server, namespace, cap=options.trace_cap, secret=partial(resolve_hmac_secret, options.secret)
+    )
     return State(
         revocations=RedisRevocations(server, namespace),
         limiter=RedisLimiter(server, namespace),
-        handles=RedisHandles(server, namespace, options.handle_ttl_s, max_entries=options.handle_cap),
-        traces=RedisTraces(
-            server, namespace, cap=options.trace_cap, secret=partial(resolve_hmac_secret, options.secret)
+        handles=RedisHandles(
+            server,
+            namespace,
+            options.handle_ttl_s,
+            max_entries=options.handle_cap,
+            # a cluster keeps the two in different slots
+            traces=traces if isinstance(server, Link) else None,
         ),
+        traces=traces,
         budget=None
         if options.budget_total is None
         else RedisBudget(server, namespace, options.budget_total, default_request=options.budget_request),

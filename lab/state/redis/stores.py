@@ -111,10 +111,18 @@ class RedisHandles(SharedHandles):
     """One hash per handle, and two indexes: by age for the cap, by expiry for the rest."""
 
     def __init__(
-        self, server: Server, namespace: str, default_ttl_seconds: int = 3600, *, max_entries: int = 10_000
+        self,
+        server: Server,
+        namespace: str,
+        default_ttl_seconds: int = 3600,
+        *,
+        max_entries: int = 10_000,
+        traces: RedisTraces | None = None,
     ) -> None:
+        """`traces` are on the same server, if given: storing a handle then tells them their head."""
         super().__init__(default_ttl_seconds, max_entries=max_entries)
         self._server = server
+        self._traces = traces
         tag = f"{{{namespace}:handles}}"
         self._handle, self._order, self._expiry = f"{tag}:handle:", f"{tag}:order", f"{tag}:expiry"
         self._store = Script("handles.put")
@@ -127,9 +135,16 @@ class RedisHandles(SharedHandles):
         return int(self._server.run(self._evict, (self._order, self._expiry), self._handle))
 
     def _put(self, handle_id: str, *, meta: bytes, data: bytes, ttl_s: int) -> Life:
-        keys = (self._handle + handle_id, self._order, self._expiry)
+        keys: tuple[str, ...] = (self._handle + handle_id, self._order, self._expiry)
+        if self._traces is not None:
+            keys += (self._traces.head_key,)
         kept = (ttl_s * _S, self._max_entries, KEPT_EXPIRED_S * _S)
-        return Life(*self._server.run(self._store, keys, handle_id, meta, data, *kept, self._handle))
+        created, expires, *head = self._server.run(
+            self._store, keys, handle_id, meta, data, *kept, self._handle
+        )
+        if self._traces is not None:
+            self._traces.learn(head)
+        return Life(created, expires)
 
     def _read(self, handle_id: str) -> tuple[bytes | None, Life] | None:
         row = self._server.run(self._fetch, (self._handle + handle_id,))
@@ -157,14 +172,21 @@ class RedisTraces(SharedTraces):
         self._server = server
         tag = f"{{{namespace}:traces}}"
         self._lines, self._actions = f"{tag}:lines", f"{tag}:actions"
-        self._places, self._head = f"{tag}:places", f"{tag}:head"
+        self._places, self.head_key = f"{tag}:places", f"{tag}:head"
         self._known = Head()
         self._add = Script("traces.append")
         self._search = Script("traces.find")
         self._list = Script("traces.read")
 
+    def learn(self, head: list[bytes | None]) -> None:
+        """What the server has just told of the head: its place and its hash."""
+        place, record_hash = head
+        self._known = (
+            Head() if place is None or record_hash is None else Head(int(place), record_hash.decode())
+        )
+
     def _append(self, action_id: str, link: Callable[[Head], Line]) -> bool:
-        keys = (self._lines, self._actions, self._places, self._head)
+        keys = (self._lines, self._actions, self._places, self.head_key)
         head = self._known
         for _ in range(_SIGNED_AT_MOST):
             line = link(head)
@@ -183,11 +205,11 @@ class RedisTraces(SharedTraces):
         )
 
     def _find(self, action_id: str) -> str | None:
-        text = self._server.run(self._search, (self._lines, self._places, self._head), action_id)
+        text = self._server.run(self._search, (self._lines, self._places, self.head_key), action_id)
         return None if text is None else text[2 * _HASH :].decode()
 
     def _read(self) -> tuple[str, list[Line]]:
-        place, checkpoint, texts = self._server.run(self._list, (self._lines, self._head))
+        place, checkpoint, texts = self._server.run(self._list, (self._lines, self.head_key))
         first = int(place or 0) - len(texts)
         return (checkpoint or GENESIS_HASH.encode()).decode(), [
             _line(first + i, text.decode()) for i, text in enumerate(texts)
