@@ -14,7 +14,7 @@ MOST_BYTES = 6_000_000
 """A clone should stay quick."""
 TOLD = ("commit", "started", "finished", "python", "platform", "cores", "packages", "seed", "settings")
 """Keys of ``environment.json`` without which a figure cannot be placed."""
-PLACES = ("/home/", "/root/", "/tmp/", "/Users/", "/work/", "/var/")  # noqa: S108 - looked for, not written to
+PLACES = ("/home/", "/root/", "/tmp/", "/Users/", "/mnt/", "/var/")  # noqa: S108 - looked for, not written to
 """How paths of somebody's machine begin."""
 
 

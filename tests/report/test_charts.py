@@ -4,7 +4,7 @@ import itertools
 import re
 from xml.etree import ElementTree as ET
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.charts.plot import from_zero, percents
@@ -15,14 +15,15 @@ from harness.history import read_history
 from harness.staleness import Since, Slice, since_revoke, slices
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(1e-3, 1e6), min_size=1))
 def test_an_axis_from_zero_holds_every_value_in_few_round_steps(values):
     axis = from_zero("", values)
     assert axis.low == 0
-    assert axis.high >= max(values)
+    assert axis.high >= max(values) * (1 - 1e-9)
     assert axis.ticks[-1][0] == axis.high
     assert 2 <= len(axis.ticks) <= 7
-    assert all(0 <= axis.at(value) <= 1 for value in values)
+    assert all(0 <= axis.at(value) <= 1 + 1e-9 for value in values)
 
 
 def test_a_per_cent_axis_ends_at_a_hundred():
@@ -52,6 +53,7 @@ def calls(draw):
     ]  # fmt: skip
 
 
+@settings(deadline=None)
 @given(calls())
 def test_boxes_of_a_sequence_overlap_where_the_calls_did(lines):
     lines.sort(key=lambda line: line["call_ns"])
@@ -62,6 +64,7 @@ def test_boxes_of_a_sequence_overlap_where_the_calls_did(lines):
             assert a[2] != b[2], "one box covers another"
 
 
+@settings(deadline=None)
 @given(calls())
 def test_a_sequence_has_lanes_for_each_worker_and_marks_the_last_call(lines):
     drawn = boxes(sequence(lines))

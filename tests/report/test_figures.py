@@ -1,7 +1,7 @@
 """A figure says how sure one can be of it."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
@@ -23,12 +23,14 @@ def test_a_share_is_said_with_its_count_and_its_interval(hits, of, said):
     assert str(Share(hits, of)) == said
 
 
+@settings(deadline=None)
 @given(st.integers(1, 5000))
 def test_none_of_n_has_the_one_sided_exact_bound(of):
     high = binomtest(0, of, alternative="less").proportion_ci(0.95, method="exact").high
     assert Share(0, of).interval == (0.0, pytest.approx(high))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 500).flatmap(lambda of: st.tuples(st.integers(1, of), st.just(of))))
 def test_some_of_n_have_wilsons_interval(counted):
     hits, of = counted
