@@ -81,9 +81,9 @@ def own_name() -> str:
 
 
 def _read(path: Path) -> str:
-    """A secret's file without the line end that editors leave."""
+    """A secret's file without the line ends that editors leave, as a shell's ``$(cat …)`` reads it."""
     try:
-        return path.read_text(encoding="utf-8").strip()
+        return path.read_text(encoding="utf-8").rstrip("\n")
     except FileNotFoundError:
         return ""
     except OSError as error:
