@@ -189,6 +189,9 @@ class Process:
         ours.settimeout(110)
         self._lines = ours.makefile("rwb")
 
+    def close(self) -> None:
+        self._lines.close()
+
     def ask(self, job: str, url: str, **arguments: Any) -> None:
         self._lines.write(json.dumps({"job": job, "url": url, "arguments": arguments}).encode() + b"\n")
         self._lines.flush()
@@ -204,7 +207,8 @@ def started(count: int) -> Iterator[list[Process]]:
     """Processes forked from one that has imported everything; they end when their sockets close."""
     with contextlib.ExitStack() as stack:
         pairs = [socket.socketpair() for _ in range(count)]
-        ends = [stack.enter_context(end) for pair in pairs for end in pair]
+        for end in (end for pair in pairs for end in pair):
+            stack.enter_context(end)
         theirs = [pair[1].fileno() for pair in pairs]
         command = [sys.executable, str(Path(__file__).with_name("worker.py")), *map(str, theirs)]
         parent = subprocess.Popen(
@@ -214,11 +218,10 @@ def started(count: int) -> Iterator[list[Process]]:
         stack.callback(parent.terminate)
         for _, their in pairs:
             their.close()
-        processes = [Process(our) for our, _ in pairs]
+        processes = [stack.enter_context(contextlib.closing(Process(our))) for our, _ in pairs]
         for process in processes:
             assert process.answer() == "ready"
         yield processes
-        del ends
 
 
 Together = Callable[..., list[Any]]

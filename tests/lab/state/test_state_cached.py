@@ -52,11 +52,14 @@ class Told:
 
     def __init__(self) -> None:
         self.now_s = 1000.0
+        self.begin = threading.Event()
+        self.begin.set()
         self.heard: Any = None
         self.listened = 0
         self._interrupt = threading.Event()
 
     def listen(self, every_s: float, heard: Any, alive: Any, end: threading.Event) -> None:
+        assert self.begin.wait(30)
         alive(self.now_s)
         self.heard = heard
         self.listened += 1
@@ -150,6 +153,18 @@ def test_an_answer_from_before_an_interruption_is_not_remembered(cache: Cache) -
     assert cache.asked("t1") == (True, 1)
 
 
+def test_what_was_asked_before_anybody_listened_is_asked_again() -> None:
+    store, feed = Store(), Told()
+    feed.begin.clear()
+    checks = CachedRevocations(store, feed, max_stale_s=MAX_STALE_S, clock=lambda: feed.now_s)
+    assert not checks.is_revoked("t1")
+    store.revoke("t1")  # nobody hears of it
+    feed.begin.set()
+    until(lambda: feed.listened, "the feed is listened to")
+    assert checks.is_revoked("t1")
+    checks.close()
+
+
 def test_an_interruption_forgets_what_was_remembered(cache: Cache) -> None:
     cache.asked("t1")
     cache.feed.interrupted()
@@ -216,7 +231,7 @@ def test_what_another_process_revokes_is_heard_and_not_asked_for(
 
 def test_a_server_that_falls_silent_is_not_believed_for_longer_than_max_stale(hurt: Valkey) -> None:
     url = f"redis://127.0.0.1:{hurt.port}/0"
-    cached = open_state(f"cached+{url}?max_stale_ms=300", StateOptions(timeout_ms=100))
+    cached = open_state(f"cached+{url}?max_stale_ms=300", StateOptions(timeout_ms=1000))
     checks: Any = cached.revocations
     until(lambda: not checks.is_revoked("t1") and "t1" in checks._good, "t1 is remembered")
     hurt.signal(signal.SIGSTOP)

@@ -144,15 +144,27 @@ def reap(state: State, *, pid: int) -> int:
 def inherited(state: State, *, token_id: str) -> int:
     """Fork a child that uses the state this process has open, as a preloaded worker would; its exit code."""
     state.revocations.is_revoked(token_id)
+    parents = connections(state)
     pid = os.fork()
     if not pid:
         code = 1
         try:
             state.revocations.revoke(token_id)
             code = 0 if state.revocations.is_revoked(token_id) else 2
+            if any(mine is theirs for mine in connections(state) for theirs in parents):
+                code = 3
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def connections(state: State) -> list[Any]:
+    """What the revocations are asked over."""
+    revocations: Any = state.revocations
+    revocations = getattr(revocations, "store", revocations)
+    asked = getattr(revocations, "server", None) or revocations._file
+    links = asked._links.values() if hasattr(asked, "_links") else [asked]
+    return [link._connection for link in links if link._connection is not None]
 
 
 def serve(lines: BinaryIO) -> None:
