@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, BinaryIO, Self, cast
+from typing import IO, Any, BinaryIO, NoReturn, Self, cast
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -219,31 +219,30 @@ def read_history(
         MalformedHistory: With the number of the first bad line; of the second line with one index; of a line
             that lacks something.
     """
+    history: list[AnyOperation] = []
+    taken: set[int] = set()
     with collector_paused():
-        history: list[AnyOperation] = []
         for operations in _chunks(path):
+            taken.update([op.index for op in operations])
+            # while it is still at hand
+            missing = any(lacks(op) for op in operations) if lacks is not None else False
             history += operations
-        if len({op.index for op in history}) != len(history):
-            lacks = _not_fresh(set(), lacks)
-        if lacks is not None:
-            for position, op in enumerate(history):
-                if missing := lacks(op):
-                    raise MalformedHistory(f"{path.name}:{_line_of(path, position)}: {missing}")
+            if missing or len(taken) < len(history):
+                _refuse(path, history, lacks)
     return history
 
 
-def _not_fresh(
-    taken: set[int], lacks: Callable[[AnyOperation], str | None] | None
-) -> Callable[[AnyOperation], str | None]:
-    """`lacks`, which finds fault with a second use of an index too."""
-
-    def also(op: AnyOperation) -> str | None:
-        if op.index in taken:
-            return f"index {op.index} is taken by an earlier line"
+def _refuse(
+    path: Path, history: Sequence[AnyOperation], lacks: Callable[[AnyOperation], str | None] | None
+) -> NoReturn:
+    """Say which operation cannot be used."""
+    taken: set[int] = set()
+    for position, op in enumerate(history):
+        wrong = f"index {op.index} is taken by an earlier line" if op.index in taken else lacks and lacks(op)
+        if wrong:
+            raise MalformedHistory(f"{path.name}:{_line_of(path, position)}: {wrong}")
         taken.add(op.index)
-        return lacks(op) if lacks is not None else None
-
-    return also
+    raise AssertionError(path)
 
 
 def _line_of(path: Path, position: int) -> int:

@@ -84,10 +84,12 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     certain = possible = 0
     for key, attempts in sorted(by_key.items()):
         spans = Spans.of(attempts)
-        certain = max(certain, spans.certain_max(window_ns))
-        possible = max(possible, spans.possible_max(window_ns))
+        inside, touching = spans.certain_max(window_ns), spans.possible_max(window_ns)
+        certain, possible = max(certain, inside), max(possible, touching)
         try:
-            _judge_admissions(key, attempts.admitted, spans, limit, max(0, window_ns - slack_ns), found)
+            # where no window touches more, it does not matter where in their intervals the effects lie
+            if touching > limit:
+                _judge_admissions(key, attempts.admitted, spans, limit, max(0, window_ns - slack_ns), found)
         except CutOff as why:
             unknown = f"{key[0]}, {key[1]}: {why}"
         _judge_denials(attempts.denied, spans, limit, window_ns + slack_ns, found)
@@ -152,16 +154,16 @@ class Spans:
         began = sorted(calls)
         return cls(calls, returns, began, sorted(returns), sorted(began + unknown) if unknown else began)
 
+    def short(self, window_ns: int) -> tuple[list[int], list[int]]:
+        """Calls and returns, each in order, of the admitted that took less than a window."""
+        if max(map(sub, self.returns, self.calls), default=0) < window_ns:
+            return self.began, self.ended
+        short = [(c, end) for c, end in zip(self.calls, self.returns, strict=True) if end - c < window_ns]
+        return sorted(call for call, _ in short), sorted(end for _, end in short)
+
     def certain_max(self, window_ns: int) -> int:
         """The most admitted grants that lie wholly inside one half-open window."""
-        began, ended = self.began, self.ended
-        if max(map(sub, self.returns, self.calls), default=0) >= window_ns:
-            short = [
-                (call, end)
-                for call, end in zip(self.calls, self.returns, strict=True)
-                if end - call < window_ns
-            ]
-            began, ended = sorted(call for call, _ in short), sorted(end for _, end in short)
+        began, ended = self.short(window_ns)
         # each that began earlier has ended in the window of its own call, so in this one too
         return max(
             (bisect_left(ended, call + window_ns) - before for before, call in enumerate(began)), default=0
@@ -189,25 +191,24 @@ def _judge_admissions(
     key: Key, admitted: list[Grant], spans: Spans, limit: int, window_ns: int, found: Findings
 ) -> None:
     """Add the first proof that these cannot all be right, if there is one."""
-    if spans.certain_max(window_ns) > limit:
-        crowd = _crowd(admitted, limit, window_ns)
+    crowd = _crowd(admitted, spans, limit, window_ns)
+    if crowd:
         found.add("over_admission", crowd, _say_crowd, key, crowd, limit, window_ns)
         return
-    if spans.possible_max(window_ns) <= limit:
-        return  # wherever the effects lie, no window holds more
     proof = unplaceable(spans.calls, spans.returns, limit=limit, apart_ns=window_ns)
     if proof is not None:
         tangle = _recent([admitted[i] for i in proof], limit, window_ns)
         found.add("over_admission", tangle, _say_tangle, key, limit, window_ns)
 
 
-def _crowd(admitted: list[Grant], limit: int, window_ns: int) -> list[Grant]:
-    """The first L + 1 grants that began and ended within less than one window."""
-    short = [op for op in _by_call(admitted) if op.end_ns - op.call_ns < window_ns]
-    ended = sorted(op.end_ns for op in short)
-    for before, op in enumerate(short):
-        if bisect_left(ended, op.call_ns + window_ns) - before > limit:
-            within = (other for other in short[before:] if other.end_ns < op.call_ns + window_ns)
+def _crowd(admitted: list[Grant], spans: Spans, limit: int, window_ns: int) -> list[Grant]:
+    """The first L + 1 grants that began and ended within less than one window; empty where there are none."""
+    began, ended = spans.short(window_ns)
+    for before, call_ns in enumerate(began):
+        if bisect_left(ended, call_ns + window_ns) - before > limit:
+            within = (
+                op for op in _by_call(admitted) if call_ns <= op.call_ns and op.end_ns < call_ns + window_ns
+            )
             return list(islice(within, limit + 1))
     return []
 
