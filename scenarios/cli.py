@@ -149,7 +149,7 @@ def load(
 ) -> None:
     """Measure what each deployment costs under load, and judge what holds there: cost.csv.
 
-    Exit code: 0, or 2 where a row does not count.
+    Rows say what counts and what does not. Exit code: 0, or 1 if the load generator failed.
     """
     from scenarios import load as loading  # noqa: PLC0415
 

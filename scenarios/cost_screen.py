@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,29 +13,40 @@ _WORDS = ("app", "deployment", "state", "mix")
 """Columns that hold no figures."""
 
 
+QUIET_CORES = 0.2
+"""More than this used by others, and a run says that it was disturbed."""
+
+
 def show(rows: Sequence[Mapping[str, Any]]) -> None:
-    """A table per mix and load step."""
-    console = Console(highlight=False)
+    """A table per mix and load step; and whether the machine was ours."""
+    console = _console()
     for mix, step in dict.fromkeys((row["mix"], row["step"]) for row in rows if row["mix"]):
         shown = Table(title=f"{mix}, {step}", title_justify="left", box=None, pad_edge=False)
-        for name in ("deployment", "calls/s", "p50 ms", "p99 ms", "CPU ms/call", "against memory-4", "holds"):
-            shown.add_column(
-                name, justify="left" if name in ("deployment", "against memory-4", "holds") else "right"
-            )
+        for name in ("deployment", "calls/s", "p50 ms", "p99 ms", "CPU ms", "throughput", "CPU", "broke"):
+            words = name in ("deployment", "throughput", "CPU", "broke")
+            shown.add_column(name, justify="left" if words else "right", no_wrap=name != "broke")
         for row in rows:
             if (row["mix"], row["step"]) == (mix, step):
-                holds = f"not {row['broken']}" if row["broken"] else str(row["validity"])
+                figures = ("achieved_per_s", "all_p50_ms", "all_p99_ms", "cpu_ms_per_call")
                 shown.add_row(
                     row["deployment"],
-                    *(
-                        _number(row.get(name))
-                        for name in ("achieved_per_s", "all_p50_ms", "all_p99_ms", "cpu_ms_per_call")
-                    ),
-                    row["reading"],
-                    holds,
+                    *(_number(row.get(name)) for name in figures),
+                    *(_ratio(row, name) for name in ("throughput_vs_memory", "cpu_vs_memory")),
+                    row["broken"] or ("-" if row["validity"] == "valid" else str(row["validity"])),
                 )
         console.print(shown)
         console.print()
+    others = max((row["others_cores"] for row in rows if row.get("others_cores") is not None), default=0.0)
+    if others > QUIET_CORES:
+        console.print(
+            f"others used up to {others:.1f} of {os.cpu_count()} cores: a quiet machine would tell more"
+        )
+
+
+def _ratio(row: Mapping[str, Any], name: str) -> str:
+    if row.get(name) is None:
+        return ""
+    return f"× {row[name]:.2f} ({row[f'{name}_low']:.2f}–{row[f'{name}_high']:.2f})"
 
 
 def _number(value: float | None) -> str:
@@ -53,7 +65,13 @@ def show_curve(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Non
         )
     for row in rows:
         shown.add_row(*(_cell(row, name, ends) for name in kept))
-    Console(highlight=False).print(shown)
+    _console().print(shown)
+
+
+def _console() -> Console:
+    """As wide as the terminal; wide enough for every column where there is none."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=150)
 
 
 def _cell(row: Mapping[str, Any], name: str, ends: Sequence[str]) -> str:

@@ -28,7 +28,7 @@ from harness.cost.judged import columns, judge_load, merge_histories
 from harness.cost.live import Lives, Subject, open_all
 from harness.cost.measure import slot_files
 from harness.cost.plan import Slot
-from harness.cost.walk import Sample
+from harness.cost.walk import GeneratorFailed, Sample
 from harness.deployment import Deployment
 from harness.results import write_rows
 from harness.run import look_at
@@ -83,7 +83,7 @@ def main(
     seed: int,
     out: Path | None,
 ) -> int:
-    """Measure, judge, write, show; the exit code of ``kernel-lab load``: 0, or 2 if a row does not count."""
+    """Measure, judge, write, show; the exit code of ``kernel-lab load``."""
     for part in parts:
         _known("--part", part, PARTS)
     for mix in mixes:
@@ -99,25 +99,36 @@ def main(
     bench = Bench(root=registry.ROOT, folder=folder, effort=effort, tell=console.print)
     about = environment.describe(registry.ROOT)
     about |= {"arguments": sys.argv[1:], "effort": dataclasses.asdict(effort), "settings": ENV}
-    counts = True
-    for part in parts or PARTS[:2]:
-        if part == "deployments":
-            rows = asyncio.run(campaign(bench, subjects(chosen, known), tuple(mixes)))
-            write_rows(folder / "cost.csv", table.COLUMNS, rows)
-            picture = frontier.frontier(rows, memory=REFERENCES.memory, control=REFERENCES.control)
-            write_rows(folder / "frontier.csv", frontier.COLUMNS, picture)
-            cost_screen.show(rows)
-            counts = not any(table.DOES_NOT_COUNT in row["reading"] for row in rows)
-        else:
-            rows = asyncio.run(curves.CURVES[part].measure(_fewer(bench), known, ENV))
-            write_rows(folder / f"cost_{part}.csv", curves.CURVES[part].columns, rows)
-            cost_screen.show_curve(rows, curves.CURVES[part].columns)
+    try:
+        for part in parts or PARTS[:2]:
+            _measure(part, bench, subjects(chosen, known), tuple(mixes))
+    except KeyboardInterrupt:
+        console.print(f"interrupted; what was measured until then is in {folder}")
+        return 130
+    except GeneratorFailed as error:
+        console.print(f"kernel-lab load: {error}", markup=False)
+        return 1
     about["finished"] = datetime.now(tz=UTC).isoformat(timespec="seconds")
     about["load_average_after"] = os.getloadavg()[0]
     text = msgspec.json.format(msgspec.json.encode(about), indent=2)
     (folder / "environment.json").write_bytes(text + b"\n")
     console.print(f"everything is in {folder}")
-    return 0 if counts else 2
+    return 0
+
+
+def _measure(part: str, bench: Bench, measured: Sequence[Subject], mixes: tuple[str, ...]) -> None:
+    """One part, its CSVs and its tables."""
+    if part == "deployments":
+        rows = asyncio.run(campaign(bench, measured, mixes))
+        write_rows(bench.folder / "cost.csv", table.COLUMNS, rows)
+        picture = frontier.frontier(rows, memory=REFERENCES.memory, control=REFERENCES.control)
+        write_rows(bench.folder / "frontier.csv", frontier.COLUMNS, picture)
+        cost_screen.show(rows)
+    else:
+        curve = curves.CURVES[part]
+        rows = asyncio.run(curve.measure(_fewer(bench), registry.deployments(), ENV))
+        write_rows(bench.folder / f"cost_{part}.csv", curve.columns, rows)
+        cost_screen.show_curve(rows, curve.columns)
 
 
 def subjects(chosen: Sequence[Deployment], known: Mapping[str, Deployment]) -> list[Subject]:

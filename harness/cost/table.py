@@ -186,7 +186,7 @@ def _absolute(ours: Series) -> dict[str, Any]:
     counted = [sample for sample in ours.samples.values() if not sample.saturated] or [*ours.samples.values()]
     row: dict[str, Any] = {
         "offered_per_s": pool.offered / pool.measured_s if pool.offered and pool.measured_s else None,
-        "achieved_per_s": pool.per_s,
+        "achieved_per_s": pool.per_s if pool.measured_s else None,
         "dropped_share": pool.dropped / pool.offered if pool.offered else None,
         "error_rate": pool.share(Outcome.INFO),
         "refused_share": pool.share(Outcome.FAIL),

@@ -58,9 +58,12 @@ class Sample:
 
     @property
     def saturated(self) -> bool:
-        """The generator was the bottleneck: throughput and latency say more about it than of the servers."""
-        if self.generator_busy > SATURATED:
-            return True
+        """The generator was the bottleneck: throughput and latency say more about it than of the servers.
+
+        At a constant rate it waits for its next start, however little the servers have to do.
+        """
+        if self.generator_busy > SATURATED or self.slot.rate_per_s:
+            return self.generator_busy > SATURATED
         used = sum(self.cores_used.values())
         idle = self.cores - used - self.others_used - self.stolen
         return idle < IDLE * self.cores and self.generator_share > 0.5

@@ -92,6 +92,12 @@ def test_the_generator_is_the_bottleneck_where_it_is_busy_or_outdoes_the_servers
     assert found.saturated is said
 
 
+def test_at_a_constant_rate_the_generator_may_outdo_the_servers():
+    found = sample("redis", 0, 20, busy=0.3, cores=0.2, rate_per_s=20.0)
+    assert not dataclasses.replace(found, others_used=3.5).saturated
+    assert dataclasses.replace(found, generator_busy=0.9).saturated
+
+
 def test_a_row_of_such_rounds_alone_says_so():
     found = row(rounds("redis", 500, 550, 450, busy=0.95), "redis")
     assert found["reading"].startswith(
@@ -99,6 +105,7 @@ def test_a_row_of_such_rounds_alone_says_so():
     )
     assert "throughput_vs_memory" not in found
     assert found["cpu_vs_memory"] == pytest.approx(2.0, abs=0.1)
+    assert found["achieved_per_s"] is None
 
 
 def test_one_round_is_not_compared():
