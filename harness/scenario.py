@@ -122,7 +122,7 @@ async def pause_until(instant_ns: int) -> None:
 
 
 Predict = Callable[[Sequence[AnyOperation], Deployment, dict[str, Any]], dict[str, Measure]]
-Expect = Callable[[Deployment, Policy], Validity]
+Expect = Callable[[Deployment, Policy], Validity | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +137,8 @@ class Scenario:
     """What the checker must know, as ``cell.json`` keeps it."""
     assumptions: Callable[[Deployment, Policy], Assumptions]
     expect: Expect
-    """The verdict that a right lab gets on this deployment: judged otherwise is exit code 1."""
+    """The verdict that a right lab gets on this deployment: judged otherwise is exit code 1. None where it is
+    chance, and said so."""
     tell: Callable[[Mapping[str, Any]], str]
     """The measures, to somebody who has not read the columns' names."""
     predict: Predict | None = None

@@ -121,9 +121,13 @@ def predict(
     return {"predicted_miss_rate": missed / asked if asked else None}
 
 
-def expect(deployment: Deployment, policy: Policy) -> Validity:
+def expect(deployment: Deployment, policy: Policy) -> Validity | None:
     """Broken where one principal's calls reach several homes of handles."""
     stays = policy is Policy.KEEP_ALIVE and deployment.routing == "direct"
+    if stays and deployment.state.startswith("stock+"):
+        # upstream's trace store fails some invokes across workers, the reply is a 500, and with a 500 the
+        # server closes the connection: its client meets another worker from then on. How often is chance.
+        return None
     return Validity.VALID if stays or deployment.homes_of_one("handles") == 1 else Validity.INVALID
 
 
