@@ -22,7 +22,7 @@ ATTEMPTS = 24
 """Invokes after which a trial without a handle is given up."""
 
 MANY = 48
-"""Handles that one principal holds at once: so many that a loss of one in ten cannot hide (0.6 %)."""
+"""Handles that one principal holds at once, of one row each: a loss of one in ten cannot hide (0.6 %)."""
 
 SHORT_S = 5.0
 """A handle that lives no longer is watched until it has expired."""
@@ -72,7 +72,7 @@ async def _trial(session: Session, client: Caller, number: int) -> None:
 async def _many(session: Session, client: Caller) -> None:
     """Many handles of one principal, each expanded once when all are made, on every other worker in turn."""
     agent = client(session.principal())
-    granted = await agent.grant(cast.listing(session.target), lane=0)
+    granted = await agent.grant(cast.reading(session.target), lane=0)
     if not granted.ok:
         return
     made = [await agent.invoke(granted.body["token"], lane=number) for number in range(MANY)]
@@ -87,7 +87,7 @@ async def _until_expiry(session: Session, client: Caller, number: int) -> None:
     if not life_s or life_s > SHORT_S:
         return
     agent = client(session.principal())
-    granted = await agent.grant(cast.listing(session.target), lane=number)
+    granted = await agent.grant(cast.reading(session.target), lane=number)
     if not granted.ok:
         return
     made = await agent.invoke(granted.body["token"], lane=number)

@@ -1,0 +1,136 @@
+"""Budgets that lose count, count twice, or count too late."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+from weaver_kernel import BudgetExhausted
+
+from mutants.mutant import Wrap, elsewhere, later, mutant
+
+overspends = partial(mutant, breaks="budget", finds="overspend")
+loses_use = partial(mutant, breaks="budget", finds="lost_use")
+goes_back = partial(mutant, breaks="budget", finds="used_went_back")
+inflates = partial(mutant, breaks="budget", finds="inflated_use")
+denies = partial(mutant, breaks="budget", finds="false_denial")
+
+
+@overspends("settings", bitten="https://github.com/BerriAI/litellm/pull/30661")
+def pool_per_worker(settings):
+    """Every worker has a pool of its own."""
+    return elsewhere(settings, "budget")
+
+
+@overspends("budget", home="one", bitten="https://github.com/BerriAI/litellm/issues/34732")
+class ChecksThenIncrements(Wrap):
+    """Looks whether anything is left, reserves nothing, and adds what was spent 50 ms later."""
+
+    async def allocate(self, requested=None):
+        if self.right.used >= self.right.total_budget:
+            raise BudgetExhausted("nothing left")
+        return 0
+
+    async def record_usage(self, actual, *, reserved=None):
+        later(0.050, self.add, actual)
+
+    def add(self, actual):
+        self.right._state.used = min(self.right.total_budget, self.right._state.used + actual)
+
+
+@overspends("budget", home="one")
+class FailsOpenWhenEmpty(Wrap):
+    """Lets an invoke go on when nothing could be reserved for it."""
+
+    async def allocate(self, requested=None):
+        try:
+            return await self.right.allocate(requested)
+        except BudgetExhausted:
+            return 0
+
+    def suggested_mode(self, requested):
+        return requested
+
+
+@loses_use("budget")
+class ChargesTwoOfThree(Wrap):
+    """Forgets to charge one invoke in three."""
+
+    async def record_usage(self, actual, *, reserved=None):
+        await self.right.record_usage(0 if self.every(3) else actual, reserved=reserved)
+
+
+@loses_use("budget")
+class ChargesHalf(Wrap):
+    """Charges half of what an invoke has cost."""
+
+    async def record_usage(self, actual, *, reserved=None):
+        await self.right.record_usage(actual // 2, reserved=reserved)
+
+
+@loses_use("budget", home="one")
+class ReadsACopy(Wrap):
+    """Tells the use from a copy that is 30 ms behind."""
+
+    @property
+    def used(self):
+        copies = self.__dict__.setdefault("copies", [])
+        copies.append((time.monotonic(), self.right.used))
+        return max((used for at_s, used in copies if at_s < time.monotonic() - 0.030), default=0)
+
+
+@loses_use("budget", home="one")
+class WritesAStaleCountBack(Wrap):
+    """Writes a use back that it has read four charges ago, every fifth time."""
+
+    async def record_usage(self, actual, *, reserved=None):
+        seen = self.__dict__.setdefault("seen", [])
+        seen.append(self.right.used)
+        await self.right.record_usage(actual, reserved=reserved)
+        if self.every(5):
+            self.right._state.used = seen[-4]
+
+
+@goes_back("settings", home="single", workers=1, restarts_s=(0.03,))
+def restart_refills_the_pool(settings):
+    """Keeps its budget in memory, and is restarted."""
+    return settings
+
+
+@goes_back("budget", home="one")
+class RefillsTooOften(Wrap):
+    """Refills a pool that was meant for ever every 40 ms."""
+
+    async def allocate(self, requested=None):
+        turn = time.monotonic() // 0.040
+        if self.__dict__.setdefault("turn", turn) != turn:
+            self.turn, self.right._state.used = turn, 0
+        return await self.right.allocate(requested)
+
+
+@inflates("budget", bitten="https://github.com/BerriAI/litellm/issues/30460")
+class ChargesTwice(Wrap):
+    """Charges one invoke in four once more, as after a time-out that was none."""
+
+    async def record_usage(self, actual, *, reserved=None):
+        await self.right.record_usage(actual, reserved=reserved)
+        if self.every(4):
+            await self.right.record_usage(actual)
+
+
+@denies("budget", home="one", bitten="https://github.com/BerriAI/litellm/issues/27639")
+class NeverReleases(Wrap):
+    """Keeps what it has reserved for an invoke that has ended."""
+
+    async def record_usage(self, actual, *, reserved=None):
+        await self.right.record_usage(actual)
+
+
+@denies("budget")
+class DeniesOneInFive(Wrap):
+    """Finds the pool empty one time in five."""
+
+    async def allocate(self, requested=None):
+        if self.every(5):
+            raise BudgetExhausted("nothing left")
+        return await self.right.allocate(requested)

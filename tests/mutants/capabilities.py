@@ -1,0 +1,88 @@
+"""Registries that lose imports, or know what nobody has imported."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from weaver_kernel import Capability, CapabilityNotFound, SafetyClass
+
+from mutants.mutant import later, mutant
+
+misses = partial(mutant, "kernel", breaks="capabilities", finds="not_found", home="one")
+
+
+@mutant("settings", breaks="capabilities", finds="not_found")
+def registry_per_worker(settings):
+    """Every worker has a registry of its own: upstream's, as it is."""
+    return settings
+
+
+@misses()
+def forgets_imports(kernel, _settings):
+    """Forgets an import after 10 ms."""
+    importing = kernel.import_remote
+
+    def import_remote(manifest, **how):
+        imported = importing(manifest, **how)
+        for capability in imported:
+            later(0.010, kernel._registry._store.pop, capability.capability_id)
+        return imported
+
+    kernel.import_remote = import_remote
+
+
+@misses()
+def imports_later(kernel, _settings):
+    """Carries an import out 10 ms after it has answered."""
+    importing = kernel.import_remote
+
+    def import_remote(manifest, **how):
+        later(0.010, lambda: importing(manifest, **how))
+        return []
+
+    kernel.import_remote = import_remote
+
+
+@misses()
+def knows_imports_seven_times_of_eight(kernel, _settings):
+    """Does not know an imported capability one time in eight."""
+    get = kernel._registry.get
+    asked = [0]
+
+    def sometimes(capability_id):
+        asked[0] += capability_id.startswith("remote.")
+        if capability_id.startswith("remote.") and asked[0] % 8 == 0:
+            raise CapabilityNotFound(capability_id)
+        return get(capability_id)
+
+    kernel._registry.get = sometimes
+
+
+@misses()
+def keeps_one_import(kernel, _settings):
+    """Keeps the newest import, and drops the one before it."""
+    importing = kernel.import_remote
+    before = []
+
+    def import_remote(manifest, **how):
+        imported = importing(manifest, **how)
+        for capability_id in before:
+            kernel._registry._store.pop(capability_id, None)
+        before[:] = [capability.capability_id for capability in imported]
+        return imported
+
+    kernel.import_remote = import_remote
+
+
+@mutant("kernel", breaks="capabilities", finds="phantom_capability", home="one")
+def invents_capabilities(kernel, _settings):
+    """Grants whatever it is asked for, imported or not."""
+    get = kernel._registry.get
+
+    def invented(capability_id):
+        try:
+            return get(capability_id)
+        except CapabilityNotFound:
+            return Capability(capability_id, capability_id, "", SafetyClass.READ)
+
+    kernel._registry.get = invented

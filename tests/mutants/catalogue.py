@@ -1,0 +1,28 @@
+"""Every mutant, in the order of the claims."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mutants import (  # noqa: F401 - importing them lists them
+    budget,
+    capabilities,
+    handles,
+    rate_limit,
+    revocation,
+    stats,
+    streams,
+    tokens,
+    traces,
+)
+from mutants.mutant import MUTANTS, Mutant
+from scenarios import registry
+
+ALL: Mapping[str, Mutant] = {
+    name: one for claim in registry.SCENARIOS for name, one in MUTANTS.items() if one.breaks == claim
+}
+
+LIVE_CLAIMS = ("streams",)
+"""Their scenarios hang up and kill workers: there is nothing to simulate that with."""
+
+SIMULATED = {name: one for name, one in ALL.items() if one.breaks not in LIVE_CLAIMS}

@@ -1,0 +1,129 @@
+"""A sample of the mutants under gunicorn: real processes and sockets, the real clock. And right ones too."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import judge
+from harness.deployment import Deployment
+from harness.results import CellResult
+from harness.run import LiveStack, Plan, run
+from harness.scenario import Scenario
+from harness.stack import AppSpec, NativeStack
+from harness.traffic import Policy
+from harness.verdict import Validity
+from mutants.catalogue import ALL, SIMULATED
+from mutants.mutant import Home, Mutant
+from scenarios import registry
+
+if TYPE_CHECKING:
+    from mutants.teeth import Bite
+
+SAMPLE = (
+    "secret_per_worker",
+    "ChecksThenRecords",
+    "windows_per_worker",
+    "DelayedBy150Ms",
+    "WriteBack",
+    "RevokesAllOfItsOwn",
+    "FindsOneInEight",
+    "forked_chain",
+    "ChargesTwoOfThree",
+    "keeps_one_import",
+    *(name for name in ALL if name not in SIMULATED),
+)
+"""Some of each claim, races among them; and those that cannot be simulated."""
+
+DEPLOYMENTS: Mapping[Home, str] = {"single": "single", "each": "sqlite", "one": "sidecar"}
+"""What the simulation's homes are in real life."""
+
+RIGHT = ("single", "sqlite", "redis", "sidecar")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Living:
+    """What came of the sample, and of the right deployments."""
+
+    bites: Sequence[Bite] = ()
+    right: Sequence[CellResult] = ()
+
+    @property
+    def judged(self) -> list[CellResult]:
+        """The right cells of claims that their deployment is expected to keep."""
+        return [cell for cell in self.right if cell.expected is Validity.VALID]
+
+    @property
+    def accused(self) -> list[str]:
+        """What was said of those of them that were not judged valid."""
+        return [
+            f"{cell.label} under gunicorn: {cell.validity}: {cell.first_anomaly or cell.reason}"
+            for cell in self.judged
+            if cell.validity is not Validity.VALID
+        ]
+
+
+class Quiet:
+    """Nobody is told how far it is."""
+
+    def planned(self, cells: int) -> None:
+        """Not told."""
+
+    def doing(self, what: str) -> None:
+        """Not told."""
+
+    def done(self, cell: CellResult) -> None:
+        """Not told."""
+
+
+def run_all() -> Living:
+    """The whole sample, one stack after the other, then the right deployments."""
+    bites = [run_one(name) for name in SAMPLE]
+    with tempfile.TemporaryDirectory(prefix="teeth-") as folder:
+        right = _run(Path(folder) / "run", RIGHT, list(registry.SCENARIOS.values()), {})
+    return Living(bites=bites, right=right)
+
+
+def run_one(name: str) -> Bite:
+    """One mutant, live."""
+    from mutants.teeth import Bite, taste
+
+    mutant: Mutant = ALL[name]
+    deployment = DEPLOYMENTS[mutant.home]
+    here = str(Path(__file__).resolve().parent.parent)
+    path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
+    with tempfile.TemporaryDirectory(prefix="teeth-") as folder:
+        run_folder = Path(folder) / "run"
+        env = {"LAB_KERNEL": mutant.factory, "PYTHONPATH": path}
+        (result,) = _run(run_folder, [deployment], [registry.SCENARIOS[mutant.breaks]], env)
+        cell = run_folder / "cells" / mutant.breaks / f"{deployment}-{Policy.ROUND_ROBIN}"
+        if not cell.exists():
+            return Bite(mutant=name, missed=f"{result.validity}: {result.reason}")
+        return taste(mutant, judge.judge_cell(cell)[0], cell)
+
+
+def _run(
+    folder: Path, deployments: Sequence[str], scenarios: Sequence[Scenario], env: Mapping[str, str]
+) -> list[CellResult]:
+    known = registry.deployments()
+    plan = Plan(
+        name="teeth",
+        folder=folder,
+        deployments=[known[name] for name in deployments],
+        scenarios=scenarios,
+        policies=[Policy.ROUND_ROBIN],
+        seed=1,
+        quick=True,
+        env={**registry.settings(quick=True), **env},
+    )
+    return asyncio.run(run(plan, _open, Quiet()))
+
+
+def _open(deployment: Deployment, env: dict[str, str], logs: Path) -> AbstractAsyncContextManager[LiveStack]:
+    return NativeStack(deployment, app=AppSpec(root=registry.ROOT), folder=logs, env=env)

@@ -1,0 +1,142 @@
+"""What a mutant is: a right kernel with one part of it wrong.
+
+A decorator puts the wrong part into the lab's own kernel and lists the mutant::
+
+    @mutant("limiter", breaks="rate_limit", finds="over_admission")
+    class OneMore(Wrap):
+        '''Admits one grant more than the limit.'''
+
+        def acquire(self, key, limit, window_s):
+            return self.right.acquire(key, limit + 1, window_s)
+
+What comes of it is the mutant, and a factory too, as ``LAB_KERNEL`` names them:
+``LAB_KERNEL=mutants.rate_limit:OneMore``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from weaver_kernel import Kernel
+
+from lab.kernel import build_kernel
+from lab.settings import Settings
+
+Part = Literal[
+    "settings", "kernel", "tokens", "revocations", "limiter", "handles", "traces", "budget", "stats"
+]
+
+Home = Literal["single", "each", "one"]
+"""Whom the workers ask: ``single``, there is one worker with a kernel in memory; ``each``, every worker has a
+kernel of its own and all share one SQLite file; ``one``, all workers hand on to the same kernel in memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutant:
+    """One way of being wrong, and how it is to be found."""
+
+    name: str
+    module: str
+    wrong: str
+    """What is wrong, in a sentence."""
+    part: Part
+    wrap: Callable[..., Any]
+    """``wrap(right part, settings)`` is the wrong one; of ``settings``, ``wrap(settings)``."""
+    breaks: str
+    """The claim, which is the scenario's name too."""
+    finds: str
+    """The anomaly that must be among those found."""
+    home: Home = "each"
+    workers: int = 4
+    restarts_s: tuple[float, ...] = ()
+    """When the first worker is restarted, counted from the cell's begin."""
+    lag_ms: float | None = None
+    """A delay that the measured lag must bracket."""
+    bitten: str = ""
+    """Where somebody met it in production: a link."""
+
+    @property
+    def factory(self) -> str:
+        """As ``LAB_KERNEL`` names it."""
+        return f"{self.module}:{self.name}"
+
+    @property
+    def title(self) -> str:
+        """Its name in words."""
+        words = re.sub(r"(?<=[a-z\d])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[a-z])(?=\d)", " ", self.name)
+        return words.replace("_", " ").lower()
+
+    def __call__(self, settings: Settings) -> Kernel:
+        """The wrong kernel."""
+        if self.part == "settings":
+            return build_kernel(self.wrap(settings))
+        kernel = build_kernel(settings)
+        if self.part == "kernel":
+            self.wrap(kernel, settings)
+        else:
+            owner, name = _SEATS[self.part](kernel)
+            setattr(owner, name, self.wrap(getattr(owner, name), settings))
+        return kernel
+
+
+_SEATS: Mapping[str, Callable[[Any], tuple[Any, str]]] = {
+    "tokens": lambda kernel: (kernel, "_token_provider"),
+    "revocations": lambda kernel: (kernel._token_provider, "_revocation"),
+    "limiter": lambda kernel: (kernel._policy, "_limiter"),
+    "handles": lambda kernel: (kernel, "_handle_store"),
+    "traces": lambda kernel: (kernel, "_trace_store"),
+    "budget": lambda kernel: (kernel, "_budget_manager"),
+    "stats": lambda kernel: (kernel, "_stats"),
+}
+"""Part → the object that holds it, and under which name."""
+
+MUTANTS: dict[str, Mutant] = {}
+"""Every mutant that has been imported, by name."""
+
+
+def mutant(part: Part, **facts: Any) -> Callable[[Callable[..., Any]], Mutant]:
+    """List what is decorated, a function or a class from the right part to the wrong one."""
+
+    def listed(wrap: Callable[..., Any]) -> Mutant:
+        name = wrap.__name__
+        wrong = " ".join((wrap.__doc__ or "").split())
+        if not wrong or name in MUTANTS:
+            raise TypeError(
+                f"mutant {name}: needs a docstring that says what is wrong, and a name of its own"
+            )
+        MUTANTS[name] = Mutant(name=name, module=wrap.__module__, wrong=wrong, part=part, wrap=wrap, **facts)
+        return MUTANTS[name]
+
+    return listed
+
+
+class Wrap:
+    """A part that is right, but for what a subclass does otherwise."""
+
+    def __init__(self, right: Any, settings: Settings) -> None:
+        self.right = right
+        self.settings = settings
+        self.calls = 0
+        """For those that are wrong every so often."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.right, name)
+
+    def every(self, times: int) -> bool:
+        """Whether it is the turn to be wrong: once in so many times that this is asked."""
+        self.calls += 1
+        return self.calls % times == 0
+
+
+def later(delay_s: float, effect: Callable[..., Any], *args: Any) -> None:
+    """Have an effect after the reply: whoever asks meanwhile comes between."""
+    asyncio.get_running_loop().call_later(delay_s, effect, *args)
+
+
+def elsewhere(settings: Settings, *kinds: str) -> Settings:
+    """The settings, with some kinds of state in each worker's memory."""
+    return settings.model_copy(update={f"state_{kind}": "memory://" for kind in kinds})

@@ -1,0 +1,63 @@
+"""Counters that miss, repeat, or forget."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+from mutants.mutant import Wrap, mutant
+
+miscounts = partial(mutant, "stats", breaks="stats", home="one")
+
+
+@mutant("settings", breaks="stats", finds="undercount")
+def counters_per_worker(settings):
+    """Every worker counts what it has done itself: upstream's, as it is."""
+    return settings
+
+
+@mutant("settings", breaks="stats", finds="undercount", home="single", workers=1, restarts_s=(0.02,))
+def restart_forgets_the_counters(settings):
+    """Counts in memory, and is restarted."""
+    return settings
+
+
+@miscounts(finds="undercount")
+class CountsNineOfTen(Wrap):
+    """Misses one grant in ten."""
+
+    def on_grant(self):
+        if not self.every(10):
+            self.right.on_grant()
+
+
+@miscounts(finds="overcount")
+class CountsTwice(Wrap):
+    """Counts one expansion in four twice."""
+
+    def on_expansion(self):
+        self.right.on_expansion()
+        if self.every(4):
+            self.right.on_expansion()
+
+
+@miscounts(finds="went_back")
+class ResetsWhenRead(Wrap):
+    """Begins at zero again when it has been read."""
+
+    def snapshot(self):
+        counted = self.right.snapshot()
+        self.right.reset()
+        return counted
+
+
+@miscounts(finds="undercount")
+class TellsAnOldSnapshot(Wrap):
+    """Tells the numbers of up to 100 ms ago."""
+
+    def snapshot(self):
+        at_s, counted = self.__dict__.get("last", (-1.0, None))
+        if time.monotonic() - at_s > 0.1:
+            counted = self.right.snapshot()
+            self.last = (time.monotonic(), counted)
+        return counted

@@ -1,0 +1,118 @@
+"""Token providers that sign or verify wrongly."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from functools import partial
+
+from weaver_kernel import TokenExpired, TokenInvalid
+
+from mutants.mutant import Wrap, mutant
+
+accepts = partial(mutant, breaks="tokens", finds="forged")
+rejects = partial(mutant, breaks="tokens", finds="rejected")
+expires = partial(mutant, breaks="tokens", finds="expired_early")
+
+
+@accepts("tokens")
+class SignatureUnchecked(Wrap):
+    """Verifies everything of a token but its signature."""
+
+    def verify(self, token, **expected):
+        token.signature = self.right._sign(token._signable_payload())
+        self.right.verify(token, **expected)
+
+
+@accepts("tokens")
+class HalfTheSignature(Wrap):
+    """Compares the first half of the signature."""
+
+    def verify(self, token, **expected):
+        whole = self.right._sign(token._signable_payload())
+        if whole[:32] == token.signature[:32]:
+            token.signature = whole
+        self.right.verify(token, **expected)
+
+
+def leave_out(provider, field):
+    """Have a provider sign, and verify, a token without one of its fields."""
+    sign = provider._sign
+
+    def sign_less(payload):
+        return sign(json.dumps({name: value for name, value in json.loads(payload).items() if name != field}))
+
+    provider._sign = sign_less
+    return provider
+
+
+@accepts("tokens")
+def constraints_unsigned(provider, _settings):
+    """Leaves the constraints out of what is signed."""
+    return leave_out(provider, "constraints")
+
+
+@accepts("tokens")
+def expiry_unsigned(provider, _settings):
+    """Leaves the time of expiry out of what is signed."""
+    return leave_out(provider, "expires_at")
+
+
+@accepts("tokens")
+class VerifiesOnce(Wrap):
+    """Takes a token it has verified before without looking again."""
+
+    def verify(self, token, **expected):
+        known = self.__dict__.setdefault("known", set())
+        if token.token_id not in known:
+            self.right.verify(token, **expected)
+            known.add(token.token_id)
+
+
+@rejects("settings", bitten="https://github.com/perara/wg-manager/issues/23")
+def secret_per_worker(settings):
+    """Every worker draws a secret of its own."""
+    return settings.model_copy(update={"secret": secrets.token_hex(16)})
+
+
+@rejects("settings")
+def one_worker_kept_the_old_secret(settings):
+    """The secret was changed, and one worker has not heard."""
+    return settings.model_copy(update={"secret": "the old one"}) if settings.replica == "r0" else settings
+
+
+@rejects(
+    "settings", home="single", workers=1, restarts_s=(0.5,), bitten="https://github.com/CTFd/CTFd/issues/68"
+)
+def restart_draws_a_new_secret(settings):
+    """Draws its secret when it starts, and is restarted."""
+    return settings.model_copy(update={"secret": secrets.token_hex(16)})
+
+
+@rejects("tokens")
+class RejectsOneInTen(Wrap):
+    """Finds one good signature in ten wrong."""
+
+    def verify(self, token, **expected):
+        self.right.verify(token, **expected)
+        if self.every(10):
+            raise TokenInvalid(f"Token '{token.token_id}' has an invalid signature.")
+
+
+@expires("tokens")
+def minutes_for_seconds(provider, _settings):
+    """Gives a token a sixtieth of its life."""
+    provider._ttls = {capability: life_s / 60 for capability, life_s in provider._ttls.items()}
+    return provider
+
+
+@expires("tokens")
+class OneClockAhead(Wrap):
+    """One worker's clock is a second ahead."""
+
+    def verify(self, token, **expected):
+        ahead_s = self.settings.replica == "r0"
+        if token.expires_at.timestamp() <= time.time() + ahead_s:
+            raise TokenExpired(f"Token '{token.token_id}' expired at {token.expires_at.isoformat()}.")
+        self.right.verify(token, **expected)
