@@ -111,3 +111,12 @@ teeth: setup ## every seeded wrong kernel, 1,000 right runs, a sample of both un
 	@PYTHONPATH=tests $(BIN)/python -m mutants.teeth $(ARGS)
 
 .PHONY: teeth
+
+# The shared states: docs/state.md.
+bench-state: setup ## what each store call, a grant and an invoke cost in process, each state beside memory
+	@$(BIN)/python tests/lab/state/bench_state.py $(ARGS)
+
+upstream-tests: setup ## upstream's own tests with our stores in place of its own (ARGS='--sdist FILE' without a network)
+	@$(BIN)/python tests/upstream/run_with_our_stores.py $(ARGS)
+
+.PHONY: bench-state upstream-tests
