@@ -6,6 +6,7 @@ itself.
 
 import datetime as dt
 import importlib.util
+import re
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -329,6 +330,18 @@ def say_what_was_spent(patch: Patch) -> None:
         self._state.used = used
 
     patch(BudgetManager, "record_usage", record_usage)
+
+
+@remedies("24")
+def ask_first_whether_a_string_can_match(patch: Patch) -> None:
+    redaction = weaver_kernel.firewall.redaction
+    original = redaction._redact_string
+    suspicious = re.compile(r"[@:]|\d{3}|Bearer|eyJ|sk-|key|token", re.IGNORECASE)
+
+    def redact_string(data: str) -> tuple[str, list[str]]:
+        return original(data) if suspicious.search(data) else (data, [])
+
+    patch(redaction, "_redact_string", redact_string)
 
 
 def reproduction(number: str) -> Any:
