@@ -51,6 +51,13 @@ reuse_port = settings.reuse_port
 # gunicorn's default is one socket for all of a user's gunicorns: the second run would take it from the first
 control_socket = settings.control_socket or str(Path(tempfile.gettempdir()) / f"kernel-lab-{os.getpid()}.ctl")
 
+if any(url.startswith("stash:") for url in (settings.state, *settings.state_overrides.values())):
+    # the stash is kept by a process that gunicorn starts only for a "dirty" app; this one does nothing
+    dirty_apps = ["lab.state.controls:Stash"]
+    dirty_workers = 1
+    # gunicorn finds that process by a file named after this, and would end another gunicorn's as an orphan
+    proc_name = f"kernel-lab-{os.getpid()}"
+
 # a worker that a fault has stopped cannot hear SIGTERM: it must not hold up the end of a run for 30 s
 graceful_timeout = 4
 
