@@ -104,7 +104,7 @@ class StashShelf:
 
 
 class NaiveLimiter(SharedLimiter):
-    """A window log that is read, looked at and written back: wrong as soon as two ask at once."""
+    """Upstream's two calls on a shared dictionary, look and then record: wrong as soon as two ask at once."""
 
     def __init__(self, shelf: Shelf, clock: Callable[[], float] = time.time) -> None:
         self._shelf = shelf
@@ -112,10 +112,9 @@ class NaiveLimiter(SharedLimiter):
 
     def acquire(self, key: str, limit: int, window_seconds: float) -> bool:
         """Count an admission if there is room, as far as was to be seen."""
-        times = self._counting(key, window_seconds)
-        if times and len(times) >= limit:
+        if not self.peek(key, limit, window_seconds):
             return False
-        self._shelf.put(f"window:{key}", [*times, self._clock()])
+        self._shelf.put(f"window:{key}", [*self._counting(key, window_seconds), self._clock()])
         return True
 
     def peek(self, key: str, limit: int, window_seconds: float) -> bool:
