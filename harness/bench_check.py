@@ -94,7 +94,7 @@ def tokens(world: World) -> Iterator[Effect]:
 
 
 def rate_limit(world: World) -> Iterator[Effect]:
-    """A right window log of sixteen principals, half of whose attempts are denied."""
+    """A right window log of sixteen principals, two of three of whose attempts are denied."""
     logs: dict[str, deque[int]] = defaultdict(deque)
     while True:
         principal = f"p{world.rng.randrange(16)}"
@@ -108,11 +108,11 @@ def rate_limit(world: World) -> Iterator[Effect]:
             yield Effect(now_ns, "grant", _scope(principal, "c"), None, "rate_limited")
 
 
-RATE = {"limit": 100, "window_s": 0.01}
+RATE = {"limit": 70, "window_s": 0.01}
 
 
 def revocation(world: World) -> Iterator[Effect]:
-    """Three tokens of a principal, invoked, revoked one by one or all at once, and refused."""
+    """Three tokens of a principal, each invoked twice, revoked singly or at once, and refused four times."""
     for number in range(1 << 62):
         principal, held = f"p{number}", []
         for _ in range(3):
@@ -120,7 +120,7 @@ def revocation(world: World) -> Iterator[Effect]:
             held.append(token)
             yield effect
         world.later()
-        for token in held:
+        for token in held * 2:
             yield world.invoke(token, principal)
         world.later()
         if number % 2:
@@ -129,7 +129,7 @@ def revocation(world: World) -> Iterator[Effect]:
             for token in held:
                 yield Effect(world.tick(), "revoke", {"token_id": token}, {"revoked": True})
         world.later()
-        for token in held:
+        for token in held * 4:
             yield world.invoke(token, principal, error="token_revoked")
 
 
@@ -207,6 +207,24 @@ def stats(world: World) -> Iterator[Effect]:
         yield Effect(world.tick(), "stats", {}, {**counts, "denials": 0, "denials_by_reason": {}})
 
 
+def streams(world: World) -> Iterator[Effect]:
+    """Begun three times, revoked, refused three times, and explained."""
+    while True:
+        effect, token = world.grant("p")
+        yield effect
+        world.later()
+        begun = [world.invoke(token, "p", stream=True) for _ in range(3)]
+        for effect in begun:
+            yield effect._replace(answer={**(effect.answer or {}), "frames": 20, "final": True})
+        world.later()
+        yield Effect(world.tick(), "revoke", {"token_id": token}, {"revoked": True})
+        world.later()
+        for effect in begun:
+            yield world.invoke(token, "p", stream=True, error="token_revoked")
+            action = (effect.answer or {})["action_id"]
+            yield Effect(world.tick(), "explain", {"action_id": action}, {"status": "succeeded"})
+
+
 HISTORIES: dict[str, tuple[Callable[[World], Iterator[Effect]], dict[str, Any]]] = {
     "tokens": (tokens, {"token_ttl_s": 3600}),
     "rate_limit": (rate_limit, RATE),
@@ -216,6 +234,7 @@ HISTORIES: dict[str, tuple[Callable[[World], Iterator[Effect]], dict[str, Any]]]
     "budget": (budget, BUDGET),
     "capabilities": (capabilities, {}),
     "stats": (stats, {}),
+    "streams": (streams, {}),
 }
 
 
