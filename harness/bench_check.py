@@ -208,12 +208,12 @@ def stats(world: World) -> Iterator[Effect]:
 
 
 def streams(world: World) -> Iterator[Effect]:
-    """Begun three times, revoked, refused three times, and explained."""
+    """Begun six times, revoked, refused six times, and explained."""
     while True:
         effect, token = world.grant("p")
         yield effect
         world.later()
-        begun = [world.invoke(token, "p", stream=True) for _ in range(3)]
+        begun = [world.invoke(token, "p", stream=True) for _ in range(6)]
         for effect in begun:
             yield effect._replace(answer={**(effect.answer or {}), "frames": 20, "final": True})
         world.later()
