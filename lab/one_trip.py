@@ -15,9 +15,9 @@ a cluster, or where limits and revocations are not on the same server, this is `
 
 from __future__ import annotations
 
-import datetime as dt
 import uuid
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from weaver_kernel import (
@@ -55,13 +55,13 @@ class OneTripTokens(LimitedLifeTokens):
         self, capability_id: str, principal_id: str, *, key: str, limit: int, window_seconds: float
     ) -> bool:
         """Take a slot and, if there was one, name the token that the next `issue` makes."""
-        now = dt.datetime.now(dt.UTC)
+        now = datetime.now(tz=UTC)
         token = CapabilityToken(
             token_id=str(uuid.uuid4()),
             capability_id=capability_id,
             principal_id=principal_id,
             issued_at=now,
-            expires_at=now + dt.timedelta(seconds=self.life_s(capability_id)),
+            expires_at=now + timedelta(seconds=self.life_s(capability_id)),
         )
         taken = self._grants.take(
             key, limit, window_seconds, principal_id=principal_id, token_id=token.token_id,

@@ -20,6 +20,7 @@ import weaver_kernel.handles
 import weaver_kernel.stores.memory
 import weaver_kernel.tokens
 
+import lab.one_trip
 import scenarios.revocation
 import scenarios.tokens
 
@@ -29,8 +30,8 @@ EPOCH_NS = 1_900_000_000_000_000_000
 LONGEST_NS = 3_600_000_000_000
 
 WHO_ASKS = (
-    weaver_kernel.handles, weaver_kernel.stores.memory, weaver_kernel.tokens, scenarios.revocation,
-    scenarios.tokens,
+    weaver_kernel.handles, weaver_kernel.stores.memory, weaver_kernel.tokens, lab.one_trip,
+    scenarios.revocation, scenarios.tokens,
 )  # fmt: skip
 """Modules that go by the date; the C type that tells it cannot be patched itself."""
 
