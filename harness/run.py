@@ -29,6 +29,8 @@ from harness.verdict import Cell, DeploymentFacts, Measure, Validity
 
 SIDE_BY_SIDE = 4
 """Cells of one stack that run at once: most of a cell's time is spent waiting for a window or an expiry."""
+STACKS_AT_ONCE = 2
+"""Stacks that are up at once, where they are started here: one starts or stops while the other works."""
 
 
 class LiveStack(Protocol):
@@ -78,6 +80,7 @@ class Plan:
     quick: bool
     env: dict[str, str] = field(default_factory=dict)
     """Settings of every worker, under each deployment's own."""
+    stacks_at_once: int = STACKS_AT_ONCE
 
     def cells(self) -> int:
         """How many cells it has."""
@@ -85,21 +88,39 @@ class Plan:
 
 
 async def run(plan: Plan, open_stack: OpenStack, progress: Progress) -> list[CellResult]:
-    """Run every cell of the plan, one stack after the other, and write the CSVs as they come in."""
+    """Run every cell of the plan, a few stacks at a time, and write the CSVs, in the plan's order."""
     progress.planned(plan.cells())
     results: list[CellResult] = []
-    columns = {scenario.name: scenario.columns for scenario in plan.scenarios}
+    waiting = iter([(deployment, group) for deployment in plan.deployments for group in _groups(plan)])
+
+    async def serve() -> None:
+        for deployment, group in waiting:
+            async with aclosing(_serve(plan, deployment, group, open_stack, progress)) as served:
+                async for result in served:
+                    results.append(result)
+                    progress.done(result)
+
     try:
-        for deployment in plan.deployments:
-            for group in _groups(plan):
-                async with aclosing(_serve(plan, deployment, group, open_stack, progress)) as served:
-                    async for result in served:
-                        results.append(result)
-                        progress.done(result)
+        async with asyncio.TaskGroup() as stacks:
+            for _ in range(plan.stacks_at_once):
+                stacks.create_task(serve())
     finally:
         # an interrupted run keeps what it has
-        write_csvs(plan.folder, results, columns)
+        results.sort(key=_place(plan))
+        write_csvs(plan.folder, results, {scenario.name: scenario.columns for scenario in plan.scenarios})
     return results
+
+
+def _place(plan: Plan) -> Callable[[CellResult], tuple[int, int, int]]:
+    """Where the plan names a cell."""
+    deployments = [deployment.name for deployment in plan.deployments]
+    scenarios = [scenario.name for scenario in plan.scenarios]
+    policies = [str(policy) for policy in plan.policies]
+    return lambda cell: (
+        deployments.index(cell.deployment),
+        scenarios.index(cell.scenario),
+        policies.index(cell.connections),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,8 @@ def main(
         raise BadInput("--kernel goes with deployments that are started here: what runs has its kernel")
     plan = _plan(deployments, scenarios, connections, quick=quick, seed=seed, out=out, kernel=kernel)
     if attached is not None:
-        plan = dataclasses.replace(plan, deployments=attached.deployments)
+        # what runs is one machine, and shared: one deployment after the other
+        plan = dataclasses.replace(plan, deployments=attached.deployments, stacks_at_once=1)
     plan.folder.mkdir(parents=True)
     about = environment.describe(registry.ROOT)
     about |= {"arguments": sys.argv[1:], "quick": quick, "seed": seed}
