@@ -25,6 +25,7 @@ from harness.saved import Row, SavedRun, number
 
 KEYS: dict[str, tuple[str, ...]] = {
     "cost": ("deployment", "mix", "step"),
+    "cost_distance": ("deployment", "mix", "rtt_ms"),
     "frontier": ("deployment",),
     "shares": ("scenario", "deployment", "connections", "worker"),
     "verdicts": ("scenario", "deployment", "connections", "fault"),
@@ -117,7 +118,7 @@ def _say(row: Row, column: str, words: str) -> str:
     if "_ms" in column:
         said = f"{value / 1000:.1f} s" if value >= 950 else f"{value:.3g} ms"
         return said + between.replace(")", " ms)")
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.3g}"
+    return f"{value:,.0f}" if isinstance(value, int) or value >= 100 else f"{value:.3g}"
 
 
 def _put(kind: str, name: str, text: str) -> str:

@@ -331,7 +331,7 @@ def judge_recorded(
         predicted = scenario.predict(probe, deployment, cell.parameters)
         (folder / "prediction.json").write_bytes(msgspec.json.encode(predicted) + b"\n")
     result = with_verdict(blank, verdicts[0], predicted)
-    if error and result.validity is not Validity.INVALID:
+    if error:  # the judgement knows that it was cut off, and not why
         result = msgspec.structs.replace(result, validity=Validity.UNKNOWN, reason=error)
     shares = predict.shares([*read_history(folder / "history.jsonl"), *probe])
     return msgspec.structs.replace(result, shares=shares)

@@ -1,7 +1,8 @@
 """Verdicts: what a checker says of a history, and how several are merged.
 
-``valid``: a legal placement of every effect inside its ``[call, return]`` exists (infos may be left out).
-``invalid``: none does. ``unknown``: the history cannot tell. Merged, the worst wins:
+``valid``: a legal placement of every effect inside its ``[call, return]`` exists (infos may be left out), as
+far as the claim's checker looks; its docstring says how far. ``invalid``: none does, and the operations
+prove it. ``unknown``: the history cannot tell. Merged, the worst wins:
 invalid > unknown > valid. Unknown never counts as good.
 """
 
@@ -55,7 +56,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     """Why it is unknown, or what else a reader must know."""
     counterexample: tuple[dict[str, Any], ...] = ()
-    """The smallest set of operations that still breaks the claim, as history lines."""
+    """Operations that break the claim and of which none can be left out, as history lines."""
     story: tuple[str, ...] = ()
     """The counter-example told, one line an operation."""
 

@@ -7,8 +7,8 @@ for an expand that was called after the invoke had returned, and
 
 - had returned before the invoke's call + ``handle_ttl_s``: it cannot expire earlier than that; and
 - of all other invokes that can have stored a handle after it and before the expand returned (ok with a
-  handle, or info), there are fewer than ``handle_cap``: the oldest goes first, so these alone do not push
-  it out.
+  handle, info, or streamed: a stream's reply does not say), there are fewer than ``handle_cap``: the oldest
+  goes first, so these alone do not push it out.
 
 Without the parameter, there is no such end. With ``tolerance_ms``, the time to live is that much shorter
 here and longer below, since clocks of two hosts differ.
@@ -141,7 +141,7 @@ class Life:
 def _may_store(op: Invoke) -> bool:
     if op.input.dry_run or op.outcome is Outcome.FAIL:
         return False
-    return op.outcome is Outcome.INFO or bool(op.output and op.output.handle_id)
+    return op.outcome is Outcome.INFO or op.input.stream or bool(op.output and op.output.handle_id)
 
 
 def _say_foreign(invoke: Invoke, op: Expand) -> str:

@@ -20,9 +20,10 @@ at no d of its ``[call, return]``: each ok or info grant counts that can have ha
 limit itself is ignored, so that over-admission is not accused twice; a right limiter denies only when L
 grants do lie there.
 
-**What it cannot see.** Denials are judged one by one: about one in a hundred that are impossible only
-together passes. An admission in a window that was never full. A limiter with half the window passes if all
-attempts fall into less than 1.3 W. A history made to defeat the search is cut off and unknown.
+**What it cannot see.** Denials are judged one by one: those that are impossible only together pass, about
+one in a hundred of the impossible. An admission in a window that was never full. A limiter with half the
+window passes if nobody asks between half a window and a whole one after an admission that counts: attempts
+must be spread over 1.3 W or more. A history made to defeat the search is cut off and unknown.
 
 Parameters: ``limit`` and ``window_s``; ``tolerance_ms`` where the clocks of two hosts differ: it narrows W
 for admissions and widens it for denials; ``capability`` where only one capability has this limit.

@@ -31,8 +31,8 @@ history is accused.
 
 **Lag**, per worker and token, from the earliest certain ok revoke: the last accepted call - its return (at
 least 0) to the first later refusal's return - its call; open where a worker that was asked never refused.
-The token's is the maximum of each over its workers; ``lag_upper`` is empty where it is open,
-``lag_open_tokens`` says of how many.
+The token's is the maximum of each over its workers. A median or a maximum that falls on an open one is
+empty; ``lag_open_tokens`` says how many are open.
 
 **What it cannot see.** That a ``revoke_all`` takes effect at one instant for all tokens: each token is
 judged by itself. The count that ``revoke_all`` answers with. A lag shorter than the pauses between invokes.

@@ -17,7 +17,7 @@ is asked after its return, as the traces claim says (lost_trace).
 **Measured, not judged,** since it is so in one process too: a stream that has begun outlives the revocation
 of its token (``outlived_streams``, and for how long after the revoke's return the last frame came,
 ``outlived_ms_max``); one that broke off, its caller gone or its worker killed, may have no trace
-(``untraced_breaks``: later explains of such that found none).
+(``untraced_breaks``: explains of such that found none).
 
 **What it cannot see.** What is in the frames. Budgets: upstream does not charge streams.
 """
@@ -70,7 +70,9 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
         revoke = case.certain()
         if revoke is not None:
             last_frames = (
-                op.output.last_frame_ns or 0 for op in case.accepts if op.input.stream and op.output
+                op.output.last_frame_ns or 0
+                for op in case.accepts
+                if op.input.stream and op.output and op.call_ns <= revoke.end_ns
             )
             outlived += [last_ns - revoke.end_ns for last_ns in last_frames if last_ns > revoke.end_ns]
     for op in served:

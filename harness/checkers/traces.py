@@ -1,6 +1,7 @@
 """Once an invoke has returned, every worker explains its action, a listing holds it once, the chain verifies.
 
-**What is certain.** An ok invoke names its action. The trace is *certainly kept* at a question that was
+**What is certain.** An ok invoke names its action; a stream must have come to its final frame as well (one
+whose caller hung up may have no trace). The trace is *certainly kept* at a question that was
 called after the invoke had returned if fewer than ``trace_cap`` others can have been recorded after it and
 before the question's return: every invoke and expand, and every grant that was not ok (upstream records
 denials), may be one. Without the parameter traces are kept for ever.
@@ -59,7 +60,9 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     """Each question by itself, against the invokes."""
     actions: dict[str, Invoke] = {}
     for op in history:
-        if isinstance(op, Invoke) and op.outcome is Outcome.OK and op.output and op.output.action_id:
+        if not isinstance(op, Invoke) or op.outcome is not Outcome.OK or op.output is None:
+            continue
+        if op.output.action_id and (op.output.final or not op.input.stream):
             earlier = actions.get(op.output.action_id)
             if earlier is None or op.end_ns < earlier.end_ns:
                 actions[op.output.action_id] = op

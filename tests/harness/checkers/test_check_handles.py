@@ -34,6 +34,9 @@ LEGAL = {
     "expanded when its life may not be over": (10, None, [made(0, 2), expand(3, 9), expand(12, 13)]),
     "pushed out by another": (None, 1, [made(0, 1), expand(2, 2), other(3, 4), missed(5, 6)]),
     "pushed out by one without an answer": (None, 1, [made(0, 1), expand(2, 2), invoke(3), missed(5, 6)]),
+    "pushed out by a stream": (
+        None, 1, [made(0, 1), expand(2, 2), invoke(3, 4, stream=True, final=True), missed(5, 6)],
+    ),
     "pushed out by one made at the same time": (
         None, 1, [made(0, 9), other(2, 3), missed(10, 11), invoke(12, 13, handle="i"),
                   expand(14, 15, handle="i")],

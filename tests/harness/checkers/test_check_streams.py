@@ -64,6 +64,12 @@ def test_what_is_so_in_one_process_too_is_measured():
     assert verdict.measures["untraced_breaks"] == 1
 
 
+def test_a_stream_that_began_after_the_revoke_is_a_leak_and_outlived_nothing():
+    verdict = judged(revoke(1, 2), stream(3, 20, last_frame=19))
+    assert kinds(verdict) == {"leak"}
+    assert verdict.measures["outlived_streams"] == 0
+
+
 def test_no_stream_no_verdict():
     verdict = judged(grant(0, 1), revoke(2, 3), invoke(4, 5, error="token_revoked"))
     assert verdict.validity is Validity.UNKNOWN

@@ -12,6 +12,7 @@ from harness.history import Expand, Explain, Grant, Invoke, ListTraces, Outcome
 from harness.verdict import Validity
 
 acted = partial(invoke, action="a")
+hung_up = partial(acted, action="b", stream=True, final=False)
 lost = partial(explain, error="trace_not_found")
 
 
@@ -45,6 +46,9 @@ LEGAL = {
         1, [acted(0, 1), explain(2, 2), grant(3, 4, error="missing_role"), lost(5, 6)],
     ),
     "pushed out by an expansion": (1, [acted(0, 1), explain(2, 2), expand(3), lost(5, 6)]),
+    "a stream that its caller closed": (
+        None, [acted(0, 2), explain(3, 4), hung_up(0, 2), lost(3, 4, action="b")],
+    ),
     "no chain": (None, [acted(0, 2), explain(3, 4), audit(3, 4, valid=None)]),
     "a chain with more records": (None, [acted(0, 2), audit(3, 4, records=7)]),
     "a chain that was cut to the cap": (
@@ -59,6 +63,9 @@ ILLEGAL = {
         1, [acted(0, 1, action="b"), acted(2, 3), lost(5, 6)], "lost_trace", 2,
     ),
     "a granted token pushes nothing out": (1, [acted(0, 1), grant(2, 3), lost(5, 6)], "lost_trace", 2),
+    "lost after a stream that came to its end": (
+        None, [acted(0, 2, stream=True, final=True), lost(3, 4)], "lost_trace", 2,
+    ),
     "missing from a listing": (None, [acted(0, 2), listing(3, 4)], "missing_from_listing", 2),
     "missing from a listing that has room": (
         None, [acted(0, 2), listing(3, 4, limit=5)], "missing_from_listing", 2,
