@@ -1,8 +1,8 @@
 """make docs: every figure and every table of the docs, as a run has it.
 
-``python -m scenarios.docs [RUN]`` fills the markers of README.md and docs/ (`harness.markers`) from a run
-folder, results/reference if none is named. With ``--check`` it writes nothing and fails where a text and the
-run differ.
+``python -m scenarios.docs [RUN]`` fills the markers of README.md and of every text under docs/
+(`harness.markers`) from a run folder, results/reference if none is named. With ``--check`` it writes nothing
+and fails where a text and the run differ.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ GROWING = ("single", "memory-2", "memory-4", "memory-8")
 
 def texts() -> list[Path]:
     """The Markdown files that are held to a run."""
-    return [registry.ROOT / "README.md", *sorted((registry.ROOT / "docs").glob("*.md"))]
+    return [registry.ROOT / "README.md", *sorted((registry.ROOT / "docs").rglob("*.md"))]
 
 
 def read(path: Path) -> SavedRun:

@@ -12,7 +12,7 @@ from harness.cost import frontier, table
 from harness.markers import BadMarker, check, fill
 from harness.reference import complaints
 from harness.saved import read_run
-from scenarios import curves, docs, registry, runbook
+from scenarios import curves, distance, docs, registry, runbook
 
 REFERENCE = docs.REFERENCE
 needs_reference = pytest.mark.skipif(not REFERENCE.exists(), reason="no results/reference in this checkout")
@@ -32,6 +32,9 @@ COLUMNS = {name: scenario.columns for name, scenario in registry.SCENARIOS.items
         ("cost.csv redis read-heavy closed throughput_vs_memory", "× 0.91 (0.88 to 0.94)"),
         ("cost.csv redis read-heavy closed all_p99_ms", "12.5 ms"),
         ("cost.csv redis read-heavy closed calls", "12,345"),
+        ("cost.csv redis read-heavy closed reading", "throughput × 0.91; CPU: no difference measured"),
+        ("cost_distance.csv redis grant 0.5 blocked_ms_per_call", "1.51 ms"),
+        ("cost_distance.csv redis grant 1 ceiling_per_s", "1,581"),
     ],
 )
 def test_a_figure_is_said_with_its_unit(with_cost, words, said):
@@ -47,9 +50,12 @@ def with_cost(tmp_path_factory):
     row = {
         "deployment": "redis", "mix": "read-heavy", "step": "closed", "throughput_vs_memory": 0.91,
         "throughput_vs_memory_low": 0.88, "throughput_vs_memory_high": 0.94, "all_p99_ms": 12.5,
-        "calls": 12345,
+        "calls": 12345, "reading": "throughput × 0.91; CPU: no difference measured",
     }  # fmt: skip
     results.write_rows(folder / "cost.csv", table.COLUMNS, [row])
+    far = {"deployment": "redis", "mix": "grant", "rtt_ms": 1.0, "ceiling_per_s": 1581.13}
+    near = {"deployment": "redis", "mix": "grant", "rtt_ms": 0.5, "blocked_ms_per_call": 1.5123}
+    results.write_rows(folder / "cost_distance.csv", distance.COLUMNS, [near, far])
     return read_run(folder)
 
 
@@ -108,7 +114,16 @@ def test_every_marker_of_the_docs_is_whole_and_known(path):
     check(path.read_text(encoding="utf-8"), docs.tables_for(path))
 
 
-@pytest.mark.parametrize("name", ["consistency-model.md", "choosing.md"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "consistency-model.md",
+        "choosing.md",
+        "upstream/recommendation.md",
+        "upstream/deployment-consistency.md",
+        "upstream/checklist.md",
+    ],
+)
 def test_no_measured_figure_stands_outside_a_marker(name):
     text = (registry.ROOT / "docs" / name).read_text(encoding="utf-8")
     text = re.sub(r"<!-- (figure|table): .*?<!-- /\1 -->", "", text, flags=re.DOTALL)
@@ -124,6 +139,16 @@ def test_every_link_of_the_docs_leads_somewhere(path):
     for target in re.findall(r"\]\(([^)#\s]+)", text):
         if "://" not in target:
             assert (path.parent / target).exists(), target
+
+
+def test_what_goes_upstream_is_held_to_the_run_too():
+    held = {
+        path.relative_to(registry.ROOT / "docs" / "upstream").as_posix()
+        for path in docs.texts()[1:]
+        if "upstream" in path.parts
+    }
+    assert {"recommendation.md", "deployment-consistency.md"} <= held
+    assert "followups/01-shared-revocation-store.md" in held
 
 
 def test_every_column_of_every_csv_is_described():

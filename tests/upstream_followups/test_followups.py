@@ -27,7 +27,13 @@ ADVISORY_FIRST = {
     "09-forged-handle",
     "11-side-effect-without-audit-row",
 }
-EVIDENCE = re.compile(r"<!-- evidence: (reproduction|[a-z_]+\.csv( [a-z]+=[\w.-]+)+ columns?=[\w, ]+) -->")
+PUBLISHED = [
+    UPSTREAM.parents[1] / "README.md",
+    *(UPSTREAM / name for name in ("recommendation.md", "deployment-consistency.md", "checklist.md")),
+    *(UPSTREAM / name for name in ("changelog.md", "security.md")),
+    *sorted((UPSTREAM.parents[1] / "harness" / "report").rglob("*.py")),
+]
+"""What is shown to everybody, the report page's own words among it."""
 
 each_followup = pytest.mark.parametrize("path", FOLLOWUPS, ids=lambda path: path.stem)
 
@@ -60,9 +66,25 @@ def test_a_followup_carries_what_a_maintainer_needs_to_file_it(path: Path) -> No
     assert head["affects"] == f"weaver-kernel {version('weaver-kernel')}"
     assert head["reproduction"] == f"{path.stem.replace('-', '_')}.py"
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == SECTIONS
-    assert EVIDENCE.search(text), "no evidence slot"
     assert "**Good:**" in text
     assert "**Avoid:**" in text
+
+
+@each_followup
+def test_evidence_is_figures_of_a_run_or_the_reproduction_alone(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    evidence = text.partition("## Evidence\n")[2].partition("\n## ")[0]
+    alone = "<!-- evidence: reproduction -->" in evidence
+    assert alone != ("<!-- figure: " in evidence)
+    assert "To be filled" not in text
+
+
+@pytest.mark.parametrize("stem", sorted(ADVISORY_FIRST))
+def test_an_advisory_is_not_named_in_what_everybody_is_shown(stem: str) -> None:
+    head = front_matter(UPSTREAM / "followups" / f"{stem}.md")
+    for page in PUBLISHED:
+        text = page.read_text(encoding="utf-8")
+        assert [name for name in (stem, head["title"], head["reproduction"]) if name in text] == [], page
 
 
 @each_followup
