@@ -44,6 +44,14 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         schemes = {"redis": "redis://", "redis-cluster": "redis+cluster://"}
         return self.state.replace("{store}", schemes.get(self.store, "")).replace("{run}/", "")
 
+    @property
+    def races(self) -> bool:
+        """A control: limits and revocations are shared, read, changed and written back.
+
+        What is lost in between is chance, so neither a routing nor a rule predicts it.
+        """
+        return self.state.startswith(("naive+", "stash:"))
+
     def home(self, kind: Kind, worker: str) -> str:
         """Where `kind` lives for `worker` (``replica/pid/boot``): equal homes share it."""
         if kind in self.shares:

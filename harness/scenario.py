@@ -105,14 +105,14 @@ class Session:
         )
         return True
 
-    async def together(self, jobs: Sequence[Awaitable[None]]) -> None:
+    async def together(self, jobs: Sequence[Awaitable[object]]) -> None:
         """Run jobs side by side; the first error ends the others."""
         async with asyncio.TaskGroup() as group:
             for job in jobs:
                 group.create_task(_await(job))
 
 
-async def _await(job: Awaitable[None]) -> None:
+async def _await(job: Awaitable[object]) -> None:
     await job
 
 

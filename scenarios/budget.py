@@ -21,6 +21,8 @@ overspend, and the cheap ones between them are so many that a forgotten charge s
 INVOKES = 40
 """Of one pool: enough to use it up."""
 PRINCIPALS = 4
+KEPT_PRINCIPALS = 12
+"""Over kept connections, where each stays with the worker it met: so many that they hardly all meet one."""
 
 
 async def drive(session: Session) -> None:
@@ -40,7 +42,8 @@ async def drive(session: Session) -> None:
             if number % 4 == 0:
                 await agent.budget(lane=number // 4)
 
-    await session.together([spend() for _ in range(PRINCIPALS)])
+    kept = session.policy is Policy.KEEP_ALIVE
+    await session.together([spend() for _ in range(KEPT_PRINCIPALS if kept else PRINCIPALS)])
     reader = session.client(session.principal("reader"))
     for lane in range(max(session.lanes, 2)):
         await reader.budget(lane=lane)

@@ -129,11 +129,13 @@ def _plan(
         if ":" not in kernel:
             raise BadInput(f"--kernel {kernel}: should be module:factory, such as my_service.kernel:build")
         env["LAB_KERNEL"] = kernel
+    asked = {_pick("--scenario", one, registry.SCENARIOS).name for one in scenarios or registry.SCENARIOS}
     return Plan(
         name=folder.name if out else name,
         folder=folder.absolute(),
         deployments=[_pick("--deployment", one, known) for one in deployments],
-        scenarios=[_pick("--scenario", one, registry.SCENARIOS) for one in scenarios or registry.SCENARIOS],
+        # in the registry's order, whatever the command line's: the last one kills a worker
+        scenarios=[one for name, one in registry.SCENARIOS.items() if name in asked],
         policies=[_pick("--connections", one, {p.value: p for p in Policy}) for one in connections or Policy],
         seed=seed,
         quick=quick,

@@ -100,10 +100,12 @@ async def _token(session: Session, agent: RecordingClient, lane: int) -> dict[st
     return granted.body["token"] if granted.ok else None
 
 
-def expect(deployment: Deployment, policy: Policy) -> Validity:
+def expect(deployment: Deployment, policy: Policy) -> Validity | None:
     """Broken where revocations or traces have several homes: what is asked next meets another worker."""
     stays = policy is Policy.KEEP_ALIVE and deployment.routing == "direct"
     explained = stays or deployment.homes_of_one("traces") == 1
+    if explained and deployment.races:
+        return None
     whole = explained and deployment.homes("revocations") == 1
     return Validity.VALID if whole else Validity.INVALID
 

@@ -31,3 +31,8 @@ def test_a_bad_table_is_named(tmp_path, text, said):
         read_deployments(path)
     assert str(path) in str(error.value)
     assert said in str(error.value) or said == "TOML"
+
+
+def test_a_control_is_one_whose_state_races():
+    deployments = read_deployments(ROOT / "lab" / "deployments.toml")
+    assert {name for name, one in deployments.items() if one.races} == {"redis-naive", "stash"}

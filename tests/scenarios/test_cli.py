@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from scenarios.matrix import _plan
+
 COMMAND = Path(sys.executable).with_name("kernel-lab")
 
 
@@ -20,6 +22,13 @@ def test_lists_are_one_name_a_line():
     assert {"tokens", "rate_limit", "revocation", "handles"} <= set(
         kernel_lab("list", "scenarios").stdout.splitlines()
     )
+
+
+def test_what_kills_a_worker_comes_last_wherever_it_was_named():
+    plan = _plan(
+        [], ["streams", "budget", "tokens"], [], quick=True, seed=1, out=Path("nowhere"), kernel=None
+    )
+    assert [scenario.name for scenario in plan.scenarios] == ["tokens", "budget", "streams"]
 
 
 @pytest.mark.parametrize(
