@@ -1,4 +1,4 @@
-"""make docs: every figure and every table of the docs, as a run has it.
+"""make docs: every figure, every table and every picture of the docs, as a run has it.
 
 ``python -m scenarios.docs [RUN]`` fills the markers of README.md and of every text under docs/
 (`harness.markers`) from a run folder, results/reference if none is named. With ``--check`` it writes nothing
@@ -13,8 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness import figures, markers
+from harness.charts.standalone import standalone
+from harness.charts.survival import survival
+from harness.charts.workers import multiplication
 from harness.report.matrix import MARK, WORD
 from harness.report.page import in_order
+from harness.report.tiles import plain
 from harness.saved import NotASavedRun, SavedCell, SavedRun, read_run
 from harness.verdict import Validity
 from scenarios import cost_tables, registry
@@ -45,8 +49,19 @@ def read(path: Path) -> SavedRun:
 
 
 def filled(run: SavedRun) -> dict[Path, str]:
-    """Every text as it should be."""
-    return {path: markers.fill(path.read_text(encoding="utf-8"), run, tables_for(path)) for path in texts()}
+    """Every text and every picture as it should be."""
+    told = {path: markers.fill(path.read_text(encoding="utf-8"), run, tables_for(path)) for path in texts()}
+    return told | {registry.ROOT / "docs" / "pictures" / name: text for name, text in pictures(run).items()}
+
+
+def pictures(run: SavedRun) -> dict[str, str]:
+    """The pictures of README, by file name."""
+    names = [name for name, one in registry.deployments().items() if plain(one)]
+    drawn = {
+        "multiplication.svg": multiplication(run, names),
+        "survival.svg": survival(run, names, [*names, "redis", "sidecar"]),
+    }
+    return {name: standalone(one) for name, one in drawn.items() if one is not None}
 
 
 def tables_for(path: Path) -> dict[str, Callable[[SavedRun], str]]:
@@ -278,9 +293,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (NotASavedRun, markers.BadMarker) as error:
         print(f"make docs: {error}", file=sys.stderr)
         return EXIT_CODE
-    stale = [path for path, text in found.items() if path.read_text(encoding="utf-8") != text]
+    stale = [path for path, text in found.items() if not path.exists() or path.read_text("utf-8") != text]
     for path in stale:
         if not given.check:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(found[path], encoding="utf-8")
         print(f"{'differs from the run' if given.check else 'written'}: {path.relative_to(registry.ROOT)}")
     return 1 if given.check and stale else 0

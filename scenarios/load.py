@@ -58,16 +58,25 @@ RATE_SHARE = 0.3
 """The constant rate, as a share of what memory-4 answered in a closed loop: low enough for the slowest."""
 REFERENCES = table.References()
 
-THOROUGH = Effort(rounds=5, warm_s=0.2, measured_s=0.9)
+EFFORTS: Mapping[str, Effort] = {
+    # somebody else's seconds on the machine spoil a round or two: many short ones, not few long ones
+    "closed": Effort(rounds=14, warm_s=0.08, measured_s=0.3, gap_s=0.04),
+    "pure": Effort(rounds=20, warm_s=0.07, measured_s=0.22, gap_s=0.03),
+    "curve": Effort(rounds=8, warm_s=0.08, measured_s=0.3, gap_s=0.04),
+    # a percentile takes many calls of one slot
+    "rate": Effort(rounds=3, warm_s=0.2, measured_s=0.9),
+}
+"""Sessions in a closed loop, one operation alone, a curve, a constant rate."""
 QUICK = Effort(rounds=2, warm_s=0.2, measured_s=0.5)
-FEWER = 3
-"""Rounds of whatever has no ratio that a threshold hangs on."""
+
+Benches = Mapping[str, Bench]
+"""By the names of `EFFORTS`."""
 
 ENV = {
     # a window that binds for one capability, and one that never does for the others
     "LAB_RATE_LIMITS": "READ=1000000/60,WRITE=4/2,DESTRUCTIVE=4/2",
     # nobody should be slower for the handles of slots long past
-    "LAB_HANDLE_TTL_S": "60",
+    "LAB_HANDLE_TTL_S": "120",
     # a connection waits for its deployment's next turn
     "LAB_KEEPALIVE_S": "900",
 }
@@ -92,16 +101,22 @@ def main(
     chosen = [_known("--deployment", name, known) for name in deployments] or list(known.values())
     if rounds is not None and rounds < 2:
         raise BadInput(f"--rounds {rounds}: an interval takes 2 or more")
-    effort = QUICK if quick else THOROUGH
-    effort = dataclasses.replace(effort, seed=seed, rounds=rounds or effort.rounds)
+    efforts = {
+        name: dataclasses.replace(one, seed=seed, rounds=rounds or one.rounds)
+        for name, one in (dict.fromkeys(EFFORTS, QUICK) if quick else EFFORTS).items()
+    }
     folder = _new_folder(out)
     console = Console(stderr=True, highlight=False)
-    bench = Bench(root=registry.ROOT, folder=folder, effort=effort, tell=console.print)
+    benches = {
+        name: Bench(root=registry.ROOT, folder=folder, effort=effort, tell=console.print)
+        for name, effort in efforts.items()
+    }
     about = environment.describe(registry.ROOT)
-    about |= {"arguments": sys.argv[1:], "effort": dataclasses.asdict(effort), "settings": ENV}
+    about |= {"arguments": sys.argv[1:], "settings": ENV}
+    about |= {"effort": {name: dataclasses.asdict(effort) for name, effort in efforts.items()}}
     try:
         for part in parts or PARTS[:2]:
-            _measure(part, bench, subjects(chosen, known), tuple(mixes))
+            _measure(part, folder, benches, subjects(chosen, known), tuple(mixes))
     except KeyboardInterrupt:
         console.print(f"interrupted; what was measured until then is in {folder}")
         return 130
@@ -116,18 +131,20 @@ def main(
     return 0
 
 
-def _measure(part: str, bench: Bench, measured: Sequence[Subject], mixes: tuple[str, ...]) -> None:
+def _measure(
+    part: str, folder: Path, benches: Benches, measured: Sequence[Subject], mixes: tuple[str, ...]
+) -> None:
     """One part, its CSVs and its tables."""
     if part == "deployments":
-        rows = asyncio.run(campaign(bench, measured, mixes))
-        write_rows(bench.folder / "cost.csv", table.COLUMNS, rows)
+        rows = asyncio.run(campaign(folder, benches, measured, mixes))
+        write_rows(folder / "cost.csv", table.COLUMNS, rows)
         picture = frontier.frontier(rows, memory=REFERENCES.memory, control=REFERENCES.control)
-        write_rows(bench.folder / "frontier.csv", frontier.COLUMNS, picture)
+        write_rows(folder / "frontier.csv", frontier.COLUMNS, picture)
         cost_screen.show(rows)
     else:
         curve = curves.CURVES[part]
-        rows = asyncio.run(curve.measure(_fewer(bench), registry.deployments(), ENV))
-        write_rows(bench.folder / f"cost_{part}.csv", curve.columns, rows)
+        rows = asyncio.run(curve.measure(benches["curve"], registry.deployments(), ENV))
+        write_rows(folder / f"cost_{part}.csv", curve.columns, rows)
         cost_screen.show_curve(rows, curve.columns)
 
 
@@ -143,22 +160,28 @@ def subjects(chosen: Sequence[Deployment], known: Mapping[str, Deployment]) -> l
     return [*named, Subject(name=REFERENCES.control, deployment=known[REFERENCES.memory], env=ENV)]
 
 
-async def campaign(bench: Bench, measured: Sequence[Subject], mixes: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Start everything, go round it in a closed loop and at a constant rate, judge: the rows of cost.csv."""
-    bench.tell(f"starting {len(measured)} deployments")
-    async with open_all(measured, bench.folder / "stacks", root=bench.root) as lives:
+async def campaign(
+    folder: Path, benches: Benches, measured: Sequence[Subject], mixes: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """Start everything, go round it in closed loops and at a constant rate, judge: the rows of cost.csv."""
+    tell = benches["closed"].tell
+    tell(f"starting {len(measured)} deployments")
+    async with open_all(measured, folder / "stacks", root=registry.ROOT) as lives:
         for name, reason in lives.skipped.items():
-            bench.tell(f"  {name} is skipped: {reason}")
+            tell(f"  {name} is skipped: {reason}")
         asked = {name: mixes or _mixes(name) for name in lives.running}
-        closed = await bench.go("closed", _slots(bench.effort, lives, asked), lives)
+
+        async def go(walk: str, *those: str, rates: Mapping[str, float] | None = None) -> list[Sample]:
+            some = {name: tuple(mix for mix in its if mix in those) for name, its in asked.items()}
+            return await benches[walk].go(walk, _slots(benches[walk].effort, lives, some, rates), lives)
+
+        closed, pure = await go("closed", *ALL_MIXES), await go("pure", *PURE_MIXES)
         rates = _rates(closed)
-        asked = {name: tuple(rates) for name in lives.running}
-        fewer = _fewer(bench)
-        steady = await fewer.go("rate", _slots(fewer.effort, lives, asked, rates), lives)
-        bench.tell("judging what was recorded")
+        steady = await go("rate", *rates, rates=rates)
+        tell("judging what was recorded")
         slots = [sample.slot for sample in (*closed, *steady)]
-        verdicts = {name: await _judge(bench, lives, name, slots) for name in lives.running}
-    found = table.series([*closed, *steady])
+        verdicts = {name: await _judge(folder, lives, name, slots) for name in lives.running}
+    found = table.series([*closed, *pure, *steady])
     order = [subject.name for subject in measured]
     by_name = {subject.name: subject.deployment for subject in measured}
     rows = [
@@ -168,11 +191,6 @@ async def campaign(bench: Bench, measured: Sequence[Subject], mixes: tuple[str, 
     for name, reason in lives.skipped.items():
         rows.append(_identity(by_name[name], (name, "", "")) | {"reading": "skipped", "reason": reason})
     return rows
-
-
-def _fewer(bench: Bench) -> Bench:
-    rounds = min(FEWER, bench.effort.rounds)
-    return dataclasses.replace(bench, effort=dataclasses.replace(bench.effort, rounds=rounds))
 
 
 def _known(option: str, name: str, known: Collection[str]) -> Any:
@@ -224,7 +242,7 @@ def _rates(closed: Sequence[Sample]) -> dict[str, float]:
     }
 
 
-async def _judge(bench: Bench, lives: Lives, name: str, slots: Sequence[Slot]) -> dict[str, Verdict]:
+async def _judge(folder: Path, lives: Lives, name: str, slots: Sequence[Slot]) -> dict[str, Verdict]:
     """All that was recorded of one deployment's agents, by every claim."""
     live = lives.running[name]
     deployment = live.subject.deployment
@@ -232,15 +250,15 @@ async def _judge(bench: Bench, lives: Lives, name: str, slots: Sequence[Slot]) -
     parts = [
         path
         for slot in slots
-        if slot.subject == name and slot.mix in ALL_MIXES
-        for path in slot_files(bench.folder / "load" / ("rate" if slot.rate_per_s else "closed"), slot)
+        if slot.subject == name
+        for path in slot_files(folder / "load" / ("rate" if slot.rate_per_s else "closed"), slot)
     ]
     if not parts:
         return {}
-    history = bench.folder / "load" / "histories" / f"{name}.jsonl"
+    history = folder / "load" / "histories" / f"{name}.jsonl"
     await asyncio.to_thread(merge_histories, parts, history)
     cells = [_cell(claim, deployment, target) for claim in CLAIMS if claim in CHECKERS]
-    return await asyncio.to_thread(judge_load, bench.folder, f"{name}-load", history, cells)
+    return await asyncio.to_thread(judge_load, folder, f"{name}-load", history, cells)
 
 
 def _cell(claim: str, deployment: Deployment, target: Any) -> Cell:

@@ -31,7 +31,7 @@ from locust.runners import MasterRunner
 from harness.call import Call, Reply, read
 from harness.cost.plan import Slot, read_plan
 from harness.operation import Outcome
-from scenarios.agent import MIXES, Step
+from scenarios.agent import MIXES, Session, Step
 from scenarios.course import Course, Generator, Part
 from scenarios.lanes import LOST
 
@@ -81,6 +81,7 @@ class Caller(FastHttpUser):
             print(f"locustfile: no lab can be asked at {self.host}: {self.prepared.exception}", flush=True)
             self.finish()
         self.number = self.turn = self.generator.new_caller()
+        self.left: dict[tuple[str, str], tuple[Session, Step]] = {}
         for slot in self.generator.slots:
             course = self.generator.course(slot)
             course.users += 1
@@ -100,14 +101,18 @@ class Caller(FastHttpUser):
         raise StopUser
 
     def serve(self, course: Course) -> None:
-        """Sessions, until the slot is over; the last one is cut off between two calls."""
+        """Sessions, until the slot is over; the last one goes on where it stopped in the next of its kind.
+
+        A slot is shorter than a session may be: begun anew each time, only beginnings would be measured.
+        """
+        kind = course.slot.subject, course.slot.mix
         while True:
-            session = MIXES[course.slot.mix](course.new_agent())
+            session, step = self.left.pop(kind) if kind in self.left else _begin(course)
             try:
-                step = next(session)
                 while True:
                     intended_ns = course.pace.next_start()
                     if intended_ns is None:
+                        self.left[kind] = session, step
                         return
                     _sleep_until(intended_ns)
                     step = session.send(self.make(step, course, intended_ns))
@@ -201,6 +206,12 @@ def _generator(environment: Environment) -> Generator:
     return Generator(
         [endless], part, folder=Path(said.record) if said.record else None, planned=False, seed=1
     )
+
+
+def _begin(course: Course) -> tuple[Session, Step]:
+    """A new agent's session, and its first step."""
+    session = MIXES[course.slot.mix](course.new_agent())
+    return session, next(session)
 
 
 def _sleep_until(instant_ns: int) -> None:

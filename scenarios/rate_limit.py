@@ -22,8 +22,10 @@ TRICKLE = (0.8, 1.2, 20)
 """From when to when, in windows, how many single attempts are made: whether a window ends a little too early
 or too late shows only to whoever asks just then."""
 
-CROWDS = 4
-"""Principals who each ask over many connections at the same moment: to look and then to record shows here."""
+CROWDS = 3
+"""Principals who ask over many connections at the same moment: to look and then to record shows here."""
+MOST = 64
+"""In a crowd, however wide the limit."""
 
 PROBES = 4
 """Probe grants after each attempt where the routing is not known beforehand."""
@@ -84,9 +86,10 @@ async def drive(session: Session) -> None:
 
 
 async def _crowd(session: Session, number: int) -> None:
-    """As many grants at once as there are connections, of a principal whose window is empty."""
+    """As many grants at once as would fill every worker's window, of a principal who has none yet."""
     member = session.principal("crowd")
-    clients = [session.client(member) for _ in range(CONCURRENCY)]
+    size = min(MOST, int(session.parameters["limit"]) * max(2, session.target.workers))
+    clients = [session.client(member) for _ in range(size)]
     probes = [[session.probe(member) for _ in range(session.parameters["probes"])] for _ in clients]
 
     async def ask(client: RecordingClient, followers: list[RecordingClient], lane: int) -> None:

@@ -7,8 +7,12 @@ its shape tells it from the others without one. A picture that a run has nothing
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from markupsafe import Markup
+
+STYLE = Markup(Path(__file__).with_name("plot.css").read_text("utf-8"))  # noqa: S704 - our own file
+"""The colours, light and dark, and what a picture does with them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

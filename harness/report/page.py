@@ -74,6 +74,7 @@ def render(run: SavedRun, subjects: Subjects) -> str:
         not_shown=NOT_SHOWN,
         lacking=lacking(run, subjects.teeth),
         pictures=pictures(run, subjects),
+        plot_style=charts.STYLE,
         chapters=chapters(run, subjects.scenarios),
         version=_version(run.environment),
     )

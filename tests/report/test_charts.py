@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from harness.charts.plot import from_zero, percents
 from harness.charts.sequence import sequence
+from harness.charts.standalone import standalone
 from harness.charts.survival import survival
 from harness.charts.workers import answered, leaks, misses, multiplication
 from harness.history import read_history
@@ -124,6 +125,18 @@ def test_a_run_without_the_figures_has_no_picture(run):
     for picture in (multiplication, misses, leaks, answered):
         assert picture(run, ["sidecar"]) is None
     assert survival(run, ["sidecar"], ["sidecar"]) is None
+
+
+def test_a_picture_for_a_text_has_all_it_needs_inside_it(run):
+    picture = standalone(multiplication(run, ["single", "memory-2"]))
+    root = ET.fromstring(picture)  # noqa: S314 - our own
+    tags = {element.tag.rpartition("}")[2] for element in root.iter()}
+    assert "style" in tags
+    assert "a" not in tags
+    words = " ".join(root.itertext())
+    assert "How the limit multiplies" in words
+    assert "round robin" in words
+    assert "predicted by the probe" in words
 
 
 def test_no_coordinate_is_beside_the_picture(page):

@@ -170,6 +170,12 @@ def test_the_docs_say_what_the_reference_run_says(path):
 
 
 @needs_reference
+def test_the_docs_show_the_pictures_of_the_reference_run():
+    for name, drawn in docs.pictures(docs.read(REFERENCE)).items():
+        assert (registry.ROOT / "docs" / "pictures" / name).read_text("utf-8") == drawn, "run `make docs`"
+
+
+@needs_reference
 def test_nothing_is_wrong_with_the_reference_run():
     assert complaints(REFERENCE, COLUMNS) == []
 
@@ -194,6 +200,7 @@ def test_docs_are_written_once_and_then_found_right(run, tmp_path, monkeypatch, 
     monkeypatch.setattr(docs, "texts", lambda: [text])
     monkeypatch.setattr(registry, "ROOT", tmp_path)
     monkeypatch.setattr(docs, "tables_for", lambda path: {})
+    monkeypatch.setattr(docs, "pictures", lambda run: {"one.svg": "<svg/>"})
     monkeypatch.setattr(docs, "read", read_run)
     assert docs.main([str(run.path), "--check"]) == 1
     assert "?" in text.read_text()

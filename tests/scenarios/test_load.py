@@ -101,7 +101,7 @@ def test_a_run_for_real(tmp_path, monkeypatch, capsys):
     compared = [row["deployment"] for row in read(out / "frontier.csv")]
     assert compared == [name for name in ("memory-4", "single", "memory-2") if name in compared]
     about = json.loads((out / "environment.json").read_text())
-    assert about["effort"]["rounds"] == 2
+    assert about["effort"]["closed"]["rounds"] == 2
     assert "memory-2" in capsys.readouterr().out
     # what was judged can be judged again
     monkeypatch.setattr(
