@@ -25,9 +25,12 @@ from harness.saved import Row, SavedRun, number
 
 KEYS: dict[str, tuple[str, ...]] = {
     "cost": ("deployment", "mix", "step"),
+    "cost_app": ("app", "mix"),
     "cost_distance": ("deployment", "mix", "rtt_ms"),
+    "cost_size": ("deployment", "mix", "handles"),
     "frontier": ("deployment",),
     "shares": ("scenario", "deployment", "connections", "worker"),
+    "state": ("state", "call"),
     "verdicts": ("scenario", "deployment", "connections", "fault"),
 }
 """The columns that name a row, per CSV; a scenario's are the last of these without the scenario."""

@@ -167,6 +167,29 @@ def trust(run: SavedRun) -> str:
     return _table(head, body)
 
 
+def state_calls(run: SavedRun) -> str:
+    """A row per store call: what it takes in each state, in process."""
+    rows = run.tables.get("state", ())
+    states = list(dict.fromkeys(row["state"] for row in rows))
+    found = {(row["call"], row["state"]): row for row in rows}
+    body = []
+    for call in dict.fromkeys(row["call"] for row in rows):
+        cells = [found[call, state] for state in states]
+        body.append(
+            [
+                call.replace("_", " "),
+                f"{float(cells[0]['wall_us']):,.0f} µs",
+                *(f"{float(cell['wall_us']):,.0f} µs ({_times(cell['times_memory'])})" for cell in cells[1:]),
+            ]
+        )
+    return _table(["call", *states], body)
+
+
+def _times(ratio: str) -> str:
+    value = float(ratio)
+    return f"× {value:,.0f}" if value >= 9.95 else f"× {value:.1f}"
+
+
 TABLES: Mapping[str, Callable[[SavedRun], str]] = {
     "cost": deployments,
     "cost-close": close_look,
@@ -176,6 +199,7 @@ TABLES: Mapping[str, Callable[[SavedRun], str]] = {
     "cost-app": app,
     "cost-frontier": frontier,
     "cost-trust": trust,
+    "state-calls": state_calls,
 }
 
 

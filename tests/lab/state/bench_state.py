@@ -2,8 +2,9 @@
 
 ``make bench-state``. States take turns within each round, so a busy machine is busy for all of them. A figure
 is the median over the rounds of the mean of a batch; the ratio is the median over the rounds of "this state,
-divided by memory in the same round", with the smallest and the largest of the middle 80 % beside it. CPU is
-this process's own: a server's is not in it.
+divided by memory in the same round", with the smallest and the largest of the middle 80 % beside it; a
+cached state is held against the one behind it, too. CPU is this process's own: a server's is not in it.
+``--out FOLDER`` keeps ``state.csv`` and the environment, for ``kernel-lab pack --beside``.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from typing import Any
 from places import SECRET, server, three_nodes, trace
 from weaver_kernel import CapabilityRequest, Principal
 
+from harness import environment, results
 from lab import kernel, one_trip
 from lab.settings import read_settings
 from lab.state import State, StateOptions, open_state
@@ -46,6 +48,11 @@ ROWS = [
     for i in range(200)
 ]
 Call = Callable[[], Any]
+ROOT = Path(__file__).resolve().parents[3]
+COLUMNS = (
+    "state", "call", "payload_bytes", "wall_us", "cpu_us", "times_memory", "times_memory_from",
+    "times_memory_to", "times_behind", "calls",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +102,17 @@ def calls_of(place: Place) -> dict[str, Call]:
         "is_revoked": lambda: state.revocations.is_revoked("known"),
         "track": lambda: state.revocations.track("alice", str(uuid.uuid4()), SOON),
         "revoke": lambda: state.revocations.revoke(str(uuid.uuid4())),
-        "10 x track, revoke_principal": revoke_ten,
-        "limiter, admitted": admitted,
-        "limiter, refused": lambda: state.limiter.check("full", 1, 3600),
-        "handle store, 200 rows": lambda: state.handles.store("c", ROWS),
-        "handle get, 200 rows": lambda: state.handles.get(kept),
-        "trace record": lambda: state.traces.record(trace(str(uuid.uuid4()))),
-        "trace get": lambda: state.traces.get("recorded"),
-        "budget, allocate and record": lambda: place.loop.run_until_complete(spend()),
+        "ten_tracks_revoke_principal": revoke_ten,
+        "limiter_admitted": admitted,
+        "limiter_refused": lambda: state.limiter.check("full", 1, 3600),
+        "handle_store_200_rows": lambda: state.handles.store("c", ROWS),
+        "handle_get_200_rows": lambda: state.handles.get(kept),
+        "trace_record": lambda: state.traces.record(trace(str(uuid.uuid4()))),
+        "trace_get": lambda: state.traces.get("recorded"),
+        "budget_allocate_record": lambda: place.loop.run_until_complete(spend()),
         "grant": lambda: place.kernel.get_token(request, ALICE, justification=""),
-        "invoke, 1 row": lambda: invoke(1),
-        "invoke, 200 rows": lambda: invoke(200),
+        "invoke_1_row": lambda: invoke(1),
+        "invoke_200_rows": lambda: invoke(200),
     }
 
 
@@ -121,7 +128,7 @@ def places(names: list[str]) -> Iterator[list[Place]]:
             "sqlite-stock": f"stock+sqlite:///{folder}/stock.db",
             "sqlite": f"sqlite:///{folder}/ours.db",
             "redis": f"{redis}/0",
-            "redis, one trip": f"{redis}/1",
+            "redis-one-trip": f"{redis}/1",
             "redis-cached": f"cached+{redis}/2?max_stale_ms=60000",
             "redis-cluster": "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in nodes),
         }
@@ -133,7 +140,7 @@ def places(names: list[str]) -> Iterator[list[Place]]:
         for name in names:
             state = open_state(urls[name], OPTIONS)
             stack.callback(state.close)
-            build = one_trip.build_kernel if name == "redis, one trip" else kernel.build_kernel
+            build = one_trip.build_kernel if name == "redis-one-trip" else kernel.build_kernel
             opened.append(Place(name, state, build(read_settings(state=urls[name])), loop))
         yield opened
 
@@ -160,28 +167,34 @@ def measure(names: list[str], rounds: int, batch: int) -> list[dict[str, Any]]:
                     taken.setdefault((what, place.name), []).append(sample)
     rows = []
     for (what, name), samples in taken.items():
-        ratios = sorted(
-            mine[0] / memory[0] for mine, memory in zip(samples, taken[what, "memory"], strict=True)
-        )
+        ratios = _ratios(samples, taken[what, "memory"])
+        behind = taken.get((what, "redis")) if name == "redis-cached" else None
         tenth = len(ratios) // 10
         rows.append(
             {
-                "call": what,
                 "state": name,
+                "call": what,
+                "payload_bytes": len(json.dumps(ROWS)) if "200_rows" in what else None,
                 "wall_us": round(statistics.median(wall for wall, _ in samples), 1),
                 "cpu_us": round(statistics.median(cpu for _, cpu in samples), 1),
                 "times_memory": round(statistics.median(ratios), 2),
-                "from": round(ratios[tenth], 2),
-                "to": round(ratios[-1 - tenth], 2),
+                "times_memory_from": round(ratios[tenth], 2),
+                "times_memory_to": round(ratios[-1 - tenth], 2),
+                "times_behind": round(statistics.median(_ratios(samples, behind)), 3) if behind else None,
                 "calls": rounds * batch,
             }
         )
     return rows
 
 
+def _ratios(ours: list[tuple[float, float]], theirs: list[tuple[float, float]]) -> list[float]:
+    """Of wall times, round by round, in order of size."""
+    return sorted(mine[0] / other[0] for mine, other in zip(ours, theirs, strict=True))
+
+
 def main() -> None:
-    """Measure, and print a table, or JSON."""
-    states = ["memory", "sqlite-stock", "sqlite", "redis", "redis, one trip", "redis-cached", "redis-cluster"]
+    """Measure, print a table, and keep it."""
+    states = ["memory", "sqlite-stock", "sqlite", "redis", "redis-one-trip", "redis-cached", "redis-cluster"]
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument(
@@ -190,19 +203,22 @@ def main() -> None:
     parser.add_argument(
         "--state", action="append", choices=states[1:], help="default: all; memory is always there"
     )
-    parser.add_argument("--json", type=Path, help="also write the rows to a file")
+    parser.add_argument("--out", type=Path, help="also keep state.csv, in a new folder")
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)
+    about = environment.describe(ROOT) | {"rounds": arguments.rounds, "batch": arguments.batch}
     rows = measure(["memory", *(arguments.state or states[1:])], arguments.rounds, arguments.batch)
     size = len(json.dumps(ROWS))
     print(f"200 rows are {size} bytes of JSON. {arguments.rounds} rounds of {arguments.batch} calls, in µs")
     for what, group in itertools.groupby(rows, key=lambda row: row["call"]):
         print(f"\n{what:30} {'wall':>9} {'CPU':>9}   times memory")
         for row in group:
-            spread = f"{row['times_memory']:7.2f}  ({row['from']} to {row['to']})"
+            spread = f"{row['times_memory']:7.2f}  ({row['times_memory_from']} to {row['times_memory_to']})"
             print(f"  {row['state']:28} {row['wall_us']:9.1f} {row['cpu_us']:9.1f} {spread}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    if arguments.out:
+        arguments.out.mkdir(parents=True)
+        results.write_rows(arguments.out / "state.csv", COLUMNS, rows)
+        (arguments.out / "environment.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
