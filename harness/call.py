@@ -136,13 +136,13 @@ def expand(principal: str, handle_id: str, *, rows: int = 5) -> Call:
     )
 
 
-def explain(action_id: str) -> Call:
-    """Ask for the trace of one action."""
+def explain(action_id: str, by: str | None = None) -> Call:
+    """Ask for the trace of one action; `by` names who asks where the connection's client does not."""
     return Call(
         f="explain",
         method="GET",
         path=f"/traces/{action_id}",
-        asked={"action_id": action_id},
+        asked={"action_id": action_id} | ({"by": by} if by else {}),
         keep=lambda _: {},
     )
 

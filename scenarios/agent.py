@@ -63,7 +63,8 @@ def read_heavy(agent: Agent) -> Session:
             )
         if done.ok and step == 3:
             yield Step(
-                call=call.explain(done.body["action_id"]), wrong=_refused("trace_not_found", "trace_miss")
+                call=call.explain(done.body["action_id"], agent.principal),
+                wrong=_refused("trace_not_found", "trace_miss"),
             )
         if step == 3 and agent.number % 8 == 0:
             yield from _revoked(agent, token, {})

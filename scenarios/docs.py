@@ -76,6 +76,7 @@ def tables_for(path: Path) -> dict[str, Callable[[SavedRun], str]]:
         "run": provenance,
         "front": lambda run: front(run, linked),
         "components": lambda run: components(run, linked),
+        "counter-example": counter_example,
         "growth": lambda run: growth(run, linked),
         "connections": lambda run: connections(run, linked),
         "repairs": lambda run: repairs(run, linked),
@@ -165,6 +166,14 @@ def connections(run: SavedRun, linked: Linked) -> str:
                 [scenario.replace("_", " "), *(_with_prediction(c, linked) if c else "" for c in cells)]
             )
     return markers.cells([["claim, memory-4", *(policy.replace("_", " ") for policy in POLICIES)], *rows])
+
+
+def counter_example(run: SavedRun) -> str:
+    """The smallest set of calls that breaks the limit of memory-4, as ``kernel-lab check`` tells it."""
+    cell = _cell(run, "rate_limit", "memory-4", "round_robin")
+    if cell is None or cell.verdict is None or not cell.verdict.story:
+        return "not broken in this run"
+    return "\n".join(("```", cell.verdict.anomalies[0].message, *cell.verdict.story, "```"))
 
 
 def repairs(run: SavedRun, linked: Linked) -> str:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from statistics import mean, median
+from statistics import geometric_mean, mean, median
 from typing import Any
 
 from harness.cost.measure import Traffic
@@ -122,13 +122,16 @@ def figures(
     )
     row: dict[str, Any] = _absolute(ours)
 
-    def compare(figure: Figure, other: Series) -> Ratio | None:
-        return paired(ours.each(figure, rounds), other.each(figure, rounds))
+    # memory is up twice: whoever is not one of the two is compared with their mean, which is less of a chance
+    twins = (memory,) if subject in (references.memory, references.control) else (memory, control)
+
+    def compare(figure: Figure, *others: Series) -> Ratio | None:
+        return paired(ours.each(figure, rounds), _between(figure, rounds, others))
 
     closed = step == "closed"
     against = {
-        "throughput_vs_memory": compare(throughput, memory) if closed else None,
-        "cpu_vs_memory": compare(cpu, memory),
+        "throughput_vs_memory": compare(throughput, *twins) if closed else None,
+        "cpu_vs_memory": compare(cpu, *twins),
         "throughput_vs_single": compare(throughput, single) if closed else None,
         "cpu_vs_single": compare(cpu, single),
     }
@@ -140,7 +143,7 @@ def figures(
     if not closed and subject != references.memory:
         for name in ("p50", "p99"):
             figure = latency(_PERCENTILES[name])
-            added = paired_difference(ours.each(figure, rounds), memory.each(figure, rounds))
+            added = paired_difference(ours.each(figure, rounds), _between(figure, rounds, twins))
             if added is not None:
                 middle, reach = added
                 row |= {
@@ -159,6 +162,12 @@ def figures(
         else _read(against, bands, saturated=sum(sample.saturated for sample in ours.samples.values()))
     )
     return row
+
+
+def _between(figure: Figure, rounds: Sequence[int], several: Sequence[Series]) -> list[float | None]:
+    """The geometric mean over several series, round by round, of those that say something."""
+    told = zip(*(one.each(figure, rounds) for one in several), strict=True)
+    return [geometric_mean(values) if (values := [v for v in each if v]) else None for each in told]
 
 
 def _read(against: Mapping[str, Ratio | None], bands: Mapping[str, float | None], *, saturated: int) -> str:

@@ -136,7 +136,7 @@ def test_no_measured_figure_stands_outside_a_marker(name):
 )
 def test_every_link_of_the_docs_leads_somewhere(path):
     text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
-    for target in re.findall(r"\]\(([^)#\s]+)", text):
+    for target in re.findall(r'(?:\]\(|src=")([^)#"\s]+)', text):
         if "://" not in target:
             assert (path.parent / target).exists(), target
 

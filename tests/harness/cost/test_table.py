@@ -59,6 +59,15 @@ def test_a_slower_deployment_is_told_as_a_ratio_with_its_interval():
     assert found["reading"].startswith("throughput × 0.50 (")
 
 
+def test_it_is_compared_with_the_mean_of_memory_and_its_control_and_these_with_each_other():
+    samples = [*rounds("memory-4", 100, 100), *rounds("memory-4-again", 400, 400), *rounds("redis", 200, 200)]
+    found = {
+        name: figures(series(samples), (name, "grant", "closed")) for name in ("redis", "memory-4-again")
+    }
+    assert found["redis"]["throughput_vs_memory"] == pytest.approx(1)
+    assert found["memory-4-again"]["throughput_vs_memory"] == pytest.approx(4)
+
+
 def test_what_lies_within_the_noise_reads_no_difference_measured():
     found = row(rounds("preload", 1005, 1095, 903), "preload")
     assert found["reading"] == "throughput: no difference measured; CPU: no difference measured"
