@@ -198,7 +198,7 @@ def _place(subject: Subject, mix: str) -> dict[str, Any]:
     deployment = subject.deployment
     return {
         "deployment": deployment.name,
-        "state": deployment.state,
+        "state": deployment.state_name,
         "workers": deployment.workers,
         "mix": mix,
     }

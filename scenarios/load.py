@@ -270,7 +270,7 @@ def _cell(claim: str, deployment: Deployment, target: Any) -> Cell:
         scenario=claim,
         deployment=DeploymentFacts(
             name=deployment.name,
-            state=deployment.state,
+            state=deployment.state_name,
             workers=deployment.workers,
             replicas=deployment.replicas,
             routing=deployment.routing,
@@ -285,7 +285,7 @@ def _cell(claim: str, deployment: Deployment, target: Any) -> Cell:
 def _identity(deployment: Deployment, key: table.Key) -> dict[str, Any]:
     return {
         "deployment": key[0],
-        "state": deployment.state,
+        "state": deployment.state_name,
         "workers": deployment.workers,
         "replicas": deployment.replicas,
         "routing": deployment.routing,
