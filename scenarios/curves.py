@@ -29,11 +29,11 @@ WINDOWS = (0, 1_000, 10_000)
 WINDOWED = ("single", "sqlite", "redis")
 
 WORKERS = (
-    "deployment", "state", "workers", "mix", *TOLD, *MEMORY, *interval("throughput_vs_one"),
+    "deployment", "state", "workers", "mix", *TOLD, *MEMORY, *interval("throughput_vs_one"), "reason",
 )  # fmt: skip
 SIZE = (
     "deployment", "state", "workers", "handles", "tokens", "window_entries", "mix", *TOLD,
-    *MEMORY, *interval("throughput_vs_empty"), *interval("cpu_vs_empty"),
+    *MEMORY, *interval("throughput_vs_empty"), *interval("cpu_vs_empty"), "reason",
 )  # fmt: skip
 APP = (
     "app", "mix", *TOLD, *interval("throughput_vs_bare"), *interval("cpu_vs_bare"),
@@ -67,6 +67,7 @@ async def workers(
     # a worker without a caller has nothing to do
     bench = dataclasses.replace(bench, effort=dataclasses.replace(bench.effort, users=max(COUNTS)))
     async with open_all(subjects, bench.folder / "stacks" / "workers", root=bench.root) as lives:
+        bench.tell_skipped(lives)
         samples = await bench.go("workers", _each(bench, lives, ("read-heavy", "grant-heavy")), lives)
     found = grouped(samples, lambda slot: (slot.subject, slot.mix))
     rows = []
@@ -83,7 +84,7 @@ async def workers(
                         "throughput_vs_one", throughput, series, found.get((one, mix)), subject.name == one
                     )
                 )
-    return rows
+    return [*rows, *(_place(one, "") | {"reason": why} for one, why in _skipped(subjects, lives))]
 
 
 async def size(bench: Bench, known: Mapping[str, Deployment], env: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -93,6 +94,8 @@ async def size(bench: Bench, known: Mapping[str, Deployment], env: Mapping[str, 
         **env,
         "LAB_HANDLE_TTL_S": "3600",
         "LAB_HANDLE_CAP": "1000000",
+        # four workers fill one file at once
+        "LAB_STORE_TIMEOUT_MS": "10000",
         "LAB_KERNEL": "lab.fill:build_filled",
     }
     pasts: dict[str, dict[str, int]] = {}
@@ -111,6 +114,7 @@ async def size(bench: Bench, known: Mapping[str, Deployment], env: Mapping[str, 
         for name, past in pasts.items()
     }
     async with open_all(subjects, bench.folder / "stacks" / "size", root=bench.root) as lives:
+        bench.tell_skipped(lives)
         samples = await bench.go(
             "size", _each(bench, lives, ("invoke-10", "grant", "grant-one"), asked), lives
         )
@@ -128,6 +132,10 @@ async def size(bench: Bench, known: Mapping[str, Deployment], env: Mapping[str, 
             | compared("throughput_vs_empty", throughput, series, found.get((empty, mix)), name == empty)
             | compared("cpu_vs_empty", cpu, series, found.get((empty, mix)), name == empty)
         )
+    rows += [
+        _place(one, "") | pasts[one.name] | {"deployment": one.deployment.name, "reason": why}
+        for one, why in _skipped(subjects, lives)
+    ]
     return sorted(rows, key=lambda row: (row["mix"] == "grant-one", row["deployment"], row["mix"]))
 
 
@@ -192,6 +200,11 @@ def _each(
 
 def _shuffled(slots: list[Slot], bench: Bench, number: int) -> list[Slot]:
     return random.Random(bench.effort.seed * 1000 + number).sample(slots, len(slots))
+
+
+def _skipped(subjects: Sequence[Subject], lives: Lives) -> list[tuple[Subject, str]]:
+    """Who could not be started, and why."""
+    return [(one, lives.skipped[one.name]) for one in subjects if one.name in lives.skipped]
 
 
 def _place(subject: Subject, mix: str) -> dict[str, Any]:

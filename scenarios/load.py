@@ -164,11 +164,10 @@ async def campaign(
     folder: Path, benches: Benches, measured: Sequence[Subject], mixes: tuple[str, ...]
 ) -> list[dict[str, Any]]:
     """Start everything, go round it in closed loops and at a constant rate, judge: the rows of cost.csv."""
-    tell = benches["closed"].tell
-    tell(f"starting {len(measured)} deployments")
+    bench = benches["closed"]
+    bench.tell(f"starting {len(measured)} deployments")
     async with open_all(measured, folder / "stacks", root=registry.ROOT) as lives:
-        for name, reason in lives.skipped.items():
-            tell(f"  {name} is skipped: {reason}")
+        bench.tell_skipped(lives)
         asked = {name: mixes or _mixes(name) for name in lives.running}
 
         async def go(walk: str, *those: str, rates: Mapping[str, float] | None = None) -> list[Sample]:
@@ -178,7 +177,7 @@ async def campaign(
         closed, pure = await go("closed", *ALL_MIXES), await go("pure", *PURE_MIXES)
         rates = _rates(closed)
         steady = await go("rate", *rates, rates=rates)
-        tell("judging what was recorded")
+        bench.tell("judging what was recorded")
         slots = [sample.slot for sample in (*closed, *steady)]
         verdicts = {name: await _judge(folder, lives, name, slots) for name in lives.running}
     found = table.series([*closed, *pure, *steady])

@@ -44,6 +44,11 @@ class Bench:
     tell: Callable[[str], None]
     locustfile: str = "scenarios/locustfile.py"
 
+    def tell_skipped(self, lives: Lives) -> None:
+        """Say what could not be started, and why."""
+        for name, reason in lives.skipped.items():
+            self.tell(f"  {name} is skipped: {reason}")
+
     async def go(
         self,
         name: str,
