@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Literal
@@ -51,6 +52,12 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         What is lost in between is chance, so neither a routing nor a rule predicts it.
         """
         return self.state.startswith(("naive+", "stash:"))
+
+    @property
+    def stale(self) -> dict[str, int]:
+        """The parameter ``max_stale_ms`` where the state states that bound."""
+        told = re.search(r"[?&]max_stale_ms=(\d+)", self.state)
+        return {"max_stale_ms": int(told[1])} if told else {}
 
     def home(self, kind: Kind, worker: str) -> str:
         """Where `kind` lives for `worker` (``replica/pid/boot``): equal homes share it."""

@@ -208,6 +208,11 @@ def tell(m: Mapping[str, Any]) -> str:
     """How many tokens outlived their revocation, where and for how long."""
     if not m["leaked_tokens"]:
         return f"{m['tokens']} tokens revoked, none accepted afterwards"
+    if m.get("max_stale_ms") and not m["leaks"]:
+        return (
+            f"{m['tokens']} tokens revoked, {m['leaked_tokens']} accepted for up to "
+            f"{m['lag_lower_ms_max']:.0f} ms afterwards, within the {m['max_stale_ms']:g} ms that are stated"
+        )
     share, predicted = percent(m["leak_rate"]), percent(m.get("predicted_leak_rate"))
     return (
         f"{m['leaked_tokens']} of {m['tokens']} revoked tokens still accepted, at {share} of the invokes "
@@ -216,10 +221,11 @@ def tell(m: Mapping[str, Any]) -> str:
 
 
 def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[str, Any]:
-    del deployment, policy
+    del policy
     return {
         "token_ttl_s": target.facts.get("token_ttl_s"),
         "token_ttls": target.facts.get("token_ttls") or {},
+        **deployment.stale,
     }
 
 

@@ -125,8 +125,8 @@ def tell(m: Mapping[str, Any]) -> str:
 
 
 def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[str, Any]:
-    del deployment, policy
-    return {"trace_cap": target.facts.get("trace_cap")}
+    del policy
+    return {"trace_cap": target.facts.get("trace_cap"), **deployment.stale}
 
 
 SCENARIO = Scenario(

@@ -29,6 +29,12 @@ history is accused.
     leak. revoke_all [10, 20] of a token granted [15, 18], accept [25, 26], refusal [30, 31]: it may have been
     covered or not, but not both: unexplained.
 
+**A stated bound.** ``max_stale_ms`` = S: a worker may hear of a revocation up to S late (a cache). Then an
+accept at t says only that X > t - S, so each accept counts as called S earlier; and since a worker that has
+heard does not forget, a later accept on the very worker that refused is a resurrection, however early.
+
+    S = 5: revoke [10, 20], accept [24, 30] on another worker: legal. Accept [26, 30]: a leak.
+
 **Lag**, per worker and token, from the earliest certain ok revoke: the last accepted call - its return (at
 least 0) to the first later refusal's return - its call; open where a worker that was asked never refused.
 The token's is the maximum of each over its workers. A median or a maximum that falls on an open one is
@@ -47,6 +53,7 @@ from statistics import median
 
 from harness.checkers.coverage import AnyRevoke, Case, cases
 from harness.checkers.finding import Findings, Judgement, conclude
+from harness.checkers.parameters import nanoseconds, number
 from harness.checkers.story import lasting, named, short
 from harness.history import FOREVER, AnyOperation, Grant, Invoke, Outcome, RevokeAll
 from harness.verdict import Cell, Measure, Verdict
@@ -70,14 +77,14 @@ def check(history: Sequence[AnyOperation], cell: Cell) -> Verdict:
 
 def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     """Each token by itself."""
-    del cell
-    found, totals = Findings(), Totals()
+    found, totals, stale_ns = Findings(), Totals(), stated_bound(cell)
     for case in cases(history):
-        judge_token(case, found, totals)
+        judge_token(case, found, totals, stale_ns)
     unknown = (
         "" if totals.asked else "nothing to judge: no revoked token was invoked after its revoke was called"
     )
-    return Judgement(measures=totals.measures(found), found=found, unknown=unknown)
+    stated: dict[str, Measure] = {"max_stale_ms": stale_ns / 1e6} if stale_ns else {}
+    return Judgement(measures=totals.measures(found) | stated, found=found, unknown=unknown)
 
 
 @dataclass(slots=True)
@@ -90,6 +97,7 @@ class Totals:
     after: int = 0
     leaked: int = 0
     """Invokes called after a certain revoke had returned, and those of them that were accepted."""
+    leaked_tokens: int = 0
     phantoms: int = 0
     lag_lower_ns: list[int] = field(default_factory=list)
     lag_upper_ns: list[float] = field(default_factory=list)
@@ -98,7 +106,8 @@ class Totals:
         """The columns of ``revocation.csv``, and a few more."""
         return {
             "tokens": self.tokens,
-            "leaked_tokens": found.counts["leak"],
+            "leaked_tokens": self.leaked_tokens,
+            "leaks": found.counts["leak"],
             "leak_rate": self.leaked / self.after if self.after else None,
             "invokes_after": self.after,
             "lag_lower_ms_p50": _ms(median(self.lag_lower_ns)) if self.lag_lower_ns else None,
@@ -115,7 +124,12 @@ def _ms(duration_ns: float) -> float | None:
     return None if duration_ns == inf else duration_ns / 1e6
 
 
-def judge_token(case: Case, found: Findings, totals: Totals) -> None:
+def stated_bound(cell: Cell) -> int:
+    """How late a worker may hear of a revocation, in nanoseconds: ``max_stale_ms``, or 0."""
+    return nanoseconds(number(cell, "max_stale_ms") or 0, 1_000_000)
+
+
+def judge_token(case: Case, found: Findings, totals: Totals, stale_ns: int) -> None:
     """Add what is wrong with one token, and count."""
     certain, earliest = case.certain(), case.possible(-FOREVER)
     if certain:
@@ -124,11 +138,12 @@ def judge_token(case: Case, found: Findings, totals: Totals) -> None:
     revoked_ns = certain.end_ns if certain else FOREVER
     begins_ns = case.begins(earliest) if earliest else FOREVER
     accept = refusal = None
-    late = after = phantoms = 0
+    late = leaked = after = phantoms = 0
     for op in case.accepts:
         if accept is None or op.call_ns > accept.call_ns:
             accept = op
-        late += op.call_ns > revoked_ns
+        leaked += op.call_ns > revoked_ns
+        late += op.call_ns - stale_ns > revoked_ns
         totals.asked += earliest is not None and op.end_ns >= earliest.call_ns
     for op in case.refusals:
         if refusal is None or op.end_ns < refusal.end_ns:
@@ -136,8 +151,9 @@ def judge_token(case: Case, found: Findings, totals: Totals) -> None:
         after += op.call_ns > revoked_ns
         phantoms += op.end_ns < begins_ns
     totals.asked += len(case.refusals)
-    totals.leaked += late
-    totals.after += late + after + sum(op.call_ns > revoked_ns for op in case.others)
+    totals.leaked += leaked
+    totals.leaked_tokens += leaked > 0
+    totals.after += leaked + after + sum(op.call_ns > revoked_ns for op in case.others)
     proof: list[AnyOperation]
     if accept and certain and late:
         swept = case.grant if isinstance(certain, RevokeAll) else None
@@ -145,17 +161,31 @@ def judge_token(case: Case, found: Findings, totals: Totals) -> None:
         found.add("leak", proof, _say_leak, case, certain, accept, late)
     if refusal is None:
         return
-    resurrected = accept is not None and accept.call_ns > refusal.end_ns
-    if accept and resurrected:
-        found.add("resurrection", [refusal, accept], _say_resurrection, case, refusal, accept)
+    resurrected = accept is not None and accept.call_ns - stale_ns > refusal.end_ns
+    again = (refusal, accept) if accept and resurrected else _on_one_worker(case) if stale_ns else None
+    if again:
+        found.add("resurrection", list(again), _say_resurrection, case, *again)
     if phantoms:
         totals.phantoms += phantoms
         found.add("phantom", [refusal], _say_phantom, case, refusal)
-    elif accept and not late and not resurrected:
-        explains = case.possible(accept.call_ns)
+    elif accept and not late and not again:
+        explains = case.possible(accept.call_ns - stale_ns)
         if explains is None or case.begins(explains) > refusal.end_ns:
             proof = [op for op in (case.grant, earliest, accept, refusal) if op]
             found.add("unexplained", proof, _say_unexplained, case, earliest, accept, refusal)
+
+
+def _on_one_worker(case: Case) -> tuple[Invoke, Invoke] | None:
+    """A refusal, and an accept that the same worker gave when that had returned."""
+    first: dict[str | None, Invoke] = {}
+    for op in case.refusals:
+        if op.worker not in first or op.end_ns < first[op.worker].end_ns:
+            first[op.worker] = op
+    for op in case.accepts:
+        refusal = first.get(op.worker)
+        if op.worker is not None and refusal is not None and op.call_ns > refusal.end_ns:
+            return refusal, op
+    return None
 
 
 def _measure_lag(revoke: AnyRevoke, case: Case, totals: Totals) -> None:

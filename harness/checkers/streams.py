@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from harness.checkers.coverage import begun, cases
 from harness.checkers.finding import Findings, Judgement, conclude
 from harness.checkers.parameters import number
-from harness.checkers.revocation import Totals, judge_token
+from harness.checkers.revocation import Totals, judge_token, stated_bound
 from harness.checkers.story import named
 from harness.checkers.traces import LOST, Explains, Kept
 from harness.history import AnyOperation, Explain, Invoke, Outcome
@@ -63,10 +63,10 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
         for op in served
         if op.outcome is Outcome.OK and op.output and op.output.final and op.output.action_id
     }
-    found, totals = Findings(), Totals()
+    found, totals, stale_ns = Findings(), Totals(), stated_bound(cell)
     outlived: list[int] = []
     for case in cases(history):
-        judge_token(case, found, totals)
+        judge_token(case, found, totals, stale_ns)
         revoke = case.certain()
         if revoke is not None:
             last_frames = (
@@ -91,7 +91,7 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
             "streams": len(streams),
             "begun": len(served),
             "tokens": totals.tokens,
-            "leaked_tokens": found.counts["leak"],
+            "leaked_tokens": totals.leaked_tokens,
             "explains": explains.count,
             "lost": found.counts["lost_trace"],
             "outlived_streams": len(outlived),

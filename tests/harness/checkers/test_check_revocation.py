@@ -14,8 +14,8 @@ from harness.verdict import Validity
 refused = partial(invoke, error="token_revoked")
 
 
-def judged(*operations):
-    return revocation.check(history(*operations), cell("revocation"))
+def judged(*operations, stale=0):
+    return revocation.check(history(*operations), cell("revocation", max_stale_ms=stale * 1e-6))
 
 
 LEGAL = {
@@ -136,17 +136,45 @@ def test_the_lag_is_open_where_a_worker_never_refused():
     assert verdict.measures["lag_open_tokens"] == 1
 
 
+WITHIN = {
+    "accepted elsewhere within the bound": ([revoke(10, 20), invoke(25, 30, worker="b")], set()),
+    "accepted elsewhere, beyond it": ([revoke(10, 20), invoke(26, 30, worker="b")], {"leak"}),
+    "refused here and accepted there within the bound": (
+        [revoke(10, 20), refused(21, 22, worker="a"), invoke(25, 26, worker="b")], set(),
+    ),
+    "refused and accepted by one worker": (
+        [revoke(10, 20), refused(21, 22, worker="a"), invoke(23, 24, worker="a")], {"resurrection"},
+    ),
+    "refused here and accepted there, beyond the bound, though the revoke had no answer": (
+        [revoke(10), refused(21, 22, worker="a"), invoke(28, 29, worker="b")], {"resurrection"},
+    ),
+    "refused before the revoke was called": ([refused(8, 9, worker="a"), revoke(10, 20)], {"phantom"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WITHIN)
+def test_a_stated_bound_is_granted_and_no_more(name):
+    operations, wrong = WITHIN[name]
+    assert kinds(judged(*operations, stale=5)) == wrong
+
+
+def test_what_was_accepted_within_the_bound_is_counted_all_the_same():
+    verdict = judged(revoke(10, 20), invoke(24, 30, worker="b"), refused(40, 41, worker="b"), stale=5)
+    assert verdict.validity is Validity.VALID
+    assert (verdict.measures["leaked_tokens"], verdict.measures["leak_rate"]) == (1, 1 / 2)
+
+
 def placements(op):
     last = 24 if op.outcome is Outcome.INFO else op.return_ns  # later than any history here
     return range(op.call_ns, last + 1)
 
 
-def legal(operations):
+def legal(operations, stale):
     """Try every instant of every revoke, every choice of what a ``revoke_all`` covers, token by token."""
-    return all(_legal_token(token, operations) for token in ("t", "u"))
+    return all(_legal_token(token, operations, stale) for token in ("t", "u"))
 
 
-def _legal_token(token, operations):
+def _legal_token(token, operations, stale):
     grants = [op for op in operations if isinstance(op, Grant) and op.output.token_id == token]
     invokes = [op for op in operations if isinstance(op, Invoke) and op.input.token_id == token]
     choices = []
@@ -165,7 +193,13 @@ def _legal_token(token, operations):
                 choices.append([*covering, *([] if sure else [None])])
     for instants in product(*choices):
         since = min((t for t in instants if t is not None), default=None)
-        if all(_fits(op, since) for op in invokes):
+        if all(
+            any(
+                all(_fits(op, heard) for op in invokes if op.worker == worker)
+                for heard in ([None] if since is None else range(since, since + stale + 1))
+            )
+            for worker in {op.worker for op in invokes}
+        ):
             return True
     return False
 
@@ -203,18 +237,21 @@ def random_history(rng):
         )
         token = rng.choice("tttu")
         operations.append(
-            invoke(call, token=token) if how is None else invoke(call, ret, token=token, error=how or None)
+            invoke(call, token=token)
+            if how is None
+            else invoke(call, ret, token=token, error=how or None, worker=rng.choice("ab"))
         )
     return operations
 
 
-def test_it_agrees_with_trying_everything():
+@pytest.mark.parametrize("stale", [0, 3])
+def test_it_agrees_with_trying_everything(stale):
     rng = random.Random(6)
     seen = {True: 0, False: 0}
     for _ in range(ORACLE * 3):
         operations = random_history(rng)
-        verdict = judged(*operations)
-        wanted = legal(operations)
+        verdict = judged(*operations, stale=stale)
+        wanted = legal(operations, stale)
         assert (verdict.validity is not Validity.INVALID) == wanted, (operations, verdict)
         seen[wanted] += 1
     assert min(seen.values()) > ORACLE // 10
