@@ -51,6 +51,24 @@ def close_look(run: SavedRun) -> str:
     return _table(head, body)
 
 
+def needs(run: SavedRun) -> str:
+    """A row per deployment: memory, and CPU per call of workers, store and balancer."""
+    rows = _by_key(run, "cost")
+    names = list(dict.fromkeys(row["deployment"] for row in run.tables.get("cost", ())))
+    mixes = ("read-heavy", "grant-heavy")
+    parts = ("workers", "store", "balancer")
+    head = ["deployment", "workers' memory", "store's", "balancer's"]
+    head += [f"{mix}: CPU per call, {' + '.join(parts)}" for mix in mixes]
+    body = []
+    for name in names:
+        its = [rows.get((name, mix, "closed"), {}) for mix in mixes]
+        memory = [_figure(its[0], f"{part}_mb", " MB") for part in parts]
+        spent = [[row.get(f"{part}_cpu_ms_per_call") for part in parts] for row in its]
+        told = [" + ".join(f"{float(ms):.2f}" for ms in each if ms) for each in spent]
+        body.append([name, *memory, *(f"{each} ms" if each else "–" for each in told)])
+    return _table(head, body)
+
+
 def distance(run: SavedRun) -> str:
     """A row per round trip: blocked time, ceiling and what was reached."""
     head = [
@@ -194,6 +212,7 @@ TABLES: Mapping[str, Callable[[SavedRun], str]] = {
     "cost": deployments,
     "cost-close": close_look,
     "cost-distance": distance,
+    "cost-needs": needs,
     "cost-workers": workers,
     "cost-size": size,
     "cost-app": app,
