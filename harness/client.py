@@ -44,8 +44,17 @@ class Connection:
     names: Iterator[str]
     kept: bool = True
     worker: str | None = None
+    home: str | None = None
+    """The worker it is pinned to."""
+    closing: bool = False
+    """Its last reply said that the server closes it."""
     _address: object = None
     _name: str = ""
+
+    @property
+    def strayed(self) -> bool:
+        """Its next call would not meet the worker that it is pinned to, or its last one did not."""
+        return self.home is not None and (self.closing or self.worker != self.home)
 
     def name(self, response: httpx.Response) -> str:
         """The history's name of the socket this response came over."""
@@ -181,6 +190,7 @@ class RecordingClient:
                     asked.method, asked.path, content=content, headers=headers
                 ) as response:
                     worker = self.answering = response.headers.get(WORKER_HEADER)
+                    connection.closing = response.headers.get("Connection") == "close"
                     name = connection.name(response)
                     if frames is None or not response.is_success:
                         body = await response.aread()

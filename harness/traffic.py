@@ -20,6 +20,8 @@ import httpx
 from harness.client import WORKER_HEADER, Connection, close_all, open_http
 
 CALL_TIMEOUT_S = 10.0
+PIN_AGAIN = 40
+"""Connections opened, at most, to meet a worker again."""
 
 
 class Policy(StrEnum):
@@ -83,13 +85,15 @@ class KeepAlive:
 class RoundRobin:
     """`per_worker` connections pinned to each worker; a call takes the lane it asks for, or the next one.
 
-    A lane is a worker here, numbered in the order of their names. Behind a balancer (`pinned` false) a
-    lane is just a kept connection.
+    A lane is a worker here, numbered in the order of their names. A server closes a connection with some
+    replies (a 500, say); the lane gets another one to its worker then, unless that is gone. Behind a balancer
+    a lane is just a kept connection.
     """
 
     policy = Policy.ROUND_ROBIN
 
-    def __init__(self, pools: list[list[Connection]]) -> None:
+    def __init__(self, pools: list[list[Connection]], base_url: str = "") -> None:
+        self._base_url = base_url
         self._all = [connection for pool in pools for connection in pool]
         self._idle: list[asyncio.LifoQueue[Connection]] = []
         for pool in pools:
@@ -131,16 +135,14 @@ class RoundRobin:
                     worker = reply.headers[WORKER_HEADER]
                     pool = pools.setdefault(worker, [])
                     if len(pool) < per_worker:
-                        connection = Connection(http=http, names=names, worker=worker)
-                        connection.name(reply)
-                        pool.append(connection)
+                        pool.append(_pinned(http, names, reply))
                         spare.remove(http)
         except BaseException:
             await close_all([connection.http for pool in pools.values() for connection in pool])
             raise
         finally:
             await close_all(spare)
-        return cls([pools[worker] for worker in sorted(pools)])
+        return cls([pools[worker] for worker in sorted(pools)], base_url)
 
     @classmethod
     def balanced(cls, base_url: str, names: Iterator[str], *, connections: int) -> RoundRobin:
@@ -149,7 +151,8 @@ class RoundRobin:
             [
                 [Connection(http=open_http(base_url, kept=True, timeout_s=CALL_TIMEOUT_S), names=names)]
                 for _ in range(connections)
-            ]
+            ],
+            base_url,
         )
 
     @asynccontextmanager
@@ -160,12 +163,41 @@ class RoundRobin:
         connection = await queue.get()
         try:
             yield connection
+            if connection.strayed:
+                connection = await self._pin_again(connection)
         finally:
             queue.put_nowait(connection)
+
+    async def _pin_again(self, strayed: Connection) -> Connection:
+        """Another connection to the same worker; or, where it is not met again, the same one as it is."""
+        tried: list[httpx.AsyncClient] = []
+        try:
+            for _ in range(PIN_AGAIN):
+                http = open_http(self._base_url, kept=True, timeout_s=CALL_TIMEOUT_S)
+                tried.append(http)
+                reply = await http.get("/healthz")
+                if reply.headers.get(WORKER_HEADER) == strayed.home:
+                    tried[-1] = strayed.http
+                    connection = _pinned(http, strayed.names, reply)
+                    self._all[self._all.index(strayed)] = connection
+                    return connection
+        except (httpx.HTTPError, OSError):
+            pass  # nobody answers: the next call will tell
+        finally:
+            await close_all(tried)
+        strayed.home = None
+        return strayed
 
     async def aclose(self) -> None:
         """Close what is open."""
         await close_all([connection.http for connection in self._all])
+
+
+def _pinned(http: httpx.AsyncClient, names: Iterator[str], reply: httpx.Response) -> Connection:
+    worker = reply.headers[WORKER_HEADER]
+    connection = Connection(http=http, names=names, worker=worker, home=worker)
+    connection.name(reply)
+    return connection
 
 
 Connections = Fresh | KeepAlive | RoundRobin

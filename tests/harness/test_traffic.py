@@ -57,6 +57,30 @@ async def test_fresh_connections_are_never_used_twice_and_meet_several_workers(s
     assert len({op.worker for op in history}) == 2
 
 
+async def test_a_pinned_connection_that_the_server_closes_is_pinned_again(stack, record, tmp_path):
+    names = (f"k{n}" for n in itertools.count())
+    connector = await RoundRobin.pin(stack.base_url, names, workers=2, per_worker=1)
+    client = RecordingClient(record, connector, AGENT)
+    client._headers["Connection"] = "close"
+    for _ in range(6):
+        await client.grant("billing.get_invoice", lane=1)
+    await connector.aclose()
+    history = read_history(tmp_path / "history.jsonl")
+    assert len({op.worker for op in history}) == 1
+    assert len({op.connection for op in history}) == 6
+
+
+async def test_a_pinned_connection_whose_worker_is_gone_is_no_longer_pinned(stack, record):
+    names = (f"k{n}" for n in itertools.count())
+    connector = await RoundRobin.pin(stack.base_url, names, workers=2, per_worker=1)
+    for connection in connector._all:
+        connection.home = "r0/1/gone"
+    client = RecordingClient(record, connector, AGENT)
+    assert (await client.grant("billing.get_invoice", lane=0)).ok
+    assert [connection.home for connection in connector._all].count(None) == 1
+    await connector.aclose()
+
+
 async def test_round_robin_takes_its_turns_exactly(stack, record, tmp_path):
     names = (f"k{n}" for n in itertools.count())
     connector = await RoundRobin.pin(stack.base_url, names, workers=2, per_worker=2)
