@@ -136,8 +136,8 @@ def expect(deployment: Deployment, policy: Policy) -> Validity | None:
         # one worker is met: its own window is exact, unless it holds a part of the limit only
         return Validity.INVALID if split else Validity.VALID
     if split:
-        # the parts add up for a fair balancer alone; and in a crowd, a worker that is asked twice before another
-        # is asked at all denies too early: in round robin that is chance
+        # the parts add up for a fair balancer alone; and a worker that a crowd asks twice before another is
+        # asked at all denies too early: in round robin that is chance
         return None if policy is Policy.ROUND_ROBIN else Validity.INVALID
     return Validity.VALID if deployment.homes_of_one("limiter") == 1 else Validity.INVALID
 
