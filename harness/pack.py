@@ -3,7 +3,8 @@
 Packed are the CSVs, the environment, and of every cell what it was, its verdict, its prediction and its
 history (``history.jsonl.gz``); routing probes and server logs are left out. ``kernel-lab check`` judges a
 packed run as it does the recorded one. Where that is still too much, only some deployments keep their
-histories: the others keep verdicts, counter-examples in them, and are not judged again.
+histories: the others keep verdicts, with the counter-example and the first few anomalies in them, and are not
+judged again.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from harness.saved import NotASavedRun, read_run
 
 ENVIRONMENT = "environment.json"
 KEPT = (judge.CELL, "prediction.json")
+FIRST = 5
+"""Anomalies told of a cell without its history; how many there were is among its measures."""
 
 
 class CannotPack(ValueError):  # noqa: N818 - it names a thing
@@ -69,9 +72,10 @@ def size(folder: Path) -> int:
 def _pack_cell(cell: Path, out: Path, *, whole: bool) -> None:
     out.mkdir(parents=True)
     if (cell / judge.VERDICT).exists():
-        (out / judge.VERDICT).write_bytes(
-            msgspec.json.format((cell / judge.VERDICT).read_bytes(), indent=0) + b"\n"
-        )
+        told = msgspec.json.decode((cell / judge.VERDICT).read_bytes(), type=dict[str, Any])
+        for verdict in told["verdicts"] if not whole else ():
+            verdict["anomalies"] = verdict["anomalies"][:FIRST]
+        _write_json(out / judge.VERDICT, told, indent=0)
     if not whole:
         return
     for name in KEPT:
@@ -108,5 +112,5 @@ def _without_paths(environment: Mapping[str, Any]) -> dict[str, Any]:
     return {**environment, "arguments": kept}
 
 
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+def _write_json(path: Path, value: Mapping[str, Any], *, indent: int = 2) -> None:
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=indent) + b"\n")
