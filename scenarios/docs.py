@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness import figures, markers
 from harness.charts.standalone import standalone
@@ -24,12 +25,14 @@ from harness.verdict import Validity
 from scenarios import cost_tables, registry
 from scenarios.bad_input import EXIT_CODE
 from scenarios.components import COMPONENTS, Component
-from scenarios.reporting import FRONT, subjects
+from scenarios.reporting import subjects
 
 REFERENCE = registry.ROOT / "results" / "reference"
 POLICIES = ("round_robin", "fresh", "keep_alive")
 NAMED = ("weaver-kernel", "gunicorn", "uvicorn")
 """Packages whose versions the figures hang on first."""
+HEADLINE = ("single", "memory-4", "replicas", "sticky", "sqlite", "redis", "redis-cached", "sidecar")
+"""Of the first table: the reference, the problem, what bounds it, what repairs it."""
 GROWING = ("single", "memory-2", "memory-4", "memory-8")
 """State in each worker, and nothing else done about it: what grows with N."""
 
@@ -110,14 +113,35 @@ def provenance(run: SavedRun) -> str:
 
 
 def front(run: SavedRun, linked: Linked) -> str:
-    """Claims down, the deployments of the first matrix across."""
-    names = [name for name in FRONT if name in run.deployments]
-    rows = [
-        [scenario.replace("_", " "), *(_worst(run, scenario, name, linked) for name in names)]
-        for scenario in registry.SCENARIOS
-        if scenario in run.scenarios
-    ]
-    return markers.cells([["claim", *names], *rows])
+    """What a stranger should know: four figures of a few deployments, every worker asked in turn."""
+    limit = None
+    rows = []
+    for name in [name for name in HEADLINE if name in run.deployments]:
+        row = [f"`{name}`"]
+        for scenario, said in _HEADLINES.items():
+            cell = _cell(run, scenario, name, "round_robin")
+            if cell is None or cell.verdict is None:
+                row.append("not run")
+                continue
+            m = cell.verdict.measures
+            limit = m.get("limit") or limit
+            row.append(f"{linked(cell, MARK[cell.validity])} {said(m)}")
+        rows.append(row)
+    head = [
+        "deployment", f"limit of {limit} admits, in one window", "revoked tokens accepted afterwards",
+        "expansions that miss", "good tokens refused",
+    ]  # fmt: skip
+    return markers.cells([head, *rows])
+
+
+_HEADLINES: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "rate_limit": lambda m: f"{m['certain_max']} (× {m['factor']:.1f})",
+    "revocation": lambda m: (
+        f"{m['leaked_tokens']} of {m['tokens']}, {figures.percent(m['leak_rate'])} of the invokes"
+    ),
+    "handles": lambda m: f"{m['misses']} of {m['expansions']}",
+    "tokens": lambda m: f"{m['rejected']} of {m['verifications']}",
+}
 
 
 def components(run: SavedRun, linked: Linked) -> str:
