@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,11 @@ from typing import Any
 import msgspec
 
 from harness import judge
-from harness.saved import NotASavedRun, read_run
+from harness.cost import frontier
+from harness.cost.table import References
+from harness.results import write_rows
+from harness.saved import NotASavedRun, SavedRun, read_run, read_table
+from harness.verdict import Validity
 
 ENVIRONMENT = "environment.json"
 KEPT = (judge.CELL, "prediction.json")
@@ -39,7 +44,8 @@ def pack(
         run: A run folder.
         out: Must not exist yet: a reference is replaced as a whole.
         beside: Folders of other measurements on the same machine, such as a load run's: their CSVs come
-            along, their environment as ``environment-<folder>.json``.
+            along, their environment as ``environment-<folder>.json``. A frontier is weighed anew, by the
+            run's verdicts too.
         histories_of: Deployments whose histories are kept; None keeps all.
 
     Raises:
@@ -57,6 +63,7 @@ def pack(
         shutil.copy(table, out)
     for folder in beside:
         _pack_beside(folder, out)
+    _weigh(saved, out)
     for cell in saved.cells:
         if cell.folder:
             whole = histories_of is None or cell.deployment in histories_of
@@ -99,6 +106,19 @@ def _pack_beside(folder: Path, out: Path) -> None:
     if about.exists():
         known = msgspec.json.decode(about.read_bytes(), type=dict[str, Any])
         _write_json(out / f"environment-{folder.name}.json", _without_paths(known))
+
+
+def _weigh(saved: SavedRun, out: Path) -> None:
+    """The frontier, by the verdicts of the run as well as by those of the load beside it."""
+    if not (out / "frontier.csv").exists():
+        return
+    broken: dict[str, set[str]] = defaultdict(set)
+    for cell in saved.cells:
+        if cell.validity is Validity.INVALID and not cell.fault:
+            broken[cell.deployment].add(cell.scenario)
+    names = References()
+    rows = frontier.beside(read_table(out / "cost.csv"), broken, memory=names.memory, control=names.control)
+    write_rows(out / "frontier.csv", frontier.COLUMNS, rows)
 
 
 def _without_paths(environment: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,8 +40,6 @@ from scenarios.bad_input import BadInput
 
 PARTS = ("deployments", "distance", "workers", "size", "app")
 """What can be measured; the first two where nothing is named: no ratio without the distance it holds at."""
-CLAIMS = ("tokens", "rate_limit", "revocation", "handles", "traces")
-"""What a session of the load puts to the test."""
 ALL_MIXES = ("read-heavy", "grant-heavy")
 """Mixes that every deployment is asked, and that are judged."""
 PURE_MIXES = ("invoke-200", "invoke-10", "grant")
@@ -256,7 +254,7 @@ async def _judge(folder: Path, lives: Lives, name: str, slots: Sequence[Slot]) -
         return {}
     history = folder / "load" / "histories" / f"{name}.jsonl"
     await asyncio.to_thread(merge_histories, parts, history)
-    cells = [_cell(claim, deployment, target) for claim in CLAIMS if claim in CHECKERS]
+    cells = [_cell(claim, deployment, target) for claim in frontier.CLAIMS if claim in CHECKERS]
     return await asyncio.to_thread(judge_load, folder, f"{name}-load", history, cells)
 
 

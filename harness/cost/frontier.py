@@ -3,12 +3,15 @@
 An option is dominated if another one breaks no claim that it keeps, answers at least as many calls and adds
 no more latency, and is truly better in one of these: it keeps a claim more, or costs less by more than both
 their intervals.
+
+A session of the load is one principal's, so it cannot see what is broken between two (who revokes for
+somebody else, behind sticky routing). Beside a matrix of the same claims, its verdicts count too: `beside`.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +20,10 @@ COLUMNS = (
     "throughput_vs_memory", "throughput_vs_memory_low", "throughput_vs_memory_high",
     "added_p99_ms", "added_p99_ms_low", "added_p99_ms_high", "dominated_by",
 )  # fmt: skip
+
+
+CLAIMS = ("tokens", "rate_limit", "revocation", "handles", "traces")
+"""What a session of the load puts to the test."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +81,27 @@ def frontier(rows: Sequence[Mapping[str, Any]], *, memory: str, control: str) ->
         options.append(Option(deployment=name, broken=broken, throughput=throughput, added_p99_ms=added))
         kept[name] = its_rows
     return [_row(option, options, kept[option.deployment]) for option in options]
+
+
+def beside(
+    rows: Sequence[Mapping[str, str]], broken: Mapping[str, Collection[str]], *, memory: str, control: str
+) -> list[dict[str, Any]]:
+    """The rows of frontier.csv, from a cost.csv as it was written and what a matrix found broken.
+
+    Args:
+        rows: Of cost.csv, as text.
+        broken: Deployment -> scenarios; only those of `CLAIMS` count.
+        memory: See `frontier`.
+        control: See `frontier`.
+    """
+    figures = [name for name in COLUMNS if "_ms" in name or "_vs_" in name]
+    merged = []
+    for row in rows:
+        found = {*row["broken"].split(), *(set(broken.get(row["deployment"], ())) & set(CLAIMS))}
+        told: dict[str, Any] = {name: float(row[name]) if row.get(name) else None for name in figures}
+        told |= {"broken": " ".join(sorted(found))} | ({"validity": "invalid"} if found else {})
+        merged.append({**row, **told})
+    return frontier(merged, memory=memory, control=control)
 
 
 def _worst(

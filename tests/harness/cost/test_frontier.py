@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.cost.frontier import Interval, Option, dominates, frontier
+from harness.cost.frontier import Interval, Option, beside, dominates, frontier
 
 
 def exactly(value: float) -> Interval:
@@ -82,3 +82,17 @@ def test_the_frontier_weighs_each_option_by_its_worst_mix():
         "half": "redis",
     }
     assert (found["redis"]["lag_at_most_ms"], found["half"]["lag_at_most_ms"]) == (5.0, None)
+
+
+def test_beside_a_matrix_what_that_found_broken_counts_too():
+    sticky, redis = rows("sticky", "", 0.9, 1.0), rows("redis", "", 0.8, 2.0)
+    measured = [
+        {name: "" if value is None else str(value) for name, value in one.items()}
+        for one in [*sticky, *redis]
+    ]
+    alone = {one["deployment"]: one for one in beside(measured, {}, memory="memory-4", control="again")}
+    assert alone["redis"]["dominated_by"] == "sticky"
+    matrix = {"sticky": {"revocation", "stats"}, "redis": {"stats"}}
+    found = {one["deployment"]: one for one in beside(measured, matrix, memory="memory-4", control="again")}
+    assert (found["sticky"]["broken"], found["sticky"]["validity"]) == ("revocation", "invalid")
+    assert found["redis"]["broken"] == found["redis"]["dominated_by"] == ""
