@@ -15,7 +15,7 @@ from harness.saved import Row, SavedRun
 ROW_PX = 36
 KEEPS, BREAKS = 0, 1
 """Series: an option that broke no claim under load, and one that broke some."""
-LEGEND = ((KEEPS, "broke nothing under load"), (BREAKS, "broke what is named"))
+LEGEND = ((KEEPS, "broke nothing"), (BREAKS, "broke what is named"))
 
 
 def frontier(run: SavedRun) -> Picture | None:
