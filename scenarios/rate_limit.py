@@ -81,7 +81,7 @@ async def drive(session: Session) -> None:
         await until(begin + (end - begin) * number / attempts)
         await caller(clients[0], probes[0], iter([number]))
     await burst(2)
-    for number in range(CROWDS if callers > 1 else 0):
+    for number in range((1 if session.quick else CROWDS) if callers > 1 else 0):
         await _crowd(session, number)
 
 
