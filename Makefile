@@ -36,7 +36,7 @@ scenarios:
 endif
 
 repro: setup ## the seed's reproduction: two kernels, one secret, four questions
-	@$(BIN)/python -m scenarios.repro $(ARGS)
+	@$(BIN)/python -m examples.two_kernels $(ARGS)
 
 test: setup ## the tests
 	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup $(ARGS)
@@ -48,7 +48,7 @@ type: setup ## mypy, strict
 	@$(BIN)/mypy
 
 bench-check: setup ## a million operations of each kind, read and judged
-	@$(BIN)/python -m harness.bench_check $(ARGS)
+	@$(BIN)/python -m kernel_lab.judge.bench_check $(ARGS)
 
 clean: ## forget the environment and the runs that are not committed
 	@rm -rf .venv results/latest results/2*
@@ -87,7 +87,7 @@ load-curves: setup ## cost against the number of workers and the size of the sta
 	@$(BIN)/kernel-lab load --part workers --part size $(ARGS)
 
 load-ui: setup ## locust's page, on a deployment of yours (HOST=http://…) or one started for it (DEPLOYMENT=memory-4)
-	@$(BIN)/python -m scenarios.load_ui $(or $(HOST),$(DEPLOYMENT),memory-4) $(ARGS)
+	@$(BIN)/python -m kernel_lab.load.ui $(or $(HOST),$(DEPLOYMENT),memory-4) $(ARGS)
 
 bench-app: setup ## our app beside the smallest ASGI handler that makes the same kernel calls
 	@$(BIN)/kernel-lab load --part app $(ARGS)
@@ -99,10 +99,10 @@ report: setup ## the page of a run (RUN=results/latest)
 	@$(BIN)/kernel-lab report $(RUN)
 
 docs: setup ## every figure and table of README and docs/ from a run (RUN=results/reference; ARGS=--check compares)
-	@$(BIN)/python -m scenarios.docs $(RUN) $(ARGS)
+	@$(BIN)/python -m kernel_lab.publish.docs $(RUN) $(ARGS)
 
 runbook: setup ## what reload, recycle, restart and scaling lose, per deployment: runbook.csv
-	@$(BIN)/python -m scenarios.runbook $(ARGS)
+	@$(BIN)/python -m kernel_lab.faults.runbook $(ARGS)
 
 .PHONY: report docs runbook
 

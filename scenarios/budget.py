@@ -6,11 +6,12 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from harness.deployment import Deployment
-from harness.scenario import Scenario, Session, Target, met_everywhere
-from harness.traffic import Policy
-from harness.verdict import Assumptions, Validity
-from scenarios import cast
+from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.judge.verdict import Assumptions, Validity
+from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere
+from kernel_lab.traffic.connections import Policy
+
+from . import sample as cast
 
 TOTAL = 6_000
 REQUEST = 200
@@ -67,6 +68,7 @@ def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[
 
 SCENARIO = Scenario(
     name="budget",
+    order=80,
     claim="No invoke is called once ok invokes that had returned cost the budget or more; the use never goes "
     "backward.",
     drive=drive,

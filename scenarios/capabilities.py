@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness.deployment import Deployment
-from harness.results import percent
-from harness.scenario import Scenario, Session, Target, met_everywhere
-from harness.traffic import Policy
-from harness.verdict import Assumptions, Validity
+from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.judge.verdict import Assumptions, Validity
+from kernel_lab.run.results import percent
+from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere
+from kernel_lab.traffic.connections import Policy
 
 GRANTS = 4
 """Grants per import where the connection policy cannot choose the worker."""
@@ -80,6 +80,7 @@ def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[
 
 SCENARIO = Scenario(
     name="capabilities",
+    order=60,
     claim="A capability imported through one worker is invocable on all from then on.",
     drive=drive,
     parameters=_parameters,

@@ -6,14 +6,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from harness.client import Principal, RecordingClient
-from harness.deployment import Deployment
-from harness.history import AnyOperation, Expand, Invoke
-from harness.results import percent
-from harness.scenario import Scenario, Session, Target, met_everywhere, pause_until
-from harness.traffic import Policy
-from harness.verdict import Assumptions, Measure, Validity
-from scenarios import cast
+from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.judge.history import AnyOperation, Expand, Invoke
+from kernel_lab.judge.verdict import Assumptions, Measure, Validity
+from kernel_lab.run.results import percent
+from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere, pause_until
+from kernel_lab.traffic.client import Principal, RecordingClient
+from kernel_lab.traffic.connections import Policy
+
+from . import sample as cast
 
 EXPANSIONS = 4
 """Expansions per handle where the connection policy cannot choose the worker."""
@@ -149,6 +150,7 @@ def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[
 
 SCENARIO = Scenario(
     name="handles",
+    order=40,
     claim="A handle can be expanded by its principal on every worker until it expires or its stated cap "
     "evicts it; by no one else anywhere.",
     drive=drive,

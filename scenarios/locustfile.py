@@ -8,7 +8,7 @@ By itself, with locust's page or without, for as long as you like::
 
 ``kernel-lab load`` gives it a plan instead (``--plan``): short slots on many deployments, interleaved.
 
-Latency counts from the start that was meant (`harness.cost.pace`). What a session knows to be wrong is a
+Latency counts from the start that was meant (`kernel_lab.load.pace`). What a session knows to be wrong is a
 failure with the anomaly's name; what nobody can know the effect of (a 5xx, a time-out) is a failure called
 ``Info``; a refusal that was earned is none. Locust patches gevent into everything on import, so this runs in
 a process of its own, always; each of its processes writes histories of its own.
@@ -28,12 +28,12 @@ from locust.env import Environment
 from locust.exception import StopUser
 from locust.runners import MasterRunner
 
-from harness.call import Call, Reply, read
-from harness.cost.plan import Slot, read_plan
-from harness.operation import Outcome
-from scenarios.agent import MIXES, Session, Step
-from scenarios.course import Course, Generator, Part
-from scenarios.lanes import LOST
+from kernel_lab.judge.operation import Outcome
+from kernel_lab.load.agent import MIXES, Session, Step
+from kernel_lab.load.pinned import LOST
+from kernel_lab.load.plan import Slot, read_plan
+from kernel_lab.load.session import Course, Generator, Part
+from kernel_lab.traffic.call import Call, Reply, read
 
 LOST_PAUSE_S = 0.05
 """A caller that lost its connection waits: a server that has gone must not be asked in a tight loop."""

@@ -7,14 +7,15 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from harness import predict as prediction
-from harness.client import RecordingClient
-from harness.deployment import Deployment
-from harness.history import AnyOperation, Grant
-from harness.scenario import Scenario, Session, Target, met_everywhere, pause_until
-from harness.traffic import CONCURRENCY, Policy
-from harness.verdict import Assumptions, Measure, Validity
-from scenarios import cast
+from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.judge.history import AnyOperation, Grant
+from kernel_lab.judge.verdict import Assumptions, Measure, Validity
+from kernel_lab.run import prediction
+from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere, pause_until
+from kernel_lab.traffic.client import RecordingClient
+from kernel_lab.traffic.connections import CONCURRENCY, Policy
+
+from . import sample as cast
 
 BURSTS_AT = (0.0, 0.7, 1.45)
 """When the bursts begin, in windows. The first fills the limit."""
@@ -170,6 +171,7 @@ def _assumptions(deployment: Deployment, policy: Policy) -> Assumptions:
 
 SCENARIO = Scenario(
     name="rate_limit",
+    order=20,
     claim="In every window of W seconds no more than L grants per principal and capability are admitted, "
     "and none is denied while fewer than L could have counted.",
     drive=drive,

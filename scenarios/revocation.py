@@ -8,14 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from harness.client import Principal, RecordingClient
-from harness.deployment import Deployment
-from harness.history import AnyOperation, Grant, Invoke, Revoke, RevokeAll
-from harness.results import percent
-from harness.scenario import Scenario, Session, Target, met_everywhere, pause_until
-from harness.traffic import Policy
-from harness.verdict import Assumptions, Measure, Validity
-from scenarios import cast
+from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.judge.history import AnyOperation, Grant, Invoke, Revoke, RevokeAll
+from kernel_lab.judge.verdict import Assumptions, Measure, Validity
+from kernel_lab.run.results import percent
+from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere, pause_until
+from kernel_lab.traffic.client import Principal, RecordingClient
+from kernel_lab.traffic.connections import Policy
+
+from . import sample as cast
 
 INVOKES = 4
 """Invokes after a revoke where the connection policy cannot choose the worker."""
@@ -231,6 +232,7 @@ def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[
 
 SCENARIO = Scenario(
     name="revocation",
+    order=30,
     claim="One instant exists from which every invoke of a revoked token is refused.",
     drive=drive,
     predict=predict,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness.deployment import Deployment
-from harness.scenario import Scenario, Session, Target, met_everywhere
-from harness.traffic import Policy
-from harness.verdict import Assumptions, Validity
-from scenarios import cast
+from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.judge.verdict import Assumptions, Validity
+from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere
+from kernel_lab.traffic.connections import Policy
+
+from . import sample as cast
 
 TRIALS = 32
 """So many that a loss of one in ten can hardly hide (3 %)."""
@@ -53,6 +54,7 @@ def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[
 
 SCENARIO = Scenario(
     name="stats",
+    order=70,
     claim="The numbers a worker reports are the deployment's.",
     drive=drive,
     parameters=_parameters,

@@ -6,12 +6,13 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from harness.client import RecordingClient
-from harness.deployment import Deployment
-from harness.scenario import Scenario, Session, Target, met_everywhere
-from harness.traffic import Fresh, Policy
-from harness.verdict import Assumptions, Validity
-from scenarios import cast
+from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.judge.verdict import Assumptions, Validity
+from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere
+from kernel_lab.traffic.client import RecordingClient
+from kernel_lab.traffic.connections import Fresh, Policy
+
+from . import sample as cast
 
 QUESTIONS = 4
 """Explanations and second streams where the connection policy cannot choose the worker."""
@@ -131,6 +132,7 @@ def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[
 
 SCENARIO = Scenario(
     name="streams",
+    order=90,
     claim="A stream is authorised when it begins, on every worker; once it has ended, every worker explains "
     "it.",
     drive=drive,

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from harness.client import Principal, RecordingClient
-from harness.deployment import Deployment
-from harness.history import AnyOperation, Grant, Invoke
-from harness.scenario import Scenario, Session, Target, met_everywhere, pause_until
-from harness.traffic import Policy
-from harness.verdict import Assumptions, Measure, Validity
-from scenarios import cast
+from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.judge.history import AnyOperation, Grant, Invoke
+from kernel_lab.judge.verdict import Assumptions, Measure, Validity
+from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere, pause_until
+from kernel_lab.traffic.client import Principal, RecordingClient
+from kernel_lab.traffic.connections import Policy
+
+from . import sample as cast
 
 VERIFICATIONS = 4
 """Invokes per token where the connection policy cannot choose the worker."""
@@ -119,6 +120,7 @@ def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[
 
 SCENARIO = Scenario(
     name="tokens",
+    order=10,
     claim="A token minted on any worker verifies on every worker; a tampered one nowhere.",
     drive=drive,
     predict=predict,

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from harness.client import Principal, RecordingClient
-from harness.deployment import Deployment
-from harness.history import AnyOperation, Explain, Invoke
-from harness.results import percent
-from harness.scenario import Scenario, Session, Target, met_everywhere
-from harness.traffic import Policy
-from harness.verdict import Assumptions, Measure, Validity
-from scenarios import cast
+from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.judge.history import AnyOperation, Explain, Invoke
+from kernel_lab.judge.verdict import Assumptions, Measure, Validity
+from kernel_lab.run.results import percent
+from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere
+from kernel_lab.traffic.client import Principal, RecordingClient
+from kernel_lab.traffic.connections import Policy
+
+from . import sample as cast
 
 EXPLAINS = 4
 """Explanations per action where the connection policy cannot choose the worker."""
@@ -121,6 +122,7 @@ def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[
 
 SCENARIO = Scenario(
     name="traces",
+    order=50,
     claim="Once an invoke has returned, every worker explains its action, a later listing holds it once, and "
     "the audit chain verifies.",
     drive=drive,

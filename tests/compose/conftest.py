@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.ports import LOOPBACK, free_port, is_free
+from kernel_lab.deployments.ports import LOOPBACK, free_port, is_free
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTS = 9

@@ -11,9 +11,9 @@ from itertools import pairwise
 
 import pytest
 
-from harness.attach import meet
-from harness.history import Outcome, read_history
-from harness.ports import LOOPBACK
+from kernel_lab.deployments.attached import meet
+from kernel_lab.deployments.ports import LOOPBACK
+from kernel_lab.judge.history import Outcome, read_history
 
 pytestmark = [
     pytest.mark.skipif("LAB_TEST_COMPOSE" not in os.environ, reason="make test-compose runs these"),

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.deployment import read_deployments
-from scenarios import registry
+from kernel_lab.deployments.deployment import read_deployments
+from kernel_lab.run import registry
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from harness.judge import judge_cell, read_cell
-from harness.verdict import Validity, Verdict
+from kernel_lab.judge.verdict import Validity, Verdict
+from kernel_lab.run.judging import judge_cell, read_cell
 
 HERE = Path(__file__).parent
 

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 from save import expected
 
-from harness.checkers import CHECKERS
-from harness.judge import judge_cell
+from kernel_lab.judge.checkers import CHECKERS
+from kernel_lab.run.judging import judge_cell
 
 HERE = Path(__file__).parent
 SAVED = sorted(path.parent for path in HERE.glob("*/*/expected.json"))

@@ -13,7 +13,7 @@ from typing import IO
 
 import httpx
 
-from harness.ports import free_port
+from kernel_lab.deployments.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 GUNICORN = ("gunicorn", "-c", "lab/gunicorn.conf.py", "lab.app:app")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from kernel_lab.run import registry
 from mutants import (  # noqa: F401 - importing them lists them
     budget,
     capabilities,
@@ -16,10 +17,9 @@ from mutants import (  # noqa: F401 - importing them lists them
     traces,
 )
 from mutants.mutant import MUTANTS, Mutant
-from scenarios import registry
 
 ALL: Mapping[str, Mutant] = {
-    name: one for claim in registry.SCENARIOS for name, one in MUTANTS.items() if one.breaks == claim
+    name: one for claim in registry.scenarios() for name, one in MUTANTS.items() if one.breaks == claim
 }
 
 LIVE_CLAIMS = ("streams",)

@@ -16,13 +16,13 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
+import kernel_lab_scenarios.revocation
+import kernel_lab_scenarios.tokens
 import weaver_kernel.handles
 import weaver_kernel.stores.memory
 import weaver_kernel.tokens
 
 import lab.one_trip
-import scenarios.revocation
-import scenarios.tokens
 
 EPOCH_NS = 1_900_000_000_000_000_000
 """Where a simulation begins, in nanoseconds of the Unix epoch: in 2030."""
@@ -31,7 +31,7 @@ LONGEST_NS = 3_600_000_000_000
 
 WHO_ASKS = (
     weaver_kernel.handles, weaver_kernel.stores.memory, weaver_kernel.tokens, lab.one_trip,
-    scenarios.revocation, scenarios.tokens,
+    kernel_lab_scenarios.revocation, kernel_lab_scenarios.tokens,
 )  # fmt: skip
 """Modules that go by the date; the C type that tells it cannot be patched itself."""
 

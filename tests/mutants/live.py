@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import judge
-from harness.deployment import Deployment
-from harness.results import CellResult
-from harness.run import LiveStack, Plan, run
-from harness.scenario import Scenario
-from harness.stack import AppSpec, NativeStack
-from harness.traffic import Policy
-from harness.verdict import Validity
+from kernel_lab.deployments import AppSpec, NativeStack
+from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.judge.verdict import Validity
+from kernel_lab.run import judging as judge
+from kernel_lab.run import registry
+from kernel_lab.run.matrix import LiveStack, Plan, run
+from kernel_lab.run.results import CellResult
+from kernel_lab.run.scenario import Scenario
+from kernel_lab.traffic.connections import Policy
 from mutants.catalogue import ALL, SIMULATED
 from mutants.mutant import Home, Mutant
-from scenarios import registry
 
 if TYPE_CHECKING:
     from mutants.teeth import Bite
@@ -86,7 +86,7 @@ def run_all() -> Living:
     """The whole sample, one stack after the other, then the right deployments."""
     bites = [run_one(name) for name in SAMPLE]
     with tempfile.TemporaryDirectory(prefix="teeth-") as folder:
-        right = _run(Path(folder) / "run", RIGHT, list(registry.SCENARIOS.values()), {})
+        right = _run(Path(folder) / "run", RIGHT, list(registry.scenarios().values()), {})
     return Living(bites=bites, right=right)
 
 
@@ -101,7 +101,7 @@ def run_one(name: str) -> Bite:
     with tempfile.TemporaryDirectory(prefix="teeth-") as folder:
         run_folder = Path(folder) / "run"
         env = {"LAB_KERNEL": mutant.factory, "PYTHONPATH": path}
-        (result,) = _run(run_folder, [deployment], [registry.SCENARIOS[mutant.breaks]], env)
+        (result,) = _run(run_folder, [deployment], [registry.scenarios()[mutant.breaks]], env)
         cell = run_folder / "cells" / mutant.breaks / f"{deployment}-{Policy.ROUND_ROBIN}"
         if not cell.exists():
             return Bite(mutant=name, missed=f"{result.validity}: {result.reason}")
@@ -126,4 +126,4 @@ def _run(
 
 
 def _open(deployment: Deployment, env: dict[str, str], logs: Path) -> AbstractAsyncContextManager[LiveStack]:
-    return NativeStack(deployment, app=AppSpec(root=registry.ROOT), folder=logs, env=env)
+    return NativeStack(deployment, app=AppSpec(root=registry.root()), folder=logs, env=env)

@@ -7,8 +7,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kernel_lab.run import registry
 from mutants.mutant import Mutant
-from scenarios import registry
 
 if TYPE_CHECKING:
     from mutants.live import Living
@@ -62,7 +62,7 @@ def write(mutants: Mapping[str, Mutant], bites: Sequence[Bite], living: Living, 
     live = {one.mutant for one in living.bites if not one.missed}
     parts = [HEAD, f"{figures}\n"]
     for claim, some in groupby(bites, key=lambda one: mutants[one.mutant].breaks):
-        parts += [f"## {claim}\n", f"{registry.SCENARIOS[claim].claim}\n"]
+        parts += [f"## {claim}\n", f"{registry.scenarios()[claim].claim}\n"]
         parts += ["| Mutant | What is wrong | Caught as | Operations | Bitten |", "|---|---|---|---|---|"]
         parts += [row(mutants[one.mutant], one, live=one.mutant in live) for one in some]
         parts += [""]

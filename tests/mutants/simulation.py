@@ -24,13 +24,14 @@ from unittest.mock import patch
 import httpx
 import msgspec
 
-from harness import judge
-from harness.client import Connection
-from harness.deployment import Deployment
-from harness.run import Plan, record
-from harness.scenario import Scenario, Target
-from harness.traffic import CONCURRENCY, Connections, Fresh, Policy, RoundRobin
-from harness.verdict import Verdict
+from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.judge.verdict import Verdict
+from kernel_lab.run import judging as judge
+from kernel_lab.run import registry
+from kernel_lab.run.matrix import Plan, record
+from kernel_lab.run.scenario import Scenario, Target
+from kernel_lab.traffic.client import Connection
+from kernel_lab.traffic.connections import CONCURRENCY, Connections, Fresh, Policy, RoundRobin
 from lab.app import build_api
 from lab.kernel import KernelView, load_kernel
 from lab.settings import Settings
@@ -39,7 +40,6 @@ from lab.state.sqlite_file import SQLiteFile
 from lab.worker import Worker, WorkerName, describe
 from mutants.clock import Clock
 from mutants.mutant import Home
-from scenarios import registry
 
 STORES = ("revocations", "limiter", "handles", "traces", "budget")
 DEPLOYMENTS: Mapping[Home, Deployment] = {

@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from harness import judge
-from harness.checkers import CHECKERS
-from harness.history import AnyOperation, Grant, Invoke, Outcome, Revoke, read_history
-from harness.traffic import Policy
-from harness.verdict import Validity, Verdict
+from kernel_lab.judge.checkers import CHECKERS
+from kernel_lab.judge.history import AnyOperation, Grant, Invoke, Outcome, Revoke, read_history
+from kernel_lab.judge.verdict import Validity, Verdict
+from kernel_lab.run import judging as judge
+from kernel_lab.run import registry
+from kernel_lab.traffic.connections import Policy
 from mutants import live, page
 from mutants.catalogue import ALL, LIVE_CLAIMS, SIMULATED
 from mutants.mutant import Mutant
 from mutants.simulation import DEPLOYMENTS, Trial, simulate
-from scenarios import registry
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ def bite(name: str) -> Bite:
     """Run a mutant through the scenario of its claim, and say whether it was caught."""
     mutant = ALL[name]
     trial = Trial(
-        scenario=registry.SCENARIOS[mutant.breaks], home=mutant.home, workers=mutant.workers,
+        scenario=registry.scenarios()[mutant.breaks], home=mutant.home, workers=mutant.workers,
         kernel=mutant.factory, restarts_s=mutant.restarts_s,
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="teeth-") as folder:
@@ -105,9 +105,9 @@ def twins() -> list[Trial]:
         (one.breaks, one.home, one.workers) for one in SIMULATED.values() if not one.restarts_s
     )
     return [
-        Trial(scenario=registry.SCENARIOS[claim], home=home, workers=workers)
+        Trial(scenario=registry.scenarios()[claim], home=home, workers=workers)
         for claim, home, workers in ways
-        if registry.SCENARIOS[claim].expect(DEPLOYMENTS[home], Policy.ROUND_ROBIN) is Validity.VALID
+        if registry.scenarios()[claim].expect(DEPLOYMENTS[home], Policy.ROUND_ROBIN) is Validity.VALID
     ]
 
 
@@ -116,7 +116,7 @@ def right(number: int) -> Trial:
     if number < len(twins()):
         return twins()[number]
     rng = random.Random(number)
-    scenarios = [scenario for name, scenario in registry.SCENARIOS.items() if name not in LIVE_CLAIMS]
+    scenarios = [scenario for name, scenario in registry.scenarios().items() if name not in LIVE_CLAIMS]
     scenario = scenarios[number % len(scenarios)]
     policy = rng.choice((Policy.ROUND_ROBIN, Policy.ROUND_ROBIN, Policy.FRESH))
     home = rng.choice(

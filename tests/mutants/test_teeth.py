@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.history import Outcome, read_history
-from harness.verdict import Validity
+from kernel_lab.judge.history import Outcome, read_history
+from kernel_lab.judge.verdict import Validity
+from kernel_lab.run import registry
 from lab.worker import CHATTY
 from mutants import page, teeth
 from mutants.catalogue import ALL, SIMULATED
 from mutants.clock import WHO_ASKS
 from mutants.live import SAMPLE, run_one
 from mutants.simulation import Trial, simulate
-from scenarios import registry
 
 RIGHT_RUNS = 24
 
@@ -47,13 +47,13 @@ def test_a_right_kernel_is_not_accused(number):
 
 
 def test_teeth_that_bite_on_nothing_say_so(tmp_path):
-    verdict = simulate(Trial(scenario=registry.SCENARIOS["rate_limit"], home="each"), tmp_path)
+    verdict = simulate(Trial(scenario=registry.scenarios()["rate_limit"], home="each"), tmp_path)
     assert teeth.taste(ALL["OneMore"], verdict, tmp_path / "cell").missed == "judged valid"
 
 
 def test_an_anomaly_of_another_kind_does_not_count(tmp_path):
     trial = Trial(
-        scenario=registry.SCENARIOS["rate_limit"], home="each", kernel=ALL["OneFewer"].factory
+        scenario=registry.scenarios()["rate_limit"], home="each", kernel=ALL["OneFewer"].factory
     )  # fmt: skip
     verdict = simulate(trial, tmp_path)
     bite = teeth.taste(ALL["OneMore"], verdict, tmp_path / "cell")
@@ -62,7 +62,7 @@ def test_an_anomaly_of_another_kind_does_not_count(tmp_path):
 
 def test_a_seed_gives_the_same_history_again(tmp_path):
     def told(name):
-        trial = Trial(scenario=registry.SCENARIOS["handles"], home="one", seed=5, loss=0.02)
+        trial = Trial(scenario=registry.scenarios()["handles"], home="one", seed=5, loss=0.02)
         simulate(trial, tmp_path / name)
         history = read_history(tmp_path / name / "cell" / "history.jsonl")
         return [(op.index, op.f, op.call_ns, op.return_ns, op.outcome, op.connection) for op in history]
@@ -71,29 +71,29 @@ def test_a_seed_gives_the_same_history_again(tmp_path):
 
 
 def test_a_lost_call_is_recorded_as_one_that_may_have_happened(tmp_path):
-    simulate(Trial(scenario=registry.SCENARIOS["traces"], home="each", loss=0.1), tmp_path)
+    simulate(Trial(scenario=registry.scenarios()["traces"], home="each", loss=0.1), tmp_path)
     lost = [op for op in read_history(tmp_path / "cell" / "history.jsonl") if op.error == "ReadError"]
     assert lost
     assert {op.outcome for op in lost} == {Outcome.INFO}
 
 
 def test_calls_of_a_simulated_cell_overlap(tmp_path):
-    simulate(Trial(scenario=registry.SCENARIOS["rate_limit"], home="each"), tmp_path)
+    simulate(Trial(scenario=registry.scenarios()["rate_limit"], home="each"), tmp_path)
     history = read_history(tmp_path / "cell" / "history.jsonl")
     spans = [(op.call_ns, op.return_ns) for op in history if op.return_ns is not None]
     assert any(call < other < end for call, end in spans for other, _ in spans)
 
 
 def test_a_restarted_worker_is_another_worker(tmp_path):
-    trial = Trial(scenario=registry.SCENARIOS["stats"], home="single", workers=1, restarts_s=(0.02,))
+    trial = Trial(scenario=registry.scenarios()["stats"], home="single", workers=1, restarts_s=(0.02,))
     simulate(trial, tmp_path)
     workers = {op.worker for op in read_history(tmp_path / "cell" / "history.jsonl")}
     assert len(workers) == 2
 
 
 def test_whatever_goes_by_the_date_is_on_the_simulated_clock():
-    driving = {Path(inspect.getfile(scenario.drive)) for scenario in registry.SCENARIOS.values()}
-    lab = set((registry.ROOT / "lab").rglob("*.py"))
+    driving = {Path(inspect.getfile(scenario.drive)) for scenario in registry.scenarios().values()}
+    lab = set((registry.root() / "lab").rglob("*.py"))
     asking = {path for path in driving | lab if "datetime.now(" in path.read_text("utf-8")}
     assert asking
     assert asking <= {Path(inspect.getfile(module)) for module in WHO_ASKS}
@@ -101,7 +101,7 @@ def test_whatever_goes_by_the_date_is_on_the_simulated_clock():
 
 def test_there_are_at_least_forty_mutants_and_some_of_every_claim():
     assert len(ALL) >= 40
-    assert {one.breaks for one in ALL.values()} == set(registry.SCENARIOS)
+    assert {one.breaks for one in ALL.values()} == set(registry.scenarios())
 
 
 @pytest.mark.skipif(not page.PAGE.exists(), reason="no docs/teeth.md in this checkout: make teeth writes it")

@@ -31,7 +31,7 @@ PUBLISHED = [
     UPSTREAM.parents[1] / "README.md",
     *(UPSTREAM / name for name in ("recommendation.md", "deployment-consistency.md", "checklist.md")),
     *(UPSTREAM / name for name in ("changelog.md", "security.md")),
-    *sorted((UPSTREAM.parents[1] / "harness" / "report").rglob("*.py")),
+    *sorted((UPSTREAM.parents[1] / "kernel_lab" / "publish" / "report").rglob("*.py")),
 ]
 """What is shown to everybody, the report page's own words among it."""
 

@@ -28,7 +28,7 @@ from typing import Any
 from places import SECRET, server, three_nodes, trace
 from weaver_kernel import CapabilityRequest, Principal
 
-from harness import environment, results
+from kernel_lab.run import environment, results
 from lab import kernel, one_trip
 from lab.settings import read_settings
 from lab.state import State, StateOptions, open_state

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from places import PATIENT, Clock, Process, Together, Valkey, retold, server, started, tell, three_nodes
 
-from harness.ports import LOOPBACK
+from kernel_lab.deployments.ports import LOOPBACK
 from lab.state import State, StateOptions, open_state
 from lab.state.redis.link import Script
 

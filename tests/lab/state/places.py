@@ -20,8 +20,8 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 from weaver_kernel import ActionTrace, SensitivityTag
 
-from harness.ports import LOOPBACK, free_port
-from harness.stack.binaries import find_store
+from kernel_lab.deployments.native.binaries import find_store
+from kernel_lab.deployments.ports import LOOPBACK, free_port
 from lab.state import StateOptions
 from lab.state.redis.link import Script
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from places import until
 
-from harness.ports import LOOPBACK, free_port
+from kernel_lab.deployments.ports import LOOPBACK, free_port
 from lab.state import StateOptions, StateUnavailable, open_state
 
 APP = """

@@ -1,0 +1,106 @@
+"""What a live deployment offers, whoever runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from kernel_lab.deployments.deployment import Deployment
+
+
+class StackFailed(RuntimeError):  # noqa: N818 - it names a thing
+    """A server did not start, or ended; the message says which, and shows the last lines of its log."""
+
+
+class StackUnavailable(RuntimeError):  # noqa: N818 - it names a thing
+    """This machine lacks what the deployment needs; the message is the reason a skipped cell gives."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppSpec:
+    """Where the app is that gunicorn serves."""
+
+    root: Path
+    """The folder it is imported from, and the servers' working folder."""
+    app: str = "lab.app:app"
+    sidecar_app: str = "lab.sidecar:app"
+    """Served instead where the deployment has a sidecar."""
+    config: str = "lab/gunicorn.conf.py"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """A server of a stack: what a fault needs of it."""
+
+    name: str
+    """``gunicorn-r0``, ``nginx``, ``store`` (of a cluster, ``store-0``)."""
+    pid: int
+    """The server's own; of gunicorn, the arbiter's. It leads the process group of its workers."""
+    port: int
+    log: Path
+
+
+class Stack(Protocol):
+    """A live deployment. Started once, it serves its scenarios one after another."""
+
+    @property
+    def deployment(self) -> Deployment:
+        """What was started."""
+
+    @property
+    def base_url(self) -> str:
+        """What clients call: the balancer, or the one replica's shared socket."""
+
+    @property
+    def replica_urls(self) -> tuple[str, ...]:
+        """Each replica, past the balancer."""
+
+    @property
+    def expected_workers(self) -> int:
+        """How many workers answer in all."""
+
+    @property
+    def processes(self) -> Mapping[str, Process]:
+        """Its servers, by name."""
+
+    @property
+    def log_paths(self) -> Mapping[str, Path]:
+        """Their logs, by name; they outlive the stack."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of its figures must know, such as a store that was there before."""
+
+    async def __aenter__(self) -> Self:
+        """Ready: every worker accepts connections.
+
+        Raises:
+            StackFailed: A server did not start.
+            StackUnavailable: This machine lacks what it needs.
+        """
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stopped, gracefully where that is possible, and nothing left behind but the logs."""
+
+    def alive(self) -> bool:
+        """Whether every server runs."""
+
+    def ended(self) -> tuple[str, ...]:
+        """The names of the servers that run no more."""
+
+    def workers(self, replica: int) -> list[int]:
+        """The pids of a replica's workers that accept connections, oldest first."""
+
+    def signal(self, name: str, number: int) -> None:
+        """Send a signal to a server, by its name."""
+
+    async def reload(self, replica: int) -> None:
+        """SIGHUP a replica, and wait until new workers have taken the place of every old one."""
+
+    async def restart(self, name: str) -> None:
+        """Start a server that has ended once more, as it was and on its port, and wait until it is ready."""

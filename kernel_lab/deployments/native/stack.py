@@ -1,0 +1,304 @@
+"""A stack of processes on this machine: gunicorn, nginx and a store, on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.deployments.live import AppSpec, Process, StackFailed
+from kernel_lab.deployments.native import gunicorn, nginx, store
+from kernel_lab.deployments.native.binaries import find_nginx, find_store
+from kernel_lab.deployments.native.guarded import POLL_S, Guard
+from kernel_lab.deployments.native.health import ask_health
+from kernel_lab.deployments.native.servers import Server, Servers, last_lines
+from kernel_lab.deployments.ports import LOOPBACK, free_port
+
+START_TIMEOUT_S = 60.0
+
+
+class NativeStack:
+    """A live deployment as processes of this machine. See `kernel_lab.deployments.live.Stack`.
+
+    The servers' output goes to logs in `folder`: ``server.log`` (``server-r0.log`` … where there are several
+    replicas), ``nginx.log``, ``store.log``. `env` is added to the workers' environment and overrules the
+    deployment's own. Nothing survives this process, however it ends: see ``guard.py``.
+    """
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        *,
+        app: AppSpec,
+        folder: Path,
+        env: Mapping[str, str] = MappingProxyType({}),
+        secret: str | None = None,
+        start_timeout_s: float = START_TIMEOUT_S,
+    ) -> None:
+        _refuse_contradictions(deployment)
+        self.deployment = deployment
+        self._app = replace(app, root=app.root.resolve())
+        self._folder = folder.resolve()
+        self._env = env
+        self._secret = secret
+        self._start_timeout_s = start_timeout_s
+        self._guard: Guard | None = None
+        self._running: Servers | None = None
+        self._ports: dict[str, int] = {}
+        self._notes: list[str] = []
+
+    async def __aenter__(self) -> Self:
+        """Start; what was started of a stack that fails is stopped again."""
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start every server and wait until each worker accepts connections.
+
+        Raises:
+            StackFailed: A server ended, or they were not ready in time.
+            StackUnavailable: nginx or the store is not to be found.
+        """
+        balanced = self.deployment.routing != "direct"
+        if balanced:
+            find_nginx()  # before anything is started
+        self._folder.mkdir(parents=True, exist_ok=True)
+        guard = self._guard = Guard(log=self._folder / "guard.log")
+        servers = self._running = Servers(guard, stack=self.deployment.name)
+        try:
+            async with asyncio.timeout(self._start_timeout_s):
+                await guard.ready()
+                env = gunicorn.environment(
+                    self.deployment, secret=self._secret, store=await self._start_store(), run=guard.folder,
+                    extra=self._env,
+                )  # fmt: skip
+                replicas = range(self.deployment.replicas)
+                await servers.start([partial(self._replica, index, env) for index in replicas])
+                if balanced:
+                    await servers.start([self._balancer])
+        except TimeoutError:
+            late = f"{self.deployment.name} was not ready after {self._start_timeout_s:g} s"
+            raise StackFailed(f"{late}: {servers.awaiting()}") from None
+
+    async def stop(self) -> None:
+        """End the balancer, then the replicas, then the store; each gracefully, or else killed."""
+        guard, self._guard = self._guard, None
+        if guard is None or self._running is None:
+            return
+        try:
+            for kind in ("nginx", "gunicorn", "store"):
+                await self._running.end(kind)
+        except StackFailed:
+            pass  # the guard has ended before us; the servers went with it
+        finally:
+            await guard.close()
+
+    @property
+    def base_url(self) -> str:
+        """What clients call: the balancer, or the one replica's shared socket."""
+        return self._url("gunicorn-r0" if self.deployment.routing == "direct" else "nginx")
+
+    @property
+    def replica_urls(self) -> tuple[str, ...]:
+        """Each replica, past the balancer."""
+        return tuple(self._url(f"gunicorn-r{index}") for index in range(self.deployment.replicas))
+
+    @property
+    def expected_workers(self) -> int:
+        """How many workers answer in all."""
+        return self.deployment.processes
+
+    @property
+    def processes(self) -> Mapping[str, Process]:
+        """The servers, by name; of one that has ended, the last pid it had."""
+        return self._servers.processes
+
+    @property
+    def log_paths(self) -> Mapping[str, Path]:
+        """The servers' logs, by name; they outlive the stack."""
+        return {name: process.log for name, process in self.processes.items()}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of its figures must know."""
+        return tuple(self._notes)
+
+    def alive(self) -> bool:
+        """Whether every server runs."""
+        return self._guard is not None and not self.ended()
+
+    def ended(self) -> tuple[str, ...]:
+        """The names of the servers that run no more."""
+        return self._servers.ended()
+
+    def kill_worker(self, worker: str) -> bool:
+        """SIGKILL a worker by its name (``replica/pid/boot``); False if no such worker is ours."""
+        replica, pid, _ = worker.split("/")
+        if int(pid) not in self.workers(int(replica.removeprefix("r"))):
+            return False
+        os.kill(int(pid), signal.SIGKILL)
+        return True
+
+    def workers(self, replica: int) -> list[int]:
+        """The pids of a replica's workers that accept connections, oldest first."""
+        process = self._servers.process(f"gunicorn-r{replica}")
+        return gunicorn.workers(process.pid, process.port)
+
+    def signal(self, name: str, number: int) -> None:
+        """Send a signal to a server, by its name; not to its workers.
+
+        Raises:
+            ProcessLookupError: It has ended.
+        """
+        self._servers.signal(name, number)
+
+    async def reload(self, replica: int) -> None:
+        """SIGHUP a replica, and wait until new workers have taken the place of every old one.
+
+        Raises:
+            StackFailed: They did not in the time a start may take.
+        """
+        name = f"gunicorn-r{replica}"
+        old = set(self.workers(replica))
+        self.signal(name, signal.SIGHUP)
+        try:
+            async with asyncio.timeout(self._start_timeout_s):
+                while len(up := set(self.workers(replica))) < len(old) or up & old:
+                    if not self.alive():
+                        raise StackFailed(
+                            f"{name} ended when it was reloaded{last_lines(self.log_paths[name])}"
+                        )
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
+            raise StackFailed(
+                f"{name}: old workers {self._start_timeout_s:g} s after SIGHUP: {up & old}"
+            ) from None
+
+    async def restart(self, name: str) -> None:
+        """Start a server that has ended once more, as it was and on its port, and wait until it is ready.
+
+        Raises:
+            StackFailed: It still runs, or does not start, or its port was taken meanwhile.
+        """
+        try:
+            async with asyncio.timeout(self._start_timeout_s):
+                await self._servers.restart(name)
+        except TimeoutError:
+            raise StackFailed(f"{name} was not ready {self._start_timeout_s:g} s after its restart") from None
+
+    @property
+    def _servers(self) -> Servers:
+        if self._running is None:
+            raise StackFailed(f"{self.deployment.name} has not been started")
+        return self._running
+
+    @property
+    def _own(self) -> Path:
+        """The stack's own temp folder."""
+        assert self._guard is not None  # noqa: S101 - only servers that are being started ask
+        return self._guard.folder
+
+    def _url(self, name: str) -> str:
+        return f"http://{LOOPBACK}:{self._servers.process(name).port}"
+
+    def _port(self, name: str) -> int:
+        """A port for a server, and none that another of ours has: with ``reuse_port`` both could bind it."""
+        self._ports[name] = free_port(avoid=self._ports.values())
+        return self._ports[name]
+
+    async def _start_store(self) -> str:
+        """Start the deployment's store; its URL, empty if it has none."""
+        if not self.deployment.store:
+            return ""
+        given = os.environ.get("LAB_REDIS_URL")
+        if given and self.deployment.store == "redis":
+            where = urlsplit(given)
+            self._notes.append(
+                f"the store at {where.hostname}:{where.port or 6379}{where.path} (LAB_REDIS_URL) is used "
+                "as it is: neither started, nor emptied, nor stopped by us"
+            )
+            return given
+        find_store()  # before its folders are made
+        clustered = self.deployment.store == "redis-cluster"
+        names = [f"store-{node}" for node in range(store.NODES)] if clustered else ["store"]
+        await self._servers.start([partial(self._store, name, clustered=clustered) for name in names])
+        ports = [self._ports[name] for name in names]
+        if not clustered:
+            return store.url(ports[0])
+        await store.form_cluster([(self._ports[name], self._ports[f"{name} bus"]) for name in names])
+        await store.until_whole(ports)
+        return store.cluster_url(ports)
+
+    def _store(self, name: str, *, clustered: bool) -> Server:
+        folder = self._own / name
+        folder.mkdir(exist_ok=True)
+        port = self._port(name)
+        command = store.command(
+            port=port, bus_port=self._port(f"{name} bus") if clustered else None, folder=folder,
+            log=self._folder / f"{name}.log",
+        )  # fmt: skip
+        return Server(name=name, port=port, command=command, ready=partial(store.answering, port))
+
+    def _replica(self, index: int, env: Mapping[str, str]) -> Server:
+        name = f"gunicorn-r{index}"
+        port = self._port(name)
+        log = "server.log" if self.deployment.replicas == 1 else f"server-r{index}.log"
+        command = gunicorn.command(
+            self.deployment, app=self._app, replica=index, port=port, folder=self._own, env=env,
+            log=self._folder / log,
+        )  # fmt: skip
+        return Server(
+            name=name, port=port, command=command, ready=partial(gunicorn.up, port, self.deployment.workers)
+        )
+
+    def _balancer(self) -> Server:
+        folder = self._own / "nginx"
+        folder.mkdir(exist_ok=True)
+        port = self._port("nginx")
+        config = self._folder / "nginx.conf"
+        replicas = [self._ports[f"gunicorn-r{index}"] for index in range(self.deployment.replicas)]
+        config.write_text(
+            nginx.configuration(routing=self.deployment.routing, port=port, replicas=replicas, folder=folder),
+            encoding="utf-8",
+        )
+        command = nginx.command(config, folder=folder, log=self._folder / "nginx.log")
+        return Server(name="nginx", port=port, command=command, ready=self._balanced)
+
+    async def _balanced(self, _pid: int) -> AsyncGenerator[str]:
+        """Ends once a worker of ours has answered through the balancer."""
+        ours = {pid for index in range(self.deployment.replicas) for pid in self.workers(index)}
+        while not (
+            (health := await ask_health(self.base_url)) and health.status == 200 and health.pid in ours
+        ):
+            yield f"GET /healthz: {health or 'no answer'}"
+
+
+def _refuse_contradictions(deployment: Deployment) -> None:
+    """Raise ValueError if a deployment cannot be what it says."""
+    where = f"deployment {deployment.name}"
+    if deployment.workers < 1 or deployment.replicas < 1:
+        raise ValueError(f"{where}: workers and replicas must be 1 or more")
+    if deployment.routing == "direct" and deployment.replicas > 1:
+        raise ValueError(
+            f'{where}: {deployment.replicas} replicas need routing "round_robin" or "hash_principal"'
+        )
+    if "{store}" in " ".join((deployment.state, *deployment.env.values())) and not deployment.store:
+        raise ValueError(f'{where} names {{store}}, but has none: set store to "redis" or "redis-cluster"')

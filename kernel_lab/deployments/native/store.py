@@ -1,0 +1,103 @@
+"""The Redis or Valkey that a deployment's state lives in: one server, or a cluster of three."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kernel_lab.deployments.native.binaries import find_store
+from kernel_lab.deployments.native.guarded import POLL_S, Command
+from kernel_lab.deployments.ports import LOOPBACK
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+NODES = 3
+"""The fewest that make a cluster."""
+_SLOTS = 16_384
+
+
+def command(*, port: int, bus_port: int | None, folder: Path, log: Path) -> Command:
+    """One server, its files in `folder` (which must be there). With a `bus_port`, a node of a cluster.
+
+    Nothing is kept on disk, and a full memory refuses writes: a store that evicted would forget revocations.
+
+    Raises:
+        StackUnavailable: There is no such server.
+    """
+    argv = [
+        str(find_store().path), "--bind", LOOPBACK, "--port", str(port), "--dir", str(folder),
+        "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction",
+    ]  # fmt: skip
+    if bus_port is not None:
+        argv += [
+            "--cluster-enabled", "yes", "--cluster-port", str(bus_port),
+            "--cluster-config-file", f"nodes-{port}.conf", "--cluster-node-timeout", "2000",
+        ]  # fmt: skip
+    return Command(argv=argv, env=os.environ, cwd=folder, log=log)
+
+
+def url(port: int) -> str:
+    """What ``{store}`` stands for with one server."""
+    return f"redis://{LOOPBACK}:{port}/0"
+
+
+def cluster_url(ports: Sequence[int]) -> str:
+    """What ``{store}`` stands for with a cluster."""
+    return "redis+cluster://" + ",".join(f"{LOOPBACK}:{port}" for port in ports)
+
+
+async def answering(port: int, pid: int) -> AsyncGenerator[str]:
+    """Ends once the server that answers on a port is that process, and nobody who was there before."""
+    from redis.exceptions import RedisError  # noqa: PLC0415 - see _client
+
+    async with _client(port) as client:
+        while True:
+            with contextlib.suppress(RedisError):
+                if (await client.info("server"))["process_id"] == pid:
+                    return
+            yield "does not answer yet"
+
+
+async def form_cluster(nodes: Sequence[tuple[int, int]]) -> None:
+    """Make one cluster of empty nodes that answer, given as ``(port, bus_port)``."""
+    share = _SLOTS // len(nodes)
+    for index, (port, _) in enumerate(nodes):
+        last = _SLOTS - 1 if index == len(nodes) - 1 else (index + 1) * share - 1
+        async with _client(port) as client:
+            await _cluster(client, "ADDSLOTSRANGE", index * share, last)
+            # distinct epochs: nodes that all claim epoch 0 would first have to settle which one wins
+            await _cluster(client, "SET-CONFIG-EPOCH", index + 1)
+            for other, bus_port in nodes[:index]:
+                await _cluster(client, "MEET", LOOPBACK, other, bus_port)
+
+
+async def until_whole(ports: Sequence[int]) -> None:
+    """Wait until each node of a cluster knows all the others and finds every slot served."""
+    for port in ports:
+        async with _client(port) as client:
+            while True:
+                info = str(await _cluster(client, "INFO"))
+                if "cluster_state:ok" in info and f"cluster_known_nodes:{len(ports)}" in info:
+                    break
+                await asyncio.sleep(POLL_S)
+
+
+async def _cluster(client: Redis, *words: str | int) -> object:
+    return await client.execute_command("CLUSTER", *words)  # type: ignore[no-untyped-call]
+
+
+def _client(port: int) -> Redis:
+    """A client that does not try again on its own: we ask until the stack's own time is over."""
+    from redis.asyncio import Redis  # noqa: PLC0415 - 0.2 s of import, for deployments with a store only
+    from redis.asyncio.retry import Retry  # noqa: PLC0415
+    from redis.backoff import NoBackoff  # noqa: PLC0415
+
+    return Redis(
+        host=LOOPBACK, port=port, socket_timeout=0.5, socket_connect_timeout=0.5, retry=Retry(NoBackoff(), 0),
+        decode_responses=True,
+    )  # fmt: skip

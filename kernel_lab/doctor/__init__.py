@@ -1,0 +1,1 @@
+"""The doctor: says what will weaken before anything runs."""

@@ -1,0 +1,207 @@
+"""What an operator's step costs in state: reload, recycle, restart, scale up, restart the store.
+
+``python -m kernel_lab.faults.runbook`` starts a deployment, makes state, counts what is wrong with it
+(nothing, on a deployment that shares what it should), does one step, and counts again. ``runbook.csv`` has
+one row per deployment, step and kind of state: what was wrong, of how many asked, before and after.
+
+- revocations: revoked tokens that were accepted;
+- windows: grants admitted by a window that was full;
+- handles, traces: those made before that were not found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from kernel_lab.bad_input import EXIT_CODE
+from kernel_lab.deployments import AppSpec, NativeStack, StackUnavailable
+from kernel_lab.judge.history import HistoryWriter
+from kernel_lab.run import environment, registry
+from kernel_lab.run.results import write_rows
+from kernel_lab.traffic.call import Reply
+from kernel_lab.traffic.client import Principal, Recorder, RecordingClient
+from kernel_lab.traffic.connections import Fresh
+
+COLUMNS = ("deployment", "step", "kind", "asked", "before", "after", "reason")
+DEPLOYMENTS = ("single", "memory-4", "sqlite", "redis", "sidecar")
+TOKENS = 8
+ASKS = 4
+"""Each token, handle and action is asked for so often: fresh connections meet several workers."""
+LIMIT = 4
+ENV = {"LAB_RATE_LIMITS": f"READ=1000000/60,WRITE={LIMIT}/120,DESTRUCTIVE=2/120"}
+READ, WRITE = "billing.get_invoice", "billing.update_invoice"
+POLL_S = 0.05
+STEP_TIMEOUT_S = 60
+
+Step = Callable[[NativeStack], Awaitable[None]]
+
+
+async def reload(stack: NativeStack) -> None:
+    """SIGHUP: every worker is replaced."""
+    await stack.reload(0)
+
+
+async def recycle(stack: NativeStack) -> None:
+    """One worker ends and is replaced, as ``max_requests`` does it."""
+    pid = stack.workers(0)[0]
+    os.kill(pid, signal.SIGTERM)
+    await _until(lambda: pid not in (now := stack.workers(0)) and len(now) == stack.expected_workers)
+
+
+async def restart(stack: NativeStack) -> None:
+    """Stop and start gunicorn: an upgrade, a rollout, a host that reboots."""
+    await _again(stack, "gunicorn-r0")
+
+
+async def scale_up(stack: NativeStack) -> None:
+    """SIGTTIN: one worker more."""
+    stack.signal("gunicorn-r0", signal.SIGTTIN)
+    await _until(lambda: len(stack.workers(0)) > stack.expected_workers)
+
+
+async def restart_store(stack: NativeStack) -> None:
+    """The store is stopped and started; it keeps nothing on disk."""
+    await _again(stack, "store")
+
+
+STEPS: dict[str, Step] = {
+    "reload": reload, "recycle": recycle, "restart": restart, "restart_store": restart_store,
+    "scale_up": scale_up,
+}  # fmt: skip
+"""In this order on one stack: the last one leaves a worker more behind."""
+
+
+async def _again(stack: NativeStack, name: str) -> None:
+    stack.signal(name, signal.SIGTERM)
+    await _until(lambda: name in stack.ended())
+    await stack.restart(name)
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(STEP_TIMEOUT_S):
+        while not holds():  # noqa: ASYNC110 - processes come and go without an event
+            await asyncio.sleep(POLL_S)
+
+
+@dataclass(slots=True, kw_only=True)
+class Held:
+    """What a principal holds before a step."""
+
+    agent: RecordingClient
+    revoked: list[dict[str, Any]] = field(default_factory=list)
+    handles: list[str] = field(default_factory=list)
+    actions: list[str] = field(default_factory=list)
+
+    @classmethod
+    async def make(cls, agent: RecordingClient) -> Held:
+        """Invoke with some tokens, revoke them, fill the window."""
+        held = cls(agent=agent)
+        for _ in range(TOKENS):
+            token = (await agent.grant(READ)).body["token"]
+            made = await agent.invoke(token)
+            held.handles.append(made.body["handle_id"])
+            held.actions.append(made.body["action_id"])
+            await agent.revoke(token["token_id"])
+            held.revoked.append(token)
+        for _ in range(LIMIT * ASKS * 2):
+            await agent.grant(WRITE)
+        return held
+
+    async def wrong(self) -> dict[str, tuple[int, int]]:
+        """Per kind of state: how many answers were wrong, of how many."""
+
+        async def count(calls: Sequence[Awaitable[Reply]], wrong: Callable[[Reply], bool]) -> tuple[int, int]:
+            replies = [await call for call in calls]
+            return sum(wrong(reply) for reply in replies), len(replies)
+
+        agent, times = self.agent, range(ASKS)
+        return {
+            "revocations": await count([agent.invoke(t) for t in self.revoked for _ in times], _accepted),
+            "windows": await count([agent.grant(WRITE) for _ in range(LIMIT * ASKS)], _accepted),
+            "handles": await count([agent.expand(h) for h in self.handles for _ in times], _missing),
+            "traces": await count([agent.explain(a) for a in self.actions for _ in times], _missing),
+        }
+
+
+def _accepted(reply: Reply) -> bool:
+    return reply.ok
+
+
+def _missing(reply: Reply) -> bool:
+    return reply.error in ("handle_not_found", "trace_not_found")
+
+
+async def measure(name: str, folder: Path) -> list[dict[str, Any]]:
+    """Every step on one deployment, each after state was made anew."""
+    deployment = registry.deployments()[name]
+    rows: list[dict[str, Any]] = []
+    spec = AppSpec(root=registry.root())
+    try:
+        async with NativeStack(deployment, app=spec, folder=folder / "stacks" / name, env=ENV) as stack:
+            for number, (step, do) in enumerate(STEPS.items()):
+                if step == "restart_store" and "store" not in stack.processes:
+                    continue
+                rows += await _one(stack, name, step, do, number, folder)
+    except StackUnavailable as error:
+        rows.append({"deployment": name, "reason": str(error)})
+    return rows
+
+
+async def _one(
+    stack: NativeStack, name: str, step: str, do: Step, number: int, folder: Path
+) -> list[dict[str, Any]]:
+    connections = Fresh(stack.base_url, (f"k{n}" for n in itertools.count()))
+    try:
+        with HistoryWriter(folder / "runbook" / name / step / "history.jsonl") as writer:
+            held = await Held.make(
+                RecordingClient(Recorder(writer), connections, Principal(name=f"p{number}"))
+            )
+            before = await held.wrong()
+            await do(stack)
+            after = await held.wrong()
+    finally:
+        await connections.aclose()
+    return [
+        {"deployment": name, "step": step, "kind": kind, "asked": of, "before": before[kind][0], "after": now}
+        for kind, (now, of) in after.items()
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure the steps and write ``runbook.csv``."""
+    parser = argparse.ArgumentParser(prog="make runbook", description="What each step of an operator loses.")
+    parser.add_argument("--deployment", action="append", choices=registry.deployments(), help="only this one")
+    parser.add_argument("--out", type=Path, help="a new folder [results/runbook-<time>]")
+    given = parser.parse_args(arguments)
+    stamp = datetime.now(tz=UTC).strftime("%Y%m%dT%H%M%SZ")
+    folder: Path = (given.out or registry.results() / f"runbook-{stamp}").absolute()
+    if folder.exists():
+        print(f"make runbook: {folder}: is there already; name a new folder", file=sys.stderr)
+        return EXIT_CODE
+    folder.mkdir(parents=True)
+    about = environment.describe(registry.root()) | {"arguments": sys.argv[1:], "settings": ENV}
+    rows: list[dict[str, Any]] = []
+    for name in given.deployment or DEPLOYMENTS:
+        rows += asyncio.run(measure(name, folder))
+        write_rows(folder / "runbook.csv", COLUMNS, rows)
+    about["finished"] = datetime.now(tz=UTC).isoformat(timespec="seconds")
+    (folder / "environment.json").write_bytes(msgspec.json.encode(about))
+    for row in rows:
+        print("  ".join(f"{row.get(column, '')!s:13}" for column in COLUMNS[:-1]) + row.get("reason", ""))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,4 @@
+"""Judging: operations, histories and the checkers that decide from a history which guarantee broke.
+
+Everything here is pure. It reads what a run recorded and needs no server, no clock and no network.
+"""

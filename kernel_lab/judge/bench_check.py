@@ -1,0 +1,323 @@
+"""How fast a history is read and judged: ``python -m kernel_lab.judge.bench_check [OPERATIONS]``.
+
+For each claim a simulated right deployment makes a legal history of so many operations, and of a tenth of
+them. Each is read and judged in a process of its own, with its CPU time, its elapsed time and its peak
+memory. The bounds: a million operations in under 5 s and 1 GB; ten times the work in at most twelve times
+the time. Other work on the machine shows in the elapsed time first; the CPU time is steadier.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from kernel_lab.judge.verdict import Cell, DeploymentFacts
+from kernel_lab.run.judging import judge_cell
+
+BOUND_S, BOUND_MB, BOUND_RATIO = 5.0, 1000.0, 12.0
+STEP_NS, REACH_NS = 3_000, 100_000
+"""Between two effects on average, and from a call to its effect or on to its return at most: 30 in flight."""
+
+
+class Effect(NamedTuple):
+    """What one operation did, at one instant."""
+
+    at_ns: int
+    f: str
+    asked: dict[str, Any]
+    answer: dict[str, Any] | None = None
+    error: str | None = None
+
+
+class World:
+    """A clock and names, seeded."""
+
+    def __init__(self) -> None:
+        self.rng = random.Random(1)
+        self.now_ns = 0
+
+    def tick(self) -> int:
+        """The next instant."""
+        self.now_ns += self.rng.randrange(2 * STEP_NS)
+        return self.now_ns
+
+    def later(self) -> int:
+        """An instant after all that is under way has ended."""
+        self.now_ns += 3 * REACH_NS
+        return self.now_ns
+
+    def name(self) -> str:
+        """A fresh identifier, as long as a UUID."""
+        return f"{self.rng.getrandbits(144):036x}"
+
+    def grant(self, principal: str, capability: str = "billing.get_invoice") -> tuple[Effect, str]:
+        """A token for somebody."""
+        token = self.name()
+        return Effect(self.tick(), "grant", _scope(principal, capability), {"token_id": token}), token
+
+    def invoke(self, token: str, principal: str, *, error: str | None = None, **asked: object) -> Effect:
+        """One more action, or a refusal."""
+        answer = {
+            "action_id": self.name(),
+            "handle_id": self.name(),
+            "tokens": 12,
+            "response_mode": "summary",
+        }
+        asked = {"token_id": token, **_scope(principal, "billing.get_invoice"), "tampered": False, **asked}
+        return Effect(self.tick(), "invoke", asked, None if error else answer, error)
+
+
+def _scope(principal: str, capability: str) -> dict[str, Any]:
+    return {"principal": principal, "capability": capability}
+
+
+def tokens(world: World) -> Iterator[Effect]:
+    """Minted, presented four times, tampered with once."""
+    while True:
+        effect, token = world.grant("p")
+        yield effect
+        world.later()
+        for _ in range(4):
+            yield world.invoke(token, "p")
+        yield world.invoke(token, "p", tampered=True, error="token_invalid")
+
+
+def rate_limit(world: World) -> Iterator[Effect]:
+    """A right window log of sixteen principals, two of three of whose attempts are denied."""
+    logs: dict[str, deque[int]] = defaultdict(deque)
+    while True:
+        principal = f"p{world.rng.randrange(16)}"
+        log, now_ns = logs[principal], world.tick()
+        while log and log[0] <= now_ns - RATE["window_s"] * 1e9:
+            log.popleft()
+        if len(log) < RATE["limit"]:
+            log.append(now_ns)
+            yield Effect(now_ns, "grant", _scope(principal, "c"), {"token_id": world.name()})
+        else:
+            yield Effect(now_ns, "grant", _scope(principal, "c"), None, "rate_limited")
+
+
+RATE = {"limit": 70, "window_s": 0.01}
+
+
+def revocation(world: World) -> Iterator[Effect]:
+    """Three tokens of a principal, each invoked twice, revoked singly or at once, and refused four times."""
+    for number in range(1 << 62):
+        principal, held = f"p{number}", []
+        for _ in range(3):
+            effect, token = world.grant(principal)
+            held.append(token)
+            yield effect
+        world.later()
+        for token in held * 2:
+            yield world.invoke(token, principal)
+        world.later()
+        if number % 2:
+            yield Effect(world.tick(), "revoke_all", {"principal": principal}, {"revoked": 3})
+        else:
+            for token in held:
+                yield Effect(world.tick(), "revoke", {"token_id": token}, {"revoked": True})
+        world.later()
+        for token in held * 4:
+            yield world.invoke(token, principal, error="token_revoked")
+
+
+def handles(world: World) -> Iterator[Effect]:
+    """Made, expanded three times, and once tried by a stranger."""
+    while True:
+        made = world.invoke(world.name(), "p")
+        yield made
+        world.later()
+        asked = {"handle_id": (made.answer or {})["handle_id"], "principal": "p"}
+        for _ in range(3):
+            yield Effect(world.tick(), "expand", asked, {"rows": 5})
+        yield Effect(world.tick(), "expand", {**asked, "principal": "q"}, None, "handle_principal_mismatch")
+
+
+def traces(world: World) -> Iterator[Effect]:
+    """Ten actions, each explained twice, listed once; and a chain."""
+    actions = 0
+    for number in range(1 << 62):
+        principal, done = f"p{number}", []
+        for _ in range(10):
+            effect = world.invoke(world.name(), principal)
+            done.append((effect.answer or {})["action_id"])
+            yield effect
+        actions += 10
+        world.later()
+        for action in done * 2:
+            yield Effect(world.tick(), "explain", {"action_id": action}, {"status": "succeeded"})
+        yield Effect(world.tick(), "list_traces", {"principal": principal}, {"action_ids": done})
+        yield Effect(world.tick(), "audit", {}, {"valid": True, "records": actions})
+
+
+def budget(world: World) -> Iterator[Effect]:
+    """Spent by many at once, read now and then, and in the end refused."""
+    used = 0
+    while used < BUDGET["total"]:
+        for _ in range(9):
+            used += 12
+            yield world.invoke("t", "p")
+        yield Effect(
+            world.tick(), "budget", {}, {"total": BUDGET["total"], "used": min(used, BUDGET["total"])}
+        )
+    world.later()
+    while True:
+        yield world.invoke("t", "p", error="budget_exhausted")
+
+
+BUDGET = {"total": 6_000_000, "request": 12}
+
+
+def capabilities(world: World) -> Iterator[Effect]:
+    """Asked for in vain, imported, and granted ever after."""
+    while True:
+        capability = world.name()
+        for _ in range(20):
+            yield Effect(world.tick(), "grant", _scope("p", capability), None, "capability_not_found")
+        yield Effect(
+            world.tick(), "import_capability", {"capability": capability}, {"capability_ids": [capability]}
+        )
+        for _ in range(200):
+            yield world.grant("p", capability)[0]
+
+
+def stats(world: World) -> Iterator[Effect]:
+    """One counter for all: a report after every few operations."""
+    counts = {"grants": 0, "invocations": 0, "expansions": 0}
+    yield Effect(world.tick(), "stats", {}, dict(counts))
+    world.later()
+    while True:
+        for _ in range(3):
+            yield world.grant("p")[0]
+            yield world.invoke("t", "p")
+            yield Effect(world.tick(), "expand", {"handle_id": "h", "principal": "p"}, {"rows": 5})
+        counts = {name: count + 3 for name, count in counts.items()}
+        yield Effect(world.tick(), "stats", {}, {**counts, "denials": 0, "denials_by_reason": {}})
+
+
+def streams(world: World) -> Iterator[Effect]:
+    """Begun six times, revoked, refused six times, and explained."""
+    while True:
+        effect, token = world.grant("p")
+        yield effect
+        world.later()
+        begun = [world.invoke(token, "p", stream=True) for _ in range(6)]
+        for effect in begun:
+            yield effect._replace(answer={**(effect.answer or {}), "frames": 20, "final": True})
+        world.later()
+        yield Effect(world.tick(), "revoke", {"token_id": token}, {"revoked": True})
+        world.later()
+        for effect in begun:
+            yield world.invoke(token, "p", stream=True, error="token_revoked")
+            action = (effect.answer or {})["action_id"]
+            yield Effect(world.tick(), "explain", {"action_id": action}, {"status": "succeeded"})
+
+
+HISTORIES: dict[str, tuple[Callable[[World], Iterator[Effect]], dict[str, Any]]] = {
+    "tokens": (tokens, {"token_ttl_s": 3600}),
+    "rate_limit": (rate_limit, RATE),
+    "revocation": (revocation, {}),
+    "handles": (handles, {"handle_ttl_s": 3600}),
+    "traces": (traces, {}),
+    "budget": (budget, BUDGET),
+    "capabilities": (capabilities, {}),
+    "stats": (stats, {}),
+    "streams": (streams, {}),
+}
+
+
+def write(claim: str, operations: int, folder: Path) -> None:
+    """A cell folder with a legal history of so many operations."""
+    make, parameters = HISTORIES[claim]
+    cell = Cell(scenario=claim, deployment=DeploymentFacts(name="simulated"), parameters=parameters)
+    (folder / "cell.json").write_bytes(msgspec.json.encode(cell))
+    world = World()
+    effects = make(world)
+    reach = random.Random(2).randrange
+    encode = msgspec.json.encode
+    with (folder / "history.jsonl").open("wb") as lines:
+        for index, effect in zip(range(operations), effects, strict=False):
+            line = {
+                "index": index, "client": f"c{index % 64}", "f": effect.f, "input": effect.asked,
+                "output": effect.answer, "outcome": "fail" if effect.error else "ok",
+                "call_ns": 10**12 + effect.at_ns - reach(REACH_NS),
+                "return_ns": 10**12 + effect.at_ns + reach(REACH_NS),
+                "worker": f"r0/{4711 + index % 4}/ab12cd34", "connection": f"k{index % 64}",
+                "error": effect.error,
+            }  # fmt: skip
+            lines.write(encode(line) + b"\n")
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    """Judge a cell in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "kernel_lab.judge.bench_check", str(folder)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    measured: dict[str, Any] = json.loads(done.stdout)
+    return measured
+
+
+def judge_here(folder: Path) -> None:
+    """Judge a cell in this process and print what it took."""
+    cpu_s, elapsed_s = time.process_time(), time.perf_counter()
+    [verdict] = judge_cell(folder)
+    print(
+        json.dumps(
+            {
+                "cpu_s": time.process_time() - cpu_s,
+                "elapsed_s": time.perf_counter() - elapsed_s,
+                "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                "validity": verdict.validity,
+            }
+        )
+    )
+
+
+def bench(claim: str, operations: int, tries: int) -> dict[str, Any]:
+    """The best of several tries: what else the machine does only ever adds."""
+    with tempfile.TemporaryDirectory() as temp:
+        write(claim, operations, Path(temp))
+        best = min((measure(Path(temp)) for _ in range(tries)), key=lambda measured: measured["cpu_s"])
+        return {**best, "file_mb": (Path(temp) / "history.jsonl").stat().st_size / 1e6}
+
+
+def main(operations: int) -> int:
+    """Print the table; 1 if a bound was broken."""
+    print(f"{operations} operations: bounds {BOUND_S:g} s, {BOUND_MB:g} MB, ×{BOUND_RATIO:g} for ×10")
+    print(
+        f"{'claim':13} {'file MB':>8} {'CPU s':>7} {'elapsed s':>10} {'peak MB':>8} {'for ×10':>8}  verdict"
+    )
+    broken = False
+    for claim in HISTORIES:
+        tenth, whole = bench(claim, operations // 10, tries=3), bench(claim, operations, tries=2)
+        ratio = whole["cpu_s"] / tenth["cpu_s"]
+        over = whole["cpu_s"] > BOUND_S or whole["peak_mb"] > BOUND_MB or ratio > BOUND_RATIO
+        broken |= over or whole["validity"] != "valid"
+        print(
+            f"{claim:13} {whole['file_mb']:8.0f} {whole['cpu_s']:7.2f} {whole['elapsed_s']:10.2f} "
+            f"{whole['peak_mb']:8.0f} {f'×{ratio:.1f}':>8}  {whole['validity']}{'  OVER' * over}",
+            flush=True,
+        )
+    return int(broken)
+
+
+if __name__ == "__main__":
+    argument = sys.argv[1] if len(sys.argv) > 1 else "1000000"
+    if argument.isdecimal():
+        sys.exit(main(int(argument)))
+    judge_here(Path(argument))

@@ -1,0 +1,282 @@
+"""No invoke is called once ok invokes that had returned cost the budget or more; the use never goes backward.
+
+An ok invoke costs its ``tokens`` (none in ``handle_only``), and holds up to ``request`` of them in reserve
+while it is under way, as upstream's BudgetManager does; an info may have cost anything. Dry runs and
+streamed invokes are not charged, and left out. With ``total`` = B, and counting only what is certain for
+the accusation:
+
+- an ok invoke was called after others had returned that cost B or more: **overspend**. (The last one may
+  overshoot: it was called before.)
+- a read tells less use than one that had returned before it: **used_went_back**;
+- or less than min(B, what returned before the read had cost): **lost_use**;
+- or more than all that was called before the read returned had cost, with no info among it:
+  **inflated_use**;
+- an invoke was refused with ``budget_exhausted`` though at every instant of it, what can have been spent or
+  reserved by then is less than B, with no info among it: **false_denial**.
+
+A right budget is accused of none: it has recorded an invoke's cost before the invoke returns, it never
+forgets one, and it refuses only while used and reserved come to B.
+
+    B = 100: invoke [0, 2] costs 100, invoke [3, 4] ok: overspend. Invoke [2, 4] ok: it touches, legal.
+
+**What it cannot see.** Reads and refusals are judged one by one: what is impossible only together passes,
+as does a ``used`` between the bounds that no sum of costs gives. Whatever an info precedes is hardly
+judged.
+
+Parameters: ``total``; ``request``, 4000 where it is not stated (upstream's default).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from functools import cached_property
+from heapq import nlargest
+from itertools import accumulate
+
+from kernel_lab.judge.checkers.finding import KEPT, Findings, Judgement, conclude
+from kernel_lab.judge.checkers.parameters import needed, number
+from kernel_lab.judge.checkers.story import lasting, named
+from kernel_lab.judge.history import FOREVER, AnyOperation, Budget, Invoke, Outcome
+from kernel_lab.judge.verdict import Cell, Verdict
+
+CLAIM = "budget"
+JUDGES = frozenset({"invoke", "budget"})
+KINDS = ("overspend", "used_went_back", "lost_use", "inflated_use", "false_denial")
+DENIED = "budget_exhausted"
+BEFORE_THE_BUDGET = frozenset(
+    {DENIED, "token_invalid", "token_expired", "token_revoked", "token_scope", "capability_not_found"}
+)
+"""Refusals that reserve nothing."""
+REQUEST = 4000
+
+
+def lacks(op: AnyOperation) -> str | None:
+    """An ok invoke says what it cost, an ok read what was used."""
+    if op.outcome is not Outcome.OK or (
+        isinstance(op, Invoke) and op.output and op.output.tokens is not None
+    ):
+        return None
+    if isinstance(op, Invoke) and _charged(op) and cost(op) is None:
+        return "an invoke that is ok has output.tokens, unless it is handle_only, a dry run or a stream"
+    if isinstance(op, Budget) and op.output is None:
+        return "a budget that is ok has an output with total and used (null where there is no budget)"
+    return None
+
+
+def check(history: Sequence[AnyOperation], cell: Cell) -> Verdict:
+    """The verdict on a history. See the module."""
+    return conclude(CLAIM, KINDS, judge, history, cell)
+
+
+def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
+    """Each invoke and each read by itself, against all invokes."""
+    total = int(needed(cell, "total", least=1))
+    request = number(cell, "request", least=1)
+    invokes = [
+        op for op in history if isinstance(op, Invoke) and not op.input.dry_run and not op.input.stream
+    ]
+    spending = Spending(invokes, total, REQUEST if request is None else int(request))
+    reads = sorted(
+        (
+            op
+            for op in history
+            if isinstance(op, Budget) and op.outcome is Outcome.OK and _used(op) is not None
+        ),
+        key=lambda op: (op.end_ns, op.index),
+    )
+    refused = [op for op in invokes if op.outcome is Outcome.FAIL and op.error == DENIED]
+    found = Findings()
+    spending.judge_served(found)
+    for op in refused:
+        spending.judge_refused(op, found)
+    _judge_order(reads, found)
+    for read in reads:
+        spending.judge_read(read, found)
+    spent = spending.spent(FOREVER)
+    asked = spending.served or refused or reads
+    return Judgement(
+        measures={
+            "total": total,
+            "spent": spent,
+            "factor": spent / total,
+            "served": len(spending.served),
+            "refused": len(refused),
+            "overspends": found.counts["overspend"],
+            "used_max": max((_used(op) or 0 for op in reads), default=None),
+            "false_denials": found.counts["false_denial"],
+        },
+        found=found,
+        unknown=""
+        if asked
+        else "nothing to judge: no invoke was served or refused, and nobody read the budget",
+    )
+
+
+def cost(op: Invoke) -> int | None:
+    """What an ok invoke was charged."""
+    if op.output is None:
+        return None
+    return 0 if op.output.tokens is None and op.output.response_mode == "handle_only" else op.output.tokens
+
+
+def _cost(op: Invoke) -> int:
+    return (op.output.tokens or 0) if op.output else 0
+
+
+def _charged(op: Invoke) -> bool:
+    return not op.input.dry_run and not op.input.stream
+
+
+def _used(op: Budget) -> int | None:
+    return op.output.used if op.output else None
+
+
+class Spending:
+    """What was spent, and what can have been, by an instant."""
+
+    def __init__(self, invokes: Sequence[Invoke], total: int, request: int) -> None:
+        self.total = total
+        self.served = [op for op in invokes if op.outcome is Outcome.OK]
+        self.served.sort(key=lambda op: op.return_ns or 0)
+        self._ends = [op.return_ns or 0 for op in self.served]
+        costs = [(op.output.tokens or 0) if op.output else 0 for op in self.served]
+        self._spent = [0, *accumulate(costs)]
+        emptied = bisect_left(self._spent, total)
+        self._empty_ns = self._ends[emptied - 1] if emptied < len(self._spent) else FOREVER
+        calls = [op.call_ns for op in self.served]
+        by_call = sorted(range(len(calls)), key=calls.__getitem__)
+        self._calls = [calls[at] for at in by_call]
+        self._begun = [0, *accumulate(costs[at] for at in by_call)]
+        self._first_info = min((op.call_ns for op in invokes if op.outcome is Outcome.INFO), default=FOREVER)
+        self._invokes, self._request = invokes, request
+
+    @cached_property
+    def _held(self) -> Held:
+        return Held(self._invokes, self.total, self._request)
+
+    def spent(self, before_ns: int) -> int:
+        """What ok invokes had cost that had returned before an instant."""
+        return self._spent[bisect_left(self._ends, before_ns)]
+
+    def begun(self, by_ns: int) -> int:
+        """What ok invokes cost that had been called by an instant."""
+        return self._begun[bisect_right(self._calls, by_ns)]
+
+    def judge_served(self, found: Findings) -> None:
+        """None was called once the budget was spent."""
+        for op in self.served:
+            if op.call_ns > self._empty_ns:
+                proof = self._costing(op.call_ns, self.total) if found.counts["overspend"] < KEPT else []
+                found.add("overspend", [*proof, op], _say_overspend, op, self.spent(op.call_ns), self.total)
+
+    def judge_refused(self, op: Invoke, found: Findings) -> None:
+        """At some instant of it the budget can have been gone."""
+        if op.call_ns > self._empty_ns or op.end_ns >= self._first_info:
+            return
+        most = self._held.most(op)
+        if most < self.total:
+            found.add("false_denial", [op], _say_denial, op, most, self.total)
+
+    def judge_read(self, op: Budget, found: Findings) -> None:
+        """It tells no less than was certainly spent, and no more than can have been."""
+        used = _used(op) or 0
+        spent = min(self.total, self.spent(op.call_ns))
+        if used < spent:
+            proof = self._costing(op.call_ns, used + 1) if found.counts["lost_use"] < KEPT else []
+            found.add("lost_use", [*proof, op], _say_read, "LostNothing", op, used, "at least", spent)
+        begun = self.begun(op.end_ns)
+        if used > begun and op.end_ns < self._first_info:
+            found.add("inflated_use", [op], _say_read, "AddedNothing", op, used, "at most", begun)
+
+    def _costing(self, before_ns: int, tokens: int) -> list[Invoke]:
+        """The fewest invokes that had returned before an instant and cost so much."""
+        returned = self.served[: bisect_left(self._ends, before_ns)]
+        fewest: list[Invoke] = []
+        for op in nlargest(len(returned), returned, key=_cost):
+            if tokens <= 0:
+                break
+            fewest.append(op)
+            tokens -= _cost(op)
+        return fewest
+
+
+class Held:
+    """The most that can be spent or reserved at an instant.
+
+    Under way, an invoke holds its reservation or has been charged; then it is charged, or holds nothing.
+    """
+
+    def __init__(self, invokes: Sequence[Invoke], total: int, request: int) -> None:
+        taking, freeing = [], []
+        for op in invokes:
+            if op.outcome is Outcome.INFO or op.error in BEFORE_THE_BUDGET:
+                continue
+            charge = _cost(op) if op.outcome is Outcome.OK else 0
+            taking.append((op.call_ns, max(charge, request)))
+            freeing.append((op.end_ns, max(0, request - charge)))
+        taking.sort()
+        freeing.sort()
+        self._total = total
+        self._taken_at, self._freed_at = [at for at, _ in taking], [at for at, _ in freeing]
+        self._taken = [0, *accumulate(amount for _, amount in taking)]
+        self._freed = [0, *accumulate(amount for _, amount in freeing)]
+        # for each call, the first from it on at which the budget can be gone; past the end: none
+        self._gone_from = [len(taking)] * (len(taking) + 1)
+        for at in range(len(taking) - 1, -1, -1):
+            self._gone_from[at] = at if self._at(self._taken_at[at]) >= total else self._gone_from[at + 1]
+
+    def _at(self, now_ns: int) -> int:
+        taken = self._taken[bisect_right(self._taken_at, now_ns)]
+        return taken - self._freed[bisect_left(self._freed_at, now_ns)]
+
+    def most(self, op: Invoke) -> int:
+        """At any instant of an invoke; of more than the total it is enough to say so much."""
+        if self._at(op.call_ns) >= self._total:
+            return self._total
+        # only where another is called can more be gone later: is the budget gone at one of these calls?
+        first, last = bisect_right(self._taken_at, op.call_ns), bisect_right(self._taken_at, op.end_ns)
+        if self._gone_from[first] < last:
+            return self._total
+        return max(self._at(at) for at in (op.call_ns, *self._taken_at[first:last]))
+
+
+def _judge_order(reads: Sequence[Budget], found: Findings) -> None:
+    """No read tells less than one that had returned before its call. `reads` are in the order of returns."""
+    ends = [op.end_ns for op in reads]
+    highest = list(accumulate(reads, _higher))
+    for op in reads:
+        before = bisect_left(ends, op.call_ns)
+        if before and (_used(op) or 0) < (_used(highest[before - 1]) or 0):
+            found.add("used_went_back", [highest[before - 1], op], _say_back, highest[before - 1], op)
+
+
+def _higher(one: Budget, other: Budget) -> Budget:
+    return other if (_used(other) or 0) > (_used(one) or 0) else one
+
+
+def _say_overspend(op: Invoke, spent: int, total: int) -> str:
+    return (
+        f"broke BudgetHolds: {named(op)} was served though the ok invokes that had returned before "
+        f"its call cost {spent} tokens of a budget of {total}"
+    )
+
+
+def _say_back(earlier: Budget, op: Budget) -> str:
+    return (
+        f"broke UseOnlyGrows: {named(op)} tells {_used(op)} tokens used, "
+        f"{lasting(op.call_ns - earlier.end_ns)} after {named(earlier)} had told {_used(earlier)}"
+    )
+
+
+def _say_read(guarantee: str, op: Budget, used: int, bound: str, tokens: int) -> str:
+    return (
+        f"broke {guarantee}: {named(op)} tells {used} tokens used; the invokes cost {bound} {tokens} by then"
+    )
+
+
+def _say_denial(op: Invoke, most: int, total: int) -> str:
+    return (
+        f"broke DenialEarned: {named(op)} was refused as over budget though at most {most} tokens of "
+        f"{total} can have been spent or reserved"
+    )

@@ -1,0 +1,274 @@
+"""In every window of W seconds exactly upstream's window log with limit L, per principal and capability.
+
+No more than L grants are admitted in any window, and none is denied while fewer than L could have counted.
+
+**Who is judged.** Grants, not invokes: a token is invoked as often as one likes. Ok is an admission; fail
+with ``rate_limited`` is a denial; other failures (policy, an unknown capability) never reached the limiter;
+an info may have been an admission, or not.
+
+**Admissions.** Upstream counts an admission at t while ``t > now - W``, so grants are legal exactly if an
+instant can be chosen in each one's ``[call, return]`` such that, in their order, ``t(k) >= t(k - L) + W``.
+`placement.unplaceable` decides that, and its docstring says why no legal history is accused: it finds a
+placement if there is one. Infos are left out: they may never have happened. L + 1 grants that begin and end
+in less than W are the smallest proof.
+
+    L = 1, W = 10: [0, 20] and [1, 2] are legal: at 1 and at 11.
+    L = 1, W = 10: [0, 8] and [1, 2] are not: one of them is admitted less than 10 after the other.
+
+**Denials.** One at instant d is right if L grants can lie in ``(d - W, d]``. It is wrongful if that is so
+at no d of its ``[call, return]``: each ok or info grant counts that can have had its effect there. The
+limit itself is ignored, so that over-admission is not accused twice; a right limiter denies only when L
+grants do lie there.
+
+**What it cannot see.** Denials are judged one by one: those that are impossible only together pass, about
+one in a hundred of the impossible. An admission in a window that was never full. A limiter with half the
+window passes if nobody asks between half a window and a whole one after an admission that counts: attempts
+must be spread over 1.3 W or more. A history made to defeat the search is cut off and unknown.
+
+Parameters: ``limit`` and ``window_s``; ``tolerance_ms`` where the clocks of two hosts differ: it narrows W
+for admissions and widens it for denials; ``capability`` where only one capability has this limit.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from operator import sub
+
+from kernel_lab.judge.checkers.finding import Findings, Judgement, conclude
+from kernel_lab.judge.checkers.parameters import nanoseconds, needed, number
+from kernel_lab.judge.checkers.placement import CutOff, unplaceable
+from kernel_lab.judge.checkers.story import lasting, named
+from kernel_lab.judge.history import AnyOperation, Grant, Invoke, Outcome
+from kernel_lab.judge.verdict import Cell, Verdict
+
+CLAIM = "rate_limit"
+JUDGES = frozenset({"grant"})
+KINDS = ("over_admission", "wrongful_denial")
+DENIED = "rate_limited"
+
+Key = tuple[str, str]
+
+
+def lacks(op: AnyOperation) -> str | None:
+    """Nothing: whether a grant was admitted is its outcome."""
+    del op
+    return None
+
+
+def check(history: Sequence[AnyOperation], cell: Cell) -> Verdict:
+    """The verdict on a history. See the module."""
+    return conclude(CLAIM, KINDS, judge, history, cell)
+
+
+@dataclass(slots=True)
+class Attempts:
+    """The grants of one principal for one capability, as the limiter saw them."""
+
+    admitted: list[Grant] = field(default_factory=list)
+    denied: list[Grant] = field(default_factory=list)
+    unknown: list[Grant] = field(default_factory=list)
+
+
+def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
+    """Each principal and capability has windows of its own."""
+    limit = int(needed(cell, "limit", least=1))
+    window_ns = nanoseconds(needed(cell, "window_s"), 1_000_000_000)
+    slack_ns = nanoseconds(number(cell, "tolerance_ms") or 0, 1_000_000)
+    by_key = _attempts(history, cell.parameters.get("capability"))
+    found = Findings()
+    unknown = "" if by_key else "nothing to judge: no grant was admitted or denied by the limiter"
+    certain = possible = 0
+    for key, attempts in sorted(by_key.items()):
+        spans = Spans.of(attempts)
+        inside, touching = spans.certain_max(window_ns), spans.possible_max(window_ns)
+        certain, possible = max(certain, inside), max(possible, touching)
+        try:
+            # where no window touches more, it does not matter where in their intervals the effects lie
+            if touching > limit:
+                _judge_admissions(key, attempts.admitted, spans, limit, max(0, window_ns - slack_ns), found)
+        except CutOff as why:
+            unknown = f"{key[0]}, {key[1]}: {why}"
+        _judge_denials(attempts.denied, spans, limit, window_ns + slack_ns, found)
+    return Judgement(
+        measures={
+            "limit": limit,
+            "window_s": window_ns / 1e9,
+            "attempts": sum(len(a.admitted) + len(a.denied) + len(a.unknown) for a in by_key.values()),
+            "admitted": sum(len(a.admitted) for a in by_key.values()),
+            "certain_max": certain,
+            "possible_max": possible,
+            "factor": certain / limit,
+            "wrongful_denials": found.counts["wrongful_denial"],
+            "invokes_per_grant_max": _invokes_per_grant_max(history),
+        },
+        found=found,
+        unknown=unknown,
+        small=limit + 1,
+    )
+
+
+def _attempts(history: Sequence[AnyOperation], capability: str | None) -> dict[Key, Attempts]:
+    by_key: dict[Key, Attempts] = defaultdict(Attempts)
+    for op in history:
+        if not isinstance(op, Grant) or capability not in (None, op.input.capability):
+            continue
+        if op.outcome is Outcome.OK:
+            by_key[op.input.principal, op.input.capability].admitted.append(op)
+        elif op.outcome is Outcome.INFO:
+            by_key[op.input.principal, op.input.capability].unknown.append(op)
+        elif op.error == DENIED:
+            by_key[op.input.principal, op.input.capability].denied.append(op)
+    return {key: attempts for key, attempts in by_key.items() if attempts.admitted or attempts.denied}
+
+
+def _invokes_per_grant_max(history: Sequence[AnyOperation]) -> int:
+    invokes = Counter(
+        op.input.token_id for op in history if isinstance(op, Invoke) and op.outcome is Outcome.OK
+    )
+    return max(invokes.values(), default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """When grants of one key were called and returned."""
+
+    calls: list[int]
+    returns: list[int]
+    """Of the admitted, in the order of `Attempts.admitted`."""
+    began: list[int]
+    ended: list[int]
+    """The same, each in its own order."""
+    called: list[int]
+    """Calls of all that may have been admitted, in order."""
+
+    @classmethod
+    def of(cls, attempts: Attempts) -> Spans:
+        """The instants of these attempts."""
+        calls = [op.call_ns for op in attempts.admitted]
+        returns = [op.return_ns or 0 for op in attempts.admitted]
+        unknown = [op.call_ns for op in attempts.unknown]
+        began = sorted(calls)
+        return cls(calls, returns, began, sorted(returns), sorted(began + unknown) if unknown else began)
+
+    def short(self, window_ns: int) -> tuple[list[int], list[int]]:
+        """Calls and returns, each in order, of the admitted that took less than a window."""
+        if max(map(sub, self.returns, self.calls), default=0) < window_ns:
+            return self.began, self.ended
+        short = [(c, end) for c, end in zip(self.calls, self.returns, strict=True) if end - c < window_ns]
+        return sorted(call for call, _ in short), sorted(end for _, end in short)
+
+    def certain_max(self, window_ns: int) -> int:
+        """The most admitted grants that lie wholly inside one half-open window."""
+        began, ended = self.short(window_ns)
+        # each that began earlier has ended in the window of its own call, so in this one too
+        return max(
+            (bisect_left(ended, call + window_ns) - before for before, call in enumerate(began)), default=0
+        )
+
+    def possible_max(self, window_ns: int) -> int:
+        """The most admitted grants that touch one half-open window."""
+        began = self.began
+        return max(
+            (bisect_left(began, end + window_ns) - before for before, end in enumerate(self.ended)), default=0
+        )
+
+    def next_full(self, limit: int, window_ns: int) -> list[int]:
+        """For each call, the first from it on at which the limit may be reached; past the end: none."""
+        after = [len(self.called)] * (len(self.called) + 1)
+        gone = len(self.ended)
+        for at in range(len(self.called) - 1, -1, -1):
+            while gone and self.ended[gone - 1] > self.called[at] - window_ns:
+                gone -= 1
+            after[at] = at if at + 1 - gone >= limit else after[at + 1]
+        return after
+
+
+def _judge_admissions(
+    key: Key, admitted: list[Grant], spans: Spans, limit: int, window_ns: int, found: Findings
+) -> None:
+    """Add the first proof that these cannot all be right, if there is one."""
+    crowd = _crowd(admitted, spans, limit, window_ns)
+    if crowd:
+        found.add("over_admission", crowd, _say_crowd, key, crowd, limit, window_ns)
+        return
+    proof = unplaceable(spans.calls, spans.returns, limit=limit, apart_ns=window_ns)
+    if proof is not None:
+        tangle = _recent([admitted[i] for i in proof], limit, window_ns)
+        found.add("over_admission", tangle, _say_tangle, key, limit, window_ns)
+
+
+def _crowd(admitted: list[Grant], spans: Spans, limit: int, window_ns: int) -> list[Grant]:
+    """The first L + 1 grants that began and ended within less than one window; empty where there are none."""
+    began, ended = spans.short(window_ns)
+    for before, call_ns in enumerate(began):
+        if bisect_left(ended, call_ns + window_ns) - before > limit:
+            within = (
+                op for op in _by_call(admitted) if call_ns <= op.call_ns and op.end_ns < call_ns + window_ns
+            )
+            return list(islice(within, limit + 1))
+    return []
+
+
+def _recent(proof: list[Grant], limit: int, window_ns: int) -> list[Grant]:
+    """The latest of the grants looked at that are a proof by themselves: a long start plays no part."""
+    proof = _by_call(proof)
+    size = 2 * (limit + 1)
+    while size < len(proof):
+        tail = proof[-size:]
+        with suppress(CutOff):
+            if unplaceable(
+                [op.call_ns for op in tail], [op.end_ns for op in tail], limit=limit, apart_ns=window_ns
+            ):
+                return tail
+        size *= 2
+    return proof
+
+
+def _judge_denials(denied: list[Grant], spans: Spans, limit: int, window_ns: int, found: Findings) -> None:
+    """Add the wrongful denials."""
+    full: list[int] = []
+    called, ended = spans.called, spans.ended
+    for op in denied:
+        # how many grants can lie in (now - W, now]
+        if bisect_right(called, op.call_ns) - bisect_right(ended, op.call_ns - window_ns) >= limit:
+            continue
+        # more can count later only where another is called: is the limit reached at one of these calls?
+        full = full or spans.next_full(limit, window_ns)
+        first, last = bisect_right(called, op.call_ns), bisect_right(called, op.end_ns)
+        if full[first] >= last:
+            found.add("wrongful_denial", [op], _say_denial, op, limit, window_ns)
+
+
+def _by_call(grants: list[Grant]) -> list[Grant]:
+    return sorted(grants, key=lambda op: (op.call_ns, op.index))
+
+
+def _say_crowd(key: Key, crowd: list[Grant], limit: int, window_ns: int) -> str:
+    took_ns = max(op.end_ns for op in crowd) - min(op.call_ns for op in crowd)
+    workers = len({op.worker for op in crowd})
+    return (
+        f"broke LimitHolds: {len(crowd)} grants of {key[1]} to {key[0]} were admitted within "
+        f"{lasting(took_ns)} by {workers} worker{'s' * (workers > 1)}, "
+        f"where {limit} in {lasting(window_ns)} are allowed: ops "
+        + ", ".join(str(op.index) for op in crowd[:12])
+        + ", …" * (len(crowd) > 12)
+    )
+
+
+def _say_tangle(key: Key, limit: int, window_ns: int) -> str:
+    return (
+        f"broke LimitHolds: grants of {key[1]} to {key[0]} were admitted that have no instants at which no "
+        f"more than {limit} lie in {lasting(window_ns)}"
+    )
+
+
+def _say_denial(op: Grant, limit: int, window_ns: int) -> str:
+    return (
+        f"broke DenialEarned: {named(op)} denied {op.input.principal} a grant of {op.input.capability} "
+        f"though fewer than {limit} grants can have counted in the {lasting(window_ns)} before it"
+    )

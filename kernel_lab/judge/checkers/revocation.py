@@ -1,0 +1,241 @@
+"""One instant exists from which every invoke of a revoked token is refused.
+
+**What counts.** An ok invoke (or a stream that broke off after frames had come) is an accept, a failure with
+``token_revoked`` a refusal; tampered tokens are another claim's business. Any other failure proves nothing:
+an expired token or an absent store says nothing of a revocation. An info proves nothing either.
+
+**Which revokes.** A token's own; and each ``revoke_all`` of its principal: it covers every token whose
+grant returned before its call, may cover one whose grant overlaps it, and never one whose grant was called
+after it returned. (A token whose grant is not in the history may be covered, by any of them.) A revoke that
+is ok takes effect within ``[call, return]``; one that is info at any time after its call, or never.
+
+**Legal.** For each token there is an instant X, within a revoke that covers it or may cover it, not later
+than the return of any ok one that certainly does, such that every accept was called by X and every refusal
+returned at X or later; or there is no refusal, no ok revoke that certainly covers it, and no X. With A the
+latest call of an accept, F the earliest return of a refusal and R the earliest return of a certain revoke,
+that takes
+
+- ``A <= R``, or an accept was called after a revoke had returned: **leak**;
+- ``A <= F``, or one was called after a refusal had returned: **resurrection**, though the revoke be info;
+- a revoke called by F, or a refusal came before anybody had called one: **phantom**;
+- one of these that had not returned before A, or the only revokes that could explain the refusal are
+  disproved by the accept in between: **unexplained**.
+
+They are enough: with a certain revoke, take the one that returned at R, and X = max(its call, A) <= min(R,
+F), or the earlier one that explains the refusal; without one, take that. And each is needed, so no legal
+history is accused.
+
+    revoke [10, 20], accept [15, 25]: legal, X = 16. Accept [20, 30]: it touches, X = 20. Accept [21, 30]: a
+    leak. revoke_all [10, 20] of a token granted [15, 18], accept [25, 26], refusal [30, 31]: it may have been
+    covered or not, but not both: unexplained.
+
+**A stated bound.** ``max_stale_ms`` = S: a worker may hear of a revocation up to S late (a cache). Then an
+accept at t says only that X > t - S, so each accept counts as called S earlier; and since a worker that has
+heard does not forget, a later accept on the very worker that refused is a resurrection, however early.
+
+    S = 5: revoke [10, 20], accept [24, 30] on another worker: legal. Accept [26, 30]: a leak.
+
+**Lag**, per worker and token, from the earliest certain ok revoke: the last accepted call - its return (at
+least 0) to the first later refusal's return - its call; open where a worker that was asked never refused.
+The token's is the maximum of each over its workers. A median or a maximum that falls on an open one is
+empty; ``lag_open_tokens`` says how many are open.
+
+**What it cannot see.** That a ``revoke_all`` takes effect at one instant for all tokens: each token is
+judged by itself. The count that ``revoke_all`` answers with. A lag shorter than the pauses between invokes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import inf
+from statistics import median
+
+from kernel_lab.judge.checkers.coverage import AnyRevoke, Case, cases
+from kernel_lab.judge.checkers.finding import Findings, Judgement, conclude
+from kernel_lab.judge.checkers.parameters import nanoseconds, number
+from kernel_lab.judge.checkers.story import lasting, named, short
+from kernel_lab.judge.history import FOREVER, AnyOperation, Grant, Invoke, Outcome, RevokeAll
+from kernel_lab.judge.verdict import Cell, Measure, Verdict
+
+CLAIM = "revocation"
+JUDGES = frozenset({"grant", "invoke", "revoke", "revoke_all"})
+KINDS = ("leak", "resurrection", "phantom", "unexplained")
+
+
+def lacks(op: AnyOperation) -> str | None:
+    """A grant that is ok names its token."""
+    if isinstance(op, Grant) and op.outcome is Outcome.OK and (op.output is None or not op.output.token_id):
+        return "a grant that is ok has an output.token_id"
+    return None
+
+
+def check(history: Sequence[AnyOperation], cell: Cell) -> Verdict:
+    """The verdict on a history. See the module."""
+    return conclude(CLAIM, KINDS, judge, history, cell)
+
+
+def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
+    """Each token by itself."""
+    found, totals, stale_ns = Findings(), Totals(), stated_bound(cell)
+    for case in cases(history):
+        judge_token(case, found, totals, stale_ns)
+    unknown = (
+        "" if totals.asked else "nothing to judge: no revoked token was invoked after its revoke was called"
+    )
+    stated: dict[str, Measure] = {"max_stale_ms": stale_ns / 1e6} if stale_ns else {}
+    return Judgement(measures=totals.measures(found) | stated, found=found, unknown=unknown)
+
+
+@dataclass(slots=True)
+class Totals:
+    """What is counted over all tokens."""
+
+    tokens: int = 0
+    asked: int = 0
+    """Invokes that could have told whether their token was revoked."""
+    after: int = 0
+    leaked: int = 0
+    """Invokes called after a certain revoke had returned, and those of them that were accepted."""
+    leaked_tokens: int = 0
+    phantoms: int = 0
+    lag_lower_ns: list[int] = field(default_factory=list)
+    lag_upper_ns: list[float] = field(default_factory=list)
+
+    def measures(self, found: Findings) -> dict[str, Measure]:
+        """The columns of ``revocation.csv``, and a few more."""
+        return {
+            "tokens": self.tokens,
+            "leaked_tokens": self.leaked_tokens,
+            "leaks": found.counts["leak"],
+            "leak_rate": self.leaked / self.after if self.after else None,
+            "invokes_after": self.after,
+            "lag_lower_ms_p50": _ms(median(self.lag_lower_ns)) if self.lag_lower_ns else None,
+            "lag_lower_ms_max": _ms(max(self.lag_lower_ns, default=inf)),
+            "lag_upper_ms_p50": _ms(median(self.lag_upper_ns)) if self.lag_upper_ns else None,
+            "lag_upper_ms_max": _ms(max(self.lag_upper_ns, default=inf)),
+            "lag_open_tokens": self.lag_upper_ns.count(inf),
+            "resurrected_tokens": found.counts["resurrection"],
+            "phantoms": self.phantoms,
+        }
+
+
+def _ms(duration_ns: float) -> float | None:
+    return None if duration_ns == inf else duration_ns / 1e6
+
+
+def stated_bound(cell: Cell) -> int:
+    """How late a worker may hear of a revocation, in nanoseconds: ``max_stale_ms``, or 0."""
+    return nanoseconds(number(cell, "max_stale_ms") or 0, 1_000_000)
+
+
+def judge_token(case: Case, found: Findings, totals: Totals, stale_ns: int) -> None:
+    """Add what is wrong with one token, and count."""
+    certain, earliest = case.certain(), case.possible(-FOREVER)
+    if certain:
+        totals.tokens += 1
+        _measure_lag(certain, case, totals)
+    revoked_ns = certain.end_ns if certain else FOREVER
+    begins_ns = case.begins(earliest) if earliest else FOREVER
+    accept = refusal = None
+    late = leaked = after = phantoms = 0
+    for op in case.accepts:
+        if accept is None or op.call_ns > accept.call_ns:
+            accept = op
+        leaked += op.call_ns > revoked_ns
+        late += op.call_ns - stale_ns > revoked_ns
+        totals.asked += earliest is not None and op.end_ns >= earliest.call_ns
+    for op in case.refusals:
+        if refusal is None or op.end_ns < refusal.end_ns:
+            refusal = op
+        after += op.call_ns > revoked_ns
+        phantoms += op.end_ns < begins_ns
+    totals.asked += len(case.refusals)
+    totals.leaked += leaked
+    totals.leaked_tokens += leaked > 0
+    totals.after += leaked + after + sum(op.call_ns > revoked_ns for op in case.others)
+    proof: list[AnyOperation]
+    if accept and certain and late:
+        swept = case.grant if isinstance(certain, RevokeAll) else None
+        proof = [op for op in (swept, certain, accept) if op]
+        found.add("leak", proof, _say_leak, case, certain, accept, late)
+    if refusal is None:
+        return
+    resurrected = accept is not None and accept.call_ns - stale_ns > refusal.end_ns
+    again = (refusal, accept) if accept and resurrected else _on_one_worker(case) if stale_ns else None
+    if again:
+        found.add("resurrection", list(again), _say_resurrection, case, *again)
+    if phantoms:
+        totals.phantoms += phantoms
+        found.add("phantom", [refusal], _say_phantom, case, refusal)
+    elif accept and not late and not again:
+        explains = case.possible(accept.call_ns - stale_ns)
+        if explains is None or case.begins(explains) > refusal.end_ns:
+            proof = [op for op in (case.grant, earliest, accept, refusal) if op]
+            found.add("unexplained", proof, _say_unexplained, case, earliest, accept, refusal)
+
+
+def _on_one_worker(case: Case) -> tuple[Invoke, Invoke] | None:
+    """A refusal, and an accept that the same worker gave when that had returned."""
+    first: dict[str | None, Invoke] = {}
+    for op in case.refusals:
+        if op.worker not in first or op.end_ns < first[op.worker].end_ns:
+            first[op.worker] = op
+    for op in case.accepts:
+        refusal = first.get(op.worker)
+        if op.worker is not None and refusal is not None and op.call_ns > refusal.end_ns:
+            return refusal, op
+    return None
+
+
+def _measure_lag(revoke: AnyRevoke, case: Case, totals: Totals) -> None:
+    called_ns, revoked_ns = revoke.call_ns, revoke.end_ns
+    last: dict[str | None, int] = {}  # accepted call on each worker
+    for op in case.accepts:
+        if op.call_ns > last.get(op.worker, called_ns):
+            last[op.worker] = op.call_ns
+    later: dict[str | None, float] = {}  # return of the first later refusal on each worker
+    for op in case.refusals:
+        end_ns = op.end_ns
+        if end_ns >= last.get(op.worker, called_ns):
+            if end_ns < later.get(op.worker, inf):
+                later[op.worker] = end_ns
+        elif end_ns >= called_ns:
+            later.setdefault(op.worker, inf)
+    for worker, call_ns in last.items():
+        if call_ns > revoked_ns:
+            later.setdefault(worker, inf)
+    if later:
+        totals.lag_lower_ns.append(max(0, max(last.values()) - revoked_ns) if last else 0)
+        totals.lag_upper_ns.append(max(later.values()) - called_ns)
+
+
+def _say_leak(case: Case, revoke: AnyRevoke, accept: Invoke, late: int) -> str:
+    return (
+        f"broke RevocationVisible: {named(accept)} accepted token {short(case.token)} "
+        f"{lasting(accept.call_ns - revoke.end_ns)} after {revoke.f} {named(revoke)} had returned"
+        + f"; it is the last of {late} such accepts"
+        * (late > 1)
+    )
+
+
+def _say_resurrection(case: Case, refusal: Invoke, accept: Invoke) -> str:
+    return (
+        f"broke RevocationFinal: {named(accept)} accepted token {short(case.token)} "
+        f"{lasting(accept.call_ns - refusal.end_ns)} after {named(refusal)} had refused it as revoked"
+    )
+
+
+def _say_phantom(case: Case, refusal: Invoke) -> str:
+    return (
+        f"broke RefusalAsked: {named(refusal)} refused token {short(case.token)} as revoked before a "
+        "revoke that can cover it had been called"
+    )
+
+
+def _say_unexplained(case: Case, revoke: AnyRevoke, accept: Invoke, refusal: Invoke) -> str:
+    return (
+        f"broke RefusalAsked: {named(refusal)} refused token {short(case.token)} as revoked, but "
+        f"{named(accept)} accepted it after {revoke.f} {named(revoke)}, which alone could be the "
+        "reason, had returned"
+    )

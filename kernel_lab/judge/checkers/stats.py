@@ -1,0 +1,277 @@
+"""The numbers that a worker reports are the deployment's.
+
+**Counted** are grants, invocations and expansions: an ok one counts once, within ``[call, return]``; an
+info once or not at all, at any time after its call; a failure never (upstream counts denials apart). A
+counter began the history at some baseline: the parameter ``baseline`` (``{"grants": n, …}``) states it;
+reports that returned before the first counted operation was called show it; else it is only known to be 0
+or more.
+
+**Legal.** For each counter there is a baseline and an instant for every counted operation and every report,
+such that a report's number is the baseline and all that counted before it. Reports read the same counter
+whichever worker they come from: so the k-th operation to count lies no earlier than the call of any report
+that had seen fewer, ``from(k)``, and no later than the return of any that had seen it, ``to(k)``. Both grow
+with k, and a report that had seen k finds an instant between the k-th and the next. An operation can be the
+k-th if its own interval meets ``[from(k), to(k)]``: that is so for a run of positions. If every position up
+to the largest number has an operation, and every ok one a position, each at the first instant it can have is
+a legal placement (in the order of these instants, since the bounds grow). So what is asked is a matching of
+runs, and whoever gives each position the operation whose run ends first finds one if there is one (Glover
+1967): no legal history is accused.
+
+If there is none, the reports that are wrong by themselves are named, each of which alone leaves no placement:
+
+- a report smaller than the baseline and what had certainly counted, or than an earlier report and what
+  certainly counted in between: **undercount**;
+- a report larger than the baseline and all that may have counted, or than an earlier report and what may
+  have counted in between: **overcount**;
+- a report smaller than an earlier one: **went_back**; and if only all of them together have no placement:
+  **disagree**.
+
+    grant [0, 2], report 0 at [3, 4]: an undercount. Report 0 at [2, 4]: it touches, legal.
+
+**What it cannot see.** That all counters of one report are read at one instant: each is judged by itself.
+Where no baseline is known and very many fit, only the simple rules are applied.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from functools import cached_property
+from heapq import heappop, heappush
+from itertools import accumulate, islice
+from typing import Any, NamedTuple
+
+from kernel_lab.judge.checkers.finding import KEPT, Findings, Judgement, Unjudgeable, conclude
+from kernel_lab.judge.checkers.story import named
+from kernel_lab.judge.history import FOREVER, AnyOperation, Expand, Grant, Invoke, Outcome, Stats
+from kernel_lab.judge.verdict import Cell, Measure, Verdict
+
+CLAIM = "stats"
+JUDGES = frozenset({"stats", "grant", "invoke", "expand"})
+KINDS = ("undercount", "overcount", "went_back", "disagree")
+COUNTERS: dict[str, type[AnyOperation]] = {
+    "grants": Grant,
+    "invocations": Invoke,
+    "expansions": Expand,
+}
+SEARCH = 2_000_000
+"""Operations times baselines that are tried at most."""
+
+
+def lacks(op: AnyOperation) -> str | None:
+    """A report that is ok has numbers."""
+    if not isinstance(op, Stats) or op.outcome is not Outcome.OK:
+        return None
+    if op.output is None or all(getattr(op.output, name) is None for name in COUNTERS):
+        return f"a stats that is ok has an output with {', '.join(COUNTERS)}"
+    return None
+
+
+def check(history: Sequence[AnyOperation], cell: Cell) -> Verdict:
+    """The verdict on a history. See the module."""
+    return conclude(CLAIM, KINDS, judge, history, cell)
+
+
+def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
+    """Each counter by itself."""
+    stated = cell.parameters.get("baseline") or {}
+    if not isinstance(stated, dict) or not all(type(n) is int for n in stated.values()):
+        raise Unjudgeable(f"cell.json: parameters.baseline is {stated!r}; counter: number is needed")
+    reports = sorted(
+        (
+            op
+            for op in history
+            if isinstance(op, Stats) and op.outcome is Outcome.OK and op.output is not None
+        ),
+        key=lambda op: (op.end_ns, op.index),
+    )
+    counted: dict[type[AnyOperation], list[Any]] = {Grant: [], Invoke: [], Expand: []}
+    for op in history:
+        kind = counted.get(type(op))
+        if kind is not None and op.outcome is not Outcome.FAIL:
+            kind.append(op)
+    counted[Invoke] = [op for op in counted[Invoke] if not op.input.dry_run]
+    found = Findings()
+    under: set[int] = set()
+    unknown = "" if reports else "nothing to judge: no worker reported its numbers"
+    grants: dict[str, Measure] = {}
+    for name in COUNTERS:
+        counter = Counter(name, counted[COUNTERS[name]], reports, stated.get(name))
+        if counter.reports:
+            together = counter.placeable()
+            if together is None:
+                unknown = f"too many placements of {name} to try them all; a report before the traffic helps"
+            if not together:
+                under |= counter.judge(found, alone=together is False)
+            if name == "grants":
+                grants = counter.measures()
+    return Judgement(
+        measures={"reports": len(reports), "undercounts": len(under), **grants}, found=found, unknown=unknown
+    )
+
+
+class Counter:
+    """One counter: the operations that it counts, and the reports of it in the order of their returns."""
+
+    def __init__(
+        self, name: str, counted: Sequence[AnyOperation], reports: Sequence[Stats], stated: int | None
+    ) -> None:
+        self.name = name
+        self.counted = sorted(counted, key=lambda op: op.call_ns)
+        self.calls = [op.call_ns for op in self.counted]
+        self.returns = [op.end_ns for op in self.counted]
+        numbers = [getattr(op.output, name) for op in reports]
+        self.reports = [op for op, number in zip(reports, numbers, strict=True) if number is not None]
+        self.numbers: list[int] = [number for number in numbers if number is not None]
+        self.baseline = stated
+        self.first: Stats | None = None
+        if stated is None and self.reports and not (self.calls and self.calls[0] <= self.reports[0].end_ns):
+            self.first, self.baseline = self.reports[0], self.numbers[0]
+
+    @cached_property
+    def ends(self) -> list[int]:
+        """The returns in their own order."""
+        return sorted(self.returns)
+
+    def certain(self, before_ns: int) -> int:
+        """How many had certainly counted before an instant."""
+        return bisect_left(self.ends, before_ns)
+
+    def possible(self, by_ns: int) -> int:
+        """How many may have counted by an instant."""
+        return bisect_right(self.calls, by_ns)
+
+    def measures(self) -> dict[str, Measure]:
+        """The least and the most that was reported, and the most that certainly had been."""
+        return {
+            f"{self.name}_reported_min": min(self.numbers),
+            f"{self.name}_reported_max": max(self.numbers),
+            f"{self.name}_certain": self.certain(max(op.call_ns for op in self.reports)),
+        }
+
+    def judge(self, found: Findings, *, alone: bool) -> set[int]:
+        """Add what is wrong with each report; the reports that told too little, by index.
+
+        `alone` says that the reports have no placement: if none of them is wrong by itself, they disagree.
+        """
+        wrong: list[Wrong] = []
+        base, known = self.baseline or 0, self.baseline is not None
+        ends = [op.end_ns for op in self.reports]
+        highest = [0, *accumulate(range(len(ends)), self._higher)]
+        for number, op in zip(self.numbers, self.reports, strict=True):
+            certain, possible = self.certain(op.call_ns), self.possible(op.end_ns)
+            if number < base + certain:
+                wrong.append(Wrong("undercount", number, base, self.first, op))
+            if known and number > base + possible:
+                wrong.append(Wrong("overcount", number, base, self.first, op))
+            earlier = bisect_left(ends, op.call_ns)
+            if earlier == 0:
+                continue
+            top = highest[earlier]
+            if number < self.numbers[top]:
+                wrong.append(Wrong("went_back", number, self.numbers[top], self.reports[top], op))
+            before, previous = self.numbers[earlier - 1], self.reports[earlier - 1]
+            if number < before:
+                continue
+            if number - before > possible - self.certain(previous.call_ns):
+                wrong.append(Wrong("overcount", number, before, previous, op))
+            grown = number - before
+            # at most so many certainly counted in between: to look for them costs more
+            if certain - self.certain(previous.end_ns) <= grown:
+                continue
+            if len(self._between(previous, op, grown + 1)) > grown:
+                wrong.append(Wrong("undercount", number, before, previous, op))
+        if alone and not wrong:
+            operations = [*self.counted, *self.reports]
+            found.add("disagree", operations, _say_disagree, self.name, len(self.reports))
+        return self._add(wrong, found)
+
+    def _higher(self, top: int, at: int) -> int:
+        return at if self.numbers[at] > self.numbers[top] else top
+
+    def _add(self, wrong: list[Wrong], found: Findings) -> set[int]:
+        under: set[int] = set()
+        seen: set[tuple[str, int]] = set()
+        for one in sorted(wrong, key=lambda one: (one.number - one.base, one.op.index)):  # short proofs first
+            if (one.kind, one.op.index) in seen:
+                continue
+            seen.add((one.kind, one.op.index))
+            proof: list[AnyOperation] = [op for op in (one.earlier, one.op) if op]
+            if one.kind == "undercount":
+                under.add(one.op.index)
+                if found.counts[one.kind] < KEPT:
+                    proof += self._between(one.earlier, one.op, one.number - one.base + 1)
+            found.add(one.kind, proof, _say, self.name, one)
+        return under
+
+    def _between(self, earlier: Stats | None, op: Stats, most: int) -> list[AnyOperation]:
+        """Up to `most` that certainly counted between two reports."""
+        start = 0 if earlier is None else bisect_right(self.calls, earlier.end_ns)
+        ended = (
+            self.counted[at]
+            for at in range(start, bisect_left(self.calls, op.call_ns))
+            if self.returns[at] < op.call_ns
+        )
+        return list(islice(ended, max(0, most)))
+
+    def placeable(self) -> bool | None:
+        """Whether some baseline and instants agree with all reports; None if that takes too long to tell."""
+        if self.baseline is not None:
+            return self._placeable(self.baseline)
+        told = list(zip(self.numbers, self.reports, strict=True))
+        least = max([0, *(number - self.possible(op.end_ns) for number, op in told)])
+        most = min(number - self.certain(op.call_ns) for number, op in told)
+        if (most - least) * len(self.counted) > SEARCH:
+            return None
+        return any(self._placeable(baseline) for baseline in range(least, most + 1))
+
+    def _placeable(self, baseline: int) -> bool:
+        told = sorted(
+            (number - baseline, op.call_ns, op.end_ns)
+            for number, op in zip(self.numbers, self.reports, strict=True)
+        )
+        seen = [number for number, _, _ in told]
+        # the latest call of those that had seen so many at most, the earliest return of those at least
+        called = list(accumulate((call_ns for _, call_ns, _ in told), max))
+        returned = list(accumulate((end_ns for _, _, end_ns in reversed(told)), min))[::-1]
+        if seen[0] < 0 or any(
+            called[at] > returned[at + 1] and seen[at] < seen[at + 1] for at in range(len(seen) - 1)
+        ):
+            return False
+        firsts = [seen[at - 1] if (at := bisect_left(returned, call)) else 0 for call in self.calls]
+        called.append(FOREVER + 1)
+        seen.append(FOREVER)
+        lasts = [seen[bisect_right(called, end)] for end in self.returns]
+        ready: list[int] = []
+        at, count = 0, len(firsts)
+        for position in range(seen[-2]):
+            while at < count and firsts[at] <= position:
+                heappush(ready, lasts[at])
+                at += 1
+            if not ready or heappop(ready) <= position:
+                return False
+        return all(last == FOREVER for last in ready) and all(last == FOREVER for last in lasts[at:])
+
+
+class Wrong(NamedTuple):
+    """A report that cannot be right, against a baseline or an earlier report."""
+
+    kind: str
+    number: int
+    base: int
+    earlier: Stats | None
+    op: Stats
+
+
+def _say(name: str, wrong: Wrong) -> str:
+    against = f"{wrong.base} in {named(wrong.earlier)}" if wrong.earlier else f"a baseline of {wrong.base}"
+    said = f"{named(wrong.op)} reports {wrong.number} {name}, after {against}"
+    return {
+        "undercount": f"broke StatsWhole: {said} and more since then",
+        "overcount": f"broke StatsWhole: {said} and not so many since then",
+        "went_back": f"broke StatsForward: {said}",
+    }[wrong.kind]
+
+
+def _say_disagree(name: str, reports: int) -> str:
+    return f"broke StatsWhole: no instants of what was counted agree with all {reports} reports of {name}"

@@ -1,0 +1,110 @@
+"""A stream is authorised when it begins, on every worker; once it has ended, every worker explains it.
+
+**The form.** A streamed invoke is an ``invoke`` whose input says ``"stream": true``. Its output has
+``action_id``, ``frames`` (how many came), ``final`` (the last one was marked as the last), ``closed`` (the
+caller hung up before that, by choice) and ``last_frame_ns``; so has that of one that broke off, whose
+outcome is ``info``: what came is known, what the server did is not. Its return is the end of the body. One
+that was refused before its first frame is a ``fail`` like any other.
+
+**Legal.** What the revocation claim says of invokes, streamed or not: one instant exists for each token
+from which none may begin (`revocation` argues it: leak, resurrection, phantom, unexplained). A stream that
+broke off after frames had come was served. A stream that is ok ends with its final frame, unless its caller
+closed it (cut_short). And the trace of one that came to its final frame is explained by every worker that
+is asked after its return, as the traces claim says (lost_trace).
+
+    revoke [5, 6]; a stream [0, 20] whose last frame came at 19: legal, it had begun. One called at 7: a leak.
+
+**Measured, not judged,** since it is so in one process too: a stream that has begun outlives the revocation
+of its token (``outlived_streams``, and for how long after the revoke's return the last frame came,
+``outlived_ms_max``); one that broke off, its caller gone or its worker killed, may have no trace
+(``untraced_breaks``: explains of such that found none).
+
+**What it cannot see.** What is in the frames. Budgets: upstream does not charge streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kernel_lab.judge.checkers.coverage import begun, cases
+from kernel_lab.judge.checkers.finding import Findings, Judgement, conclude
+from kernel_lab.judge.checkers.parameters import number
+from kernel_lab.judge.checkers.revocation import Totals, judge_token, stated_bound
+from kernel_lab.judge.checkers.story import named
+from kernel_lab.judge.checkers.traces import LOST, Explains, Kept
+from kernel_lab.judge.history import AnyOperation, Explain, Invoke, Outcome
+from kernel_lab.judge.verdict import Cell, Verdict
+
+CLAIM = "streams"
+JUDGES = frozenset({"invoke"})
+KINDS = ("leak", "resurrection", "phantom", "unexplained", "lost_trace", "cut_short")
+
+
+def lacks(op: AnyOperation) -> str | None:
+    """A stream that is ok says what came of it."""
+    if not isinstance(op, Invoke) or not op.input.stream or op.outcome is not Outcome.OK:
+        return None
+    if op.output is None or None in (op.output.action_id, op.output.frames, op.output.final):
+        return "a streamed invoke that is ok has output.action_id, frames and final"
+    return None
+
+
+def check(history: Sequence[AnyOperation], cell: Cell) -> Verdict:
+    """The verdict on a history. See the module."""
+    return conclude(CLAIM, KINDS, judge, history, cell)
+
+
+def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
+    """Each token by itself, and each stream's end."""
+    streams = [op for op in history if isinstance(op, Invoke) and op.input.stream]
+    served = [op for op in streams if op.outcome is Outcome.OK or begun(op)]
+    whole = {
+        op.output.action_id: op
+        for op in served
+        if op.outcome is Outcome.OK and op.output and op.output.final and op.output.action_id
+    }
+    found, totals, stale_ns = Findings(), Totals(), stated_bound(cell)
+    outlived: list[int] = []
+    for case in cases(history):
+        judge_token(case, found, totals, stale_ns)
+        revoke = case.certain()
+        if revoke is not None:
+            last_frames = (
+                op.output.last_frame_ns or 0
+                for op in case.accepts
+                if op.input.stream and op.output and op.call_ns <= revoke.end_ns
+            )
+            outlived += [last_ns - revoke.end_ns for last_ns in last_frames if last_ns > revoke.end_ns]
+    for op in served:
+        if op.outcome is Outcome.OK and op.output and not op.output.final and not op.output.closed:
+            found.add("cut_short", [op], _say_cut, op)
+    explains = Explains(whole, Kept(history, number(cell, "trace_cap", least=1)))
+    broken = {op.output.action_id for op in served if op.output} - whole.keys()
+    untraced = 0
+    for question in history:
+        if isinstance(question, Explain):
+            explains.judge(question, found)
+            untraced += question.error == LOST and question.input.action_id in broken
+    asked = totals.asked or explains.count or served
+    return Judgement(
+        measures={
+            "streams": len(streams),
+            "begun": len(served),
+            "tokens": totals.tokens,
+            "leaked_tokens": totals.leaked_tokens,
+            "explains": explains.count,
+            "lost": found.counts["lost_trace"],
+            "outlived_streams": len(outlived),
+            "outlived_ms_max": max(outlived, default=0) / 1e6 if outlived else None,
+            "untraced_breaks": untraced,
+        },
+        found=found,
+        unknown=""
+        if streams and asked
+        else "nothing to judge: no stream was asked for, or none had an answer",
+    )
+
+
+def _say_cut(op: Invoke) -> str:
+    frames = op.output.frames if op.output else None
+    return f"broke StreamWhole: the stream of {named(op)} ended after {frames} frames without its final one"

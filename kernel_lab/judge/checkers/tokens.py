@@ -1,0 +1,137 @@
+"""A token minted on any worker verifies on every worker; a tampered one on none.
+
+**Legal.** An invoke that presents a token as it was minted, by its own principal and for its own
+capability, called after the grant had returned, is not refused with ``token_invalid``; one that presents a
+tampered token is not ok. Verification has no state, so there is no interval to argue about: a token
+verifies everywhere or the workers do not share a secret. Tokens whose grant is not in the history are not
+judged: nobody knows how they came to be.
+
+With the parameter ``token_ttl_s`` (and ``token_ttls``, by capability), ``token_expired`` is judged too: it
+is wrong if the invoke had returned within the token's life counted from the call of its grant, since a
+token cannot expire earlier than that. ``tolerance_ms`` is taken off where the clocks of two hosts differ.
+
+    grant [0, 2] → t; invoke t [5, 6] token_invalid: rejected. The same with a tampered t: right.
+    grant [0, 2] → t, ttl 10; invoke t [8, 9] token_expired: too early. [8, 11]: it may be right.
+
+**What it cannot see.** Other refusals (revoked, out of scope) say nothing here. A token accepted after its
+life. A tampered token refused for another reason than its signature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kernel_lab.judge.checkers.finding import Findings, Judgement, Unjudgeable, conclude
+from kernel_lab.judge.checkers.parameters import nanoseconds, number
+from kernel_lab.judge.checkers.story import lasting, named, short
+from kernel_lab.judge.history import AnyOperation, Grant, Invoke, Outcome
+from kernel_lab.judge.verdict import Cell, Verdict
+
+CLAIM = "tokens"
+JUDGES = frozenset({"grant", "invoke"})
+KINDS = ("rejected", "forged", "expired_early")
+
+
+def lacks(op: AnyOperation) -> str | None:
+    """A grant that is ok names its token."""
+    if isinstance(op, Grant) and op.outcome is Outcome.OK and (op.output is None or not op.output.token_id):
+        return "a grant that is ok has an output.token_id"
+    return None
+
+
+def check(history: Sequence[AnyOperation], cell: Cell) -> Verdict:
+    """The verdict on a history. See the module."""
+    return conclude(CLAIM, KINDS, judge, history, cell)
+
+
+def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
+    """Each invoke by itself, against the grant of its token."""
+    lives_ns = Lives(cell)
+    minted = {
+        op.output.token_id: op
+        for op in history
+        if isinstance(op, Grant) and op.outcome is Outcome.OK and op.output and op.output.token_id
+    }
+    found = Findings()
+    verifications = tampered = 0
+    for op in history:
+        if not isinstance(op, Invoke) or op.outcome is Outcome.INFO:
+            continue
+        if op.input.tampered:
+            tampered += 1
+            if op.outcome is Outcome.OK:
+                found.add("forged", [op], _say_forged, op)
+            continue
+        grant = minted.get(op.input.token_id)
+        if grant is None or not _in_scope(op, grant):
+            continue
+        if op.outcome is Outcome.OK:
+            verifications += 1
+        elif op.error == "token_invalid":
+            verifications += 1
+            found.add("rejected", [grant, op], _say_rejected, grant, op)
+        elif op.error == "token_expired" and (life_ns := lives_ns.of(grant.input.capability)) is not None:
+            verifications += 1
+            if op.end_ns < grant.call_ns + life_ns:
+                found.add("expired_early", [grant, op], _say_expired, grant, op, life_ns)
+    unknown = (
+        "" if verifications or tampered else "nothing to judge: no token of a recorded grant was presented"
+    )
+    return Judgement(
+        measures={
+            "verifications": verifications,
+            "rejected": found.counts["rejected"],
+            "rejected_rate": found.counts["rejected"] / verifications if verifications else None,
+            "tampered": tampered,
+            "forged": found.counts["forged"],
+            "expired_early": found.counts["expired_early"],
+        },
+        found=found,
+        unknown=unknown,
+    )
+
+
+class Lives:
+    """How long tokens certainly live, in nanoseconds; None where it is not known."""
+
+    def __init__(self, cell: Cell) -> None:
+        slack_ns = nanoseconds(number(cell, "tolerance_ms") or 0, 1_000_000)
+        default_s = number(cell, "token_ttl_s")
+        self._default_ns = None if default_s is None else nanoseconds(default_s, 1_000_000_000) - slack_ns
+        own = cell.parameters.get("token_ttls") or {}
+        if not isinstance(own, dict) or not all(isinstance(s, int | float) for s in own.values()):
+            raise Unjudgeable(f"cell.json: parameters.token_ttls is {own!r}; capability: seconds are needed")
+        self._own_ns = {
+            capability: nanoseconds(seconds, 1_000_000_000) - slack_ns for capability, seconds in own.items()
+        }
+
+    def of(self, capability: str) -> int | None:
+        """Of a token for `capability`."""
+        return self._own_ns.get(capability, self._default_ns)
+
+
+def _in_scope(op: Invoke, grant: Grant) -> bool:
+    """Presented by its principal for its capability, once the grant had returned."""
+    return (
+        op.call_ns > grant.end_ns
+        and op.input.principal in ("", grant.input.principal)
+        and op.input.capability in ("", grant.input.capability)
+    )
+
+
+def _say_rejected(grant: Grant, op: Invoke) -> str:
+    return (
+        f"broke TokenPortable: {named(op)} called token {short(op.input.token_id)} invalid, which "
+        f"{named(grant)} had minted"
+    )
+
+
+def _say_forged(op: Invoke) -> str:
+    return f"broke TamperRefused: {named(op)} accepted tampered token {short(op.input.token_id)}"
+
+
+def _say_expired(grant: Grant, op: Invoke, life_ns: int) -> str:
+    return (
+        f"broke TokenPortable: {named(op)} called token {short(op.input.token_id)} expired within "
+        f"{lasting(op.end_ns - grant.call_ns)} of its grant, {named(grant)}; it lives {lasting(life_ns)}"
+    )

@@ -1,0 +1,302 @@
+"""Histories: the operations of one cell, in ``history.jsonl``.
+
+One line is one operation, from its call to its return::
+
+    {"index":0,"client":"c0","f":"grant","input":{…},"output":{…},"outcome":"ok","call_ns":0,
+     "return_ns":1,"worker":"r0/4711/ab12","connection":"k3","error":null}
+
+Lines stand in the order in which calls ended; a reader trusts ``call_ns`` and ``return_ns`` alone.
+"""
+
+from __future__ import annotations
+
+import gc
+import gzip
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, BinaryIO, NoReturn, Self, cast
+
+import msgspec
+from msgspec.structs import force_setattr
+
+from kernel_lab.judge.operation import (  # fmt: skip
+    FOREVER,
+    KINDS,
+    AnyOperation,
+    Audit,
+    Budget,
+    Called,
+    Expand,
+    Explain,
+    FaultEvent,
+    Grant,
+    ImportCapability,
+    Invoke,
+    ListTraces,
+    Operation,
+    Outcome,
+    Revoke,
+    RevokeAll,
+    Stats,
+)
+
+__all__ = [
+    "FOREVER", "KINDS", "AnyOperation", "Audit", "Budget", "Called", "Expand", "Explain", "FaultEvent",
+    "Grant", "HistoryWriter", "ImportCapability", "Invoke", "ListTraces", "MalformedHistory", "Operation",
+    "Outcome", "Revoke", "RevokeAll", "Stats", "collector_paused", "iter_history", "open_history",
+    "parse_line", "read_history", "to_line", "write_history",
+]  # fmt: skip
+
+
+class MalformedHistory(ValueError):  # noqa: N818 - it names a thing, as the field does
+    """A line that is no operation; the message names the file, the line and what is wrong."""
+
+
+_called = msgspec.json.Decoder(Called)
+_fault = msgspec.json.Decoder(FaultEvent)
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_encode = msgspec.json.Encoder().encode
+
+_CHUNK_BYTES = 1 << 18
+_SCOPED = (Grant, Invoke)
+_OWNED = (Expand, RevokeAll)
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Python's cycle collector off, and afterwards as it was.
+
+    A history is millions of objects and no cycle; each walk of the collector over them is time for nothing.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def parse_line(line: bytes, *, where: str) -> AnyOperation:
+    """One line as an operation; ``where`` (``"history.jsonl:7"``) opens the error message.
+
+    Raises:
+        MalformedHistory: The line is no JSON, no known operation, lacks what its kind needs, or returns
+            before its call.
+    """
+    try:
+        operation: AnyOperation = _called.decode(line)
+    except msgspec.DecodeError as error:
+        operation = _parse_fault(line, error, where)
+    if wrong := _impossible(operation):
+        raise MalformedHistory(f"{where}: {wrong}")
+    return operation
+
+
+def _parse_fault(line: bytes, error: msgspec.DecodeError, where: str) -> FaultEvent:
+    """A line that is no call, as a fault; or what is wrong with it."""
+    wrong = str(error)
+    try:
+        f = msgspec.json.decode(_members.decode(line)["f"])
+        if str(f).startswith("fault."):
+            return _fault.decode(line)
+        if f not in KINDS:
+            wrong = f"no operation is called {f!r}; one of: {', '.join(KINDS)}, fault.<name>"
+    except KeyError:
+        wrong = "an operation has an f: " + ", ".join(KINDS) + " or fault.<name>"
+    except msgspec.DecodeError as other:
+        wrong = str(other)
+    raise MalformedHistory(f"{where}: {wrong}")
+
+
+def _impossible(operation: AnyOperation) -> str | None:
+    """Why no clock could have recorded these times."""
+    if operation.return_ns is None:
+        if operation.outcome is Outcome.INFO or isinstance(operation, FaultEvent):
+            return None
+        return f"outcome {operation.outcome} without return_ns; only an info has no return"
+    if operation.return_ns < operation.call_ns:
+        return f"return_ns {operation.return_ns} is before call_ns {operation.call_ns}"
+    return None
+
+
+def iter_history(path: Path) -> Iterator[AnyOperation]:
+    """The operations of a file, one by one.
+
+    A last line without its newline is what a killed recorder leaves: it never was a whole record, so it is
+    passed over.
+
+    Raises:
+        MalformedHistory: With the number of the first bad line.
+    """
+    for operations in _chunks(path):
+        yield from operations
+
+
+def _chunks(path: Path) -> Iterator[list[AnyOperation]]:
+    same: dict[str | None, str | None] = {}
+    number = 1
+    with open_history(path) as file:
+        rest = b""
+        while chunk := _read(file, path):
+            end = chunk.rfind(b"\n") + 1
+            if not end:
+                rest += chunk
+                continue
+            lines, rest = rest + chunk[:end], chunk[end:]
+            yield _parse_lines(lines, same, where=path.name, first=number)
+            number += lines.count(b"\n")
+    if rest.strip():
+        try:
+            last = parse_line(rest, where=f"{path.name}:{number}")
+        except MalformedHistory:
+            return
+        yield [last]
+
+
+def open_history(path: Path) -> IO[bytes]:
+    """The bytes of a history; one that was packed for git (``.gz``) is unpacked on the way."""
+    return cast("IO[bytes]", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+
+
+def _read(file: IO[bytes], path: Path) -> bytes:
+    """The next bytes. A killed recorder leaves no packed file: one that is cut off is damaged."""
+    try:
+        return file.read(_CHUNK_BYTES)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise MalformedHistory(f"{path.name}: {error}") from None
+
+
+def _parse_lines(
+    lines: bytes, same: dict[str | None, str | None], *, where: str, first: int
+) -> list[AnyOperation]:
+    """Whole lines at once; the long names that repeat (workers, principals, …) are kept once."""
+    operations: list[AnyOperation]
+    try:
+        operations = _called.decode_lines(lines)
+    except msgspec.DecodeError:
+        return _parse_each(lines, where=where, first=first)
+    once = same.setdefault
+    info = Outcome.INFO
+    for op in operations:
+        return_ns = op.return_ns
+        if op.outcome is not info if return_ns is None else return_ns < op.call_ns:
+            return _parse_each(lines, where=where, first=first)
+        # frozen for everybody else: these values have not been handed to anybody yet
+        force_setattr(op, "worker", once(op.worker, op.worker))
+        if op.error is not None:
+            force_setattr(op, "error", once(op.error, op.error))
+        if isinstance(op, _SCOPED):
+            scoped = op.input
+            force_setattr(scoped, "principal", once(scoped.principal, scoped.principal))
+            force_setattr(scoped, "capability", once(scoped.capability, scoped.capability))
+        elif isinstance(op, _OWNED):
+            owned = op.input
+            force_setattr(owned, "principal", once(owned.principal, owned.principal))
+    return operations
+
+
+def _parse_each(lines: bytes, *, where: str, first: int) -> list[AnyOperation]:
+    """Line by line: slower, but it knows faults and line numbers."""
+    return [
+        parse_line(line, where=f"{where}:{number}")
+        for number, line in enumerate(lines.split(b"\n"), start=first)
+        if line.strip()
+    ]
+
+
+def read_history(
+    path: Path, *, lacks: Callable[[AnyOperation], str | None] | None = None
+) -> list[AnyOperation]:
+    """All operations of a file. See `iter_history`.
+
+    `lacks` says of an operation what its reader needs and does not find.
+
+    Raises:
+        MalformedHistory: With the number of the first bad line; of the second line with one index; of a line
+            that lacks something.
+    """
+    history: list[AnyOperation] = []
+    taken: set[int] = set()
+    with collector_paused():
+        for operations in _chunks(path):
+            taken.update([op.index for op in operations])
+            # while it is still at hand
+            missing = any(lacks(op) for op in operations) if lacks is not None else False
+            history += operations
+            if missing or len(taken) < len(history):
+                _refuse(path, history, lacks)
+    return history
+
+
+def _refuse(
+    path: Path, history: Sequence[AnyOperation], lacks: Callable[[AnyOperation], str | None] | None
+) -> NoReturn:
+    """Say which operation cannot be used."""
+    taken: set[int] = set()
+    for position, op in enumerate(history):
+        wrong = f"index {op.index} is taken by an earlier line" if op.index in taken else lacks and lacks(op)
+        if wrong:
+            raise MalformedHistory(f"{path.name}:{_line_of(path, position)}: {wrong}")
+        taken.add(op.index)
+    raise AssertionError(path)
+
+
+def _line_of(path: Path, position: int) -> int:
+    """The number of the line that holds the operation at `position`: blank lines hold none."""
+    with open_history(path) as lines:
+        filled = (number for number, line in enumerate(lines, start=1) if line.strip())
+        return next(number for at, number in enumerate(filled) if at == position)
+
+
+class HistoryWriter:
+    """Appends operations to ``history.jsonl``, each line whole and flushed: a killed run stays readable."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+        self._next = 0
+
+    def __enter__(self) -> Self:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._path.open("ab", buffering=0)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def next_index(self) -> int:
+        """A fresh index, taken when the call is made."""
+        index = self._next
+        self._next += 1
+        return index
+
+    def write(self, operation: dict[str, Any]) -> None:
+        """One operation, as the dict its line will hold."""
+        assert self._file is not None, "the writer is not open"  # noqa: S101
+        self._file.write(_encode(operation) + b"\n")
+
+
+def to_line(operation: AnyOperation) -> dict[str, Any]:
+    """The dict form of an operation, as it stands in a line."""
+    plain: dict[str, Any] = msgspec.to_builtins(operation)
+    plain["f"] = operation.f
+    return {key: plain[key] for key in _KEYS}
+
+
+_KEYS = (
+    "index", "client", "f", "input", "output", "outcome", "call_ns", "return_ns", "worker", "connection",
+    "error",
+)  # fmt: skip
+
+
+def write_history(path: Path, operations: Sequence[AnyOperation]) -> None:
+    """Write a whole history at once (tests, saved counter-examples)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"".join(_encode(to_line(operation)) + b"\n" for operation in operations))

@@ -1,0 +1,288 @@
+"""Operations: one call each, with what was asked, what came back, when, and from which worker.
+
+Times are nanoseconds of one host's monotonic clock. An operation took effect, if it did, at one instant of
+``[call_ns, return_ns]``; one with outcome ``info`` has no return and may take effect at any time after its
+call, or never. One operation is before another only where it returned earlier than the other was called: what
+touches or overlaps is concurrent.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, ClassVar
+
+import msgspec
+
+
+class Outcome(StrEnum):
+    """What is known about an operation's effect."""
+
+    OK = "ok"
+    """The call did what was asked."""
+    FAIL = "fail"
+    """The call was refused and certainly had no effect; ``error`` is the stable reason code."""
+    INFO = "info"
+    """Unknown: a 5xx, a time-out, a dropped connection. It may have happened."""
+
+
+FOREVER = 1 << 100
+"""Later than any clock: when an operation ends whose outcome is info."""
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One call. Each kind below adds a typed ``input`` and ``output``."""
+
+    f: ClassVar[str]
+
+    index: int
+    client: str
+    outcome: Outcome
+    call_ns: int
+    return_ns: int | None = None
+    worker: str | None = None
+    connection: str | None = None
+    error: str | None = None
+
+    @property
+    def end_ns(self) -> int:
+        """The latest instant at which it can have taken effect: its return, or `FOREVER` where it is info."""
+        return FOREVER if self.return_ns is None or self.outcome is Outcome.INFO else self.return_ns
+
+
+class Unread(msgspec.Struct, frozen=True, gc=False):
+    """An object that no checker looks into: a million of them cost next to nothing."""
+
+
+Anything = Unread | list[Any] | str | int | float | bool | None
+
+
+class GrantInput(msgspec.Struct, frozen=True, gc=False):
+    """Who asks, and for what."""
+
+    principal: str
+    capability: str
+
+
+class GrantOutput(msgspec.Struct, frozen=True, gc=False):
+    """The token that was minted."""
+
+    token_id: str | None = None
+
+
+class Grant(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag="grant"):
+    """A principal asked for a token for a capability."""
+
+    f: ClassVar[str] = "grant"
+    input: GrantInput
+    output: GrantOutput | None = None
+
+
+class InvokeInput(msgspec.Struct, frozen=True, gc=False):
+    """The token that was presented, and by whom."""
+
+    token_id: str
+    principal: str = ""
+    capability: str = ""
+    tampered: bool = False
+    dry_run: bool = False
+    """Verified and routed, then not carried out: no action, no handle, no cost."""
+    stream: bool = False
+    """Answered in frames. ``kernel_lab.judge.checkers.streams`` says what its output holds."""
+
+
+class InvokeOutput(msgspec.Struct, frozen=True, gc=False):
+    """What was done, and where its result lies."""
+
+    action_id: str | None = None
+    handle_id: str | None = None
+    tokens: int | None = None
+    response_mode: str | None = None
+    frames: int | None = None
+    """Frames that came, of a stream."""
+    final: bool | None = None
+    """The stream's last frame was marked as the last."""
+    closed: bool | None = None
+    """The caller hung up before that."""
+    last_frame_ns: int | None = None
+
+
+class Invoke(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag="invoke"):
+    """A principal presented a token and asked for its capability to be carried out."""
+
+    f: ClassVar[str] = "invoke"
+    input: InvokeInput
+    output: InvokeOutput | None = None
+
+
+class ExpandInput(msgspec.Struct, frozen=True, gc=False):
+    """Whose rows, behind which handle."""
+
+    handle_id: str
+    principal: str
+
+
+class ExpandOutput(msgspec.Struct, frozen=True, gc=False):
+    """How many rows came."""
+
+    rows: int | list[Any] | None = None
+
+
+class Expand(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag="expand"):
+    """A principal asked for rows behind a handle."""
+
+    f: ClassVar[str] = "expand"
+    input: ExpandInput
+    output: ExpandOutput | None = None
+
+
+class RevokeInput(msgspec.Struct, frozen=True, gc=False):
+    """Which token."""
+
+    token_id: str
+
+
+class Revoke(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag="revoke"):
+    """Somebody revoked one token."""
+
+    f: ClassVar[str] = "revoke"
+    input: RevokeInput
+    output: Anything = None
+
+
+class RevokeAllInput(msgspec.Struct, frozen=True, gc=False):
+    """Whose tokens."""
+
+    principal: str
+
+
+class RevokeAllOutput(msgspec.Struct, frozen=True, gc=False):
+    """How many were newly revoked."""
+
+    revoked: int | None = None
+
+
+class RevokeAll(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag="revoke_all"):
+    """Somebody revoked every token of a principal."""
+
+    f: ClassVar[str] = "revoke_all"
+    input: RevokeAllInput
+    output: RevokeAllOutput | None = None
+
+
+class ExplainInput(msgspec.Struct, frozen=True, gc=False):
+    """Which action."""
+
+    action_id: str
+
+
+class Explain(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag="explain"):
+    """Somebody asked for the trace of one action."""
+
+    f: ClassVar[str] = "explain"
+    input: ExplainInput
+    output: Anything = None
+
+
+class ListTracesInput(msgspec.Struct, frozen=True, gc=False):
+    """What the list was narrowed to, under the history's names or the route's; nothing is everything."""
+
+    principal: str | None = None
+    capability: str | None = None
+    principal_id: str | None = None
+    capability_id: str | None = None
+    event_type: str | None = None
+    limit: int | None = None
+    offset: int | None = None
+
+
+class ListTracesOutput(msgspec.Struct, frozen=True, gc=False):
+    """The actions of the traces, in their order."""
+
+    action_ids: list[str] | None = None
+
+
+class ListTraces(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag="list_traces"):
+    """Somebody listed the traces."""
+
+    f: ClassVar[str] = "list_traces"
+    input: ListTracesInput | None = None
+    output: ListTracesOutput | None = None
+
+
+class AuditOutput(msgspec.Struct, frozen=True, gc=False):
+    """Null where there is no chain to verify."""
+
+    valid: bool | None = None
+    records: int | list[Any] | None = None
+
+
+class Audit(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag="audit"):
+    """Somebody asked the audit chain to verify itself."""
+
+    f: ClassVar[str] = "audit"
+    input: Anything = None
+    output: AuditOutput | None = None
+
+
+class BudgetOutput(msgspec.Struct, frozen=True, gc=False):
+    """Tokens; null where there is no budget."""
+
+    total: int | None = None
+    used: int | None = None
+
+
+class Budget(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag="budget"):
+    """Somebody read the budget."""
+
+    f: ClassVar[str] = "budget"
+    input: Anything = None
+    output: BudgetOutput | None = None
+
+
+class StatsOutput(msgspec.Struct, frozen=True, gc=False):
+    """The counters of upstream's ``StatsSnapshot`` that a history can account for."""
+
+    grants: int | None = None
+    invocations: int | None = None
+    expansions: int | None = None
+
+
+class Stats(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag="stats"):
+    """Somebody read a worker's counters."""
+
+    f: ClassVar[str] = "stats"
+    input: Anything = None
+    output: StatsOutput | None = None
+
+
+class ImportCapabilityInput(msgspec.Struct, frozen=True, gc=False):
+    """Which capability."""
+
+    capability: str
+
+
+class ImportCapability(
+    Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag="import_capability"
+):
+    """Somebody imported a remote capability through one worker."""
+
+    f: ClassVar[str] = "import_capability"
+    input: ImportCapabilityInput
+    output: Anything = None
+
+
+class FaultEvent(Operation, frozen=True, kw_only=True, gc=False):
+    """A fault, in the same history as the calls it disturbed; ``f`` is ``fault.<name>``."""
+
+    f: str  # type: ignore[misc]  # the one kind whose f is open
+    input: Any = None
+    output: Any = None
+
+
+Called = (
+    Grant | Invoke | Expand | Revoke | RevokeAll | Explain | ListTraces | Audit | Budget | Stats
+    | ImportCapability
+)  # fmt: skip
+AnyOperation = Called | FaultEvent
+
+KINDS: tuple[str, ...] = tuple(kind.f for kind in Called.__args__)

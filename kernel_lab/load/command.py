@@ -1,0 +1,292 @@
+"""kernel-lab load: what each deployment costs, and whether the claims hold under it.
+
+All deployments stand side by side, and one generator goes round them in short slots, in a new order each
+round: first a closed loop (throughput, CPU per call), then a constant rate (latency from the start that was
+meant). Every call is recorded, and the recorded histories are judged. `kernel_lab.load` makes the figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import random
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+
+from kernel_lab.bad_input import BadInput
+from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.judge.checkers import CHECKERS
+from kernel_lab.judge.verdict import Cell, DeploymentFacts, Verdict
+from kernel_lab.load import curves, frontier, table
+from kernel_lab.load import screen as cost_screen
+from kernel_lab.load.agent import LIMITED, MIXES
+from kernel_lab.load.bench import Bench, Effort, by_name, slot_of
+from kernel_lab.load.judged import columns, judge_load, merge_histories
+from kernel_lab.load.live import Lives, Subject, open_all
+from kernel_lab.load.measure import slot_files
+from kernel_lab.load.plan import Slot
+from kernel_lab.load.walk import GeneratorFailed, Sample
+from kernel_lab.run import environment, registry
+from kernel_lab.run.matrix import look_at
+from kernel_lab.run.results import write_rows
+from kernel_lab.traffic.connections import Policy
+
+PARTS = ("deployments", "distance", "workers", "size", "app")
+"""What can be measured; the first two where nothing is named: no ratio without the distance it holds at."""
+ALL_MIXES = ("read-heavy", "grant-heavy")
+"""Mixes that every deployment is asked, and that are judged."""
+PURE_MIXES = ("invoke-200", "invoke-10", "grant")
+"""One operation alone, where what a shared state adds is looked at closely."""
+VARIANTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "redis-one-trip": ("redis", {"LAB_KERNEL": "lab.one_trip:build_kernel"}),
+}
+"""Measured beside the deployment they change: its name, and what is different."""
+CLOSE_LOOK = (
+    "memory-4", "memory-4-again", "single", "sqlite", "redis", "redis-one-trip", "redis-authz",
+    "redis-cached", "sidecar",
+)  # fmt: skip
+RATE_SHARE = 0.3
+"""The constant rate, as a share of what memory-4 answered in a closed loop: low enough for the slowest."""
+REFERENCES = table.References()
+
+EFFORTS: Mapping[str, Effort] = {
+    # somebody else's seconds on the machine spoil a round or two: many short ones, not few long ones
+    "closed": Effort(rounds=14, warm_s=0.08, measured_s=0.3, gap_s=0.04),
+    "pure": Effort(rounds=20, warm_s=0.07, measured_s=0.22, gap_s=0.03),
+    "curve": Effort(rounds=8, warm_s=0.08, measured_s=0.3, gap_s=0.04),
+    # a percentile takes many calls of one slot
+    "rate": Effort(rounds=3, warm_s=0.2, measured_s=0.9),
+}
+"""Sessions in a closed loop, one operation alone, a curve, a constant rate."""
+QUICK = Effort(rounds=2, warm_s=0.2, measured_s=0.5)
+
+Benches = Mapping[str, Bench]
+"""By the names of `EFFORTS`."""
+
+ENV = {
+    # a window that binds for one capability, and one that never does for the others
+    "LAB_RATE_LIMITS": "READ=1000000/60,WRITE=4/2,DESTRUCTIVE=4/2",
+    # nobody should be slower for the handles of slots long past
+    "LAB_HANDLE_TTL_S": "120",
+    # a connection waits for its deployment's next turn
+    "LAB_KEEPALIVE_S": "900",
+}
+
+
+def main(
+    *,
+    parts: Sequence[str],
+    deployments: Sequence[str],
+    mixes: Sequence[str],
+    rounds: int | None,
+    quick: bool,
+    seed: int,
+    out: Path | None,
+) -> int:
+    """Measure, judge, write, show; the exit code of ``kernel-lab load``."""
+    for part in parts:
+        _known("--part", part, PARTS)
+    for mix in mixes:
+        _known("--mix", mix, MIXES)
+    known = registry.deployments()
+    chosen = [_known("--deployment", name, known) for name in deployments] or list(known.values())
+    if rounds is not None and rounds < 2:
+        raise BadInput(f"--rounds {rounds}: an interval takes 2 or more")
+    efforts = {
+        name: dataclasses.replace(one, seed=seed, rounds=rounds or one.rounds)
+        for name, one in (dict.fromkeys(EFFORTS, QUICK) if quick else EFFORTS).items()
+    }
+    folder = _new_folder(out)
+    console = Console(stderr=True, highlight=False)
+    benches = {
+        name: Bench(root=registry.root(), folder=folder, effort=effort, tell=console.print)
+        for name, effort in efforts.items()
+    }
+    about = environment.describe(registry.root())
+    about |= {"arguments": sys.argv[1:], "settings": ENV}
+    about |= {"effort": {name: dataclasses.asdict(effort) for name, effort in efforts.items()}}
+    try:
+        for part in parts or PARTS[:2]:
+            _measure(part, folder, benches, subjects(chosen, known), tuple(mixes))
+    except KeyboardInterrupt:
+        console.print(f"interrupted; what was measured until then is in {folder}")
+        return 130
+    except GeneratorFailed as error:
+        console.print(f"kernel-lab load: {error}", markup=False)
+        return 1
+    about["finished"] = datetime.now(tz=UTC).isoformat(timespec="seconds")
+    about["load_average_after"] = os.getloadavg()[0]
+    text = msgspec.json.format(msgspec.json.encode(about), indent=2)
+    (folder / "environment.json").write_bytes(text + b"\n")
+    console.print(f"everything is in {folder}")
+    return 0
+
+
+def _measure(
+    part: str, folder: Path, benches: Benches, measured: Sequence[Subject], mixes: tuple[str, ...]
+) -> None:
+    """One part, its CSVs and its tables."""
+    if part == "deployments":
+        rows = asyncio.run(campaign(folder, benches, measured, mixes))
+        write_rows(folder / "cost.csv", table.COLUMNS, rows)
+        picture = frontier.frontier(rows, memory=REFERENCES.memory, control=REFERENCES.control)
+        write_rows(folder / "frontier.csv", frontier.COLUMNS, picture)
+        cost_screen.show(rows)
+    else:
+        curve = curves.CURVES[part]
+        rows = asyncio.run(curve.measure(benches["curve"], registry.deployments(), ENV))
+        write_rows(folder / f"cost_{part}.csv", curve.columns, rows)
+        cost_screen.show_curve(rows, curve.columns)
+
+
+def subjects(chosen: Sequence[Deployment], known: Mapping[str, Deployment]) -> list[Subject]:
+    """What was asked for, and the references it is compared with, one of them twice."""
+    names = dict.fromkeys([REFERENCES.memory, REFERENCES.single, *(one.name for one in chosen)])
+    named = [Subject(name=name, deployment=known[name], env=ENV) for name in names]
+    named += [
+        Subject(name=name, deployment=known[plain], env={**ENV, **changed})
+        for name, (plain, changed) in VARIANTS.items()
+        if plain in names
+    ]
+    return [*named, Subject(name=REFERENCES.control, deployment=known[REFERENCES.memory], env=ENV)]
+
+
+async def campaign(
+    folder: Path, benches: Benches, measured: Sequence[Subject], mixes: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """Start everything, go round it in closed loops and at a constant rate, judge: the rows of cost.csv."""
+    bench = benches["closed"]
+    bench.tell(f"starting {len(measured)} deployments")
+    async with open_all(measured, folder / "stacks", root=registry.root()) as lives:
+        bench.tell_skipped(lives)
+        asked = {name: mixes or _mixes(name) for name in lives.running}
+
+        async def go(walk: str, *those: str, rates: Mapping[str, float] | None = None) -> list[Sample]:
+            some = {name: tuple(mix for mix in its if mix in those) for name, its in asked.items()}
+            return await benches[walk].go(walk, _slots(benches[walk].effort, lives, some, rates), lives)
+
+        closed, pure = await go("closed", *ALL_MIXES), await go("pure", *PURE_MIXES)
+        rates = _rates(closed)
+        steady = await go("rate", *rates, rates=rates)
+        bench.tell("judging what was recorded")
+        slots = [sample.slot for sample in (*closed, *steady)]
+        verdicts = {name: await _judge(folder, lives, name, slots) for name in lives.running}
+    found = table.series([*closed, *pure, *steady])
+    order = [subject.name for subject in measured]
+    by_name = {subject.name: subject.deployment for subject in measured}
+    rows = [
+        _identity(by_name[key[0]], key) | table.figures(found, key, REFERENCES) | columns(verdicts[key[0]])
+        for key in sorted(found, key=lambda key: (order.index(key[0]), list(MIXES).index(key[1]), key[2]))
+    ]
+    for name, reason in lives.skipped.items():
+        rows.append(_identity(by_name[name], (name, "", "")) | {"reading": "skipped", "reason": reason})
+    return rows
+
+
+def _known(option: str, name: str, known: Collection[str]) -> Any:
+    """What a name stands for, or itself."""
+    if name not in known:
+        raise BadInput(f"{option} {name}: not known; one of: {', '.join(known)}")
+    return known[name] if isinstance(known, Mapping) else name
+
+
+def _new_folder(out: Path | None) -> Path:
+    folder = out or registry.results() / datetime.now(tz=UTC).strftime("load-%Y%m%dT%H%M%SZ")
+    if folder.exists() and any(folder.iterdir()):
+        raise BadInput(
+            f"--out {folder}: already holds a run, and runs are never overwritten; name a new folder"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.absolute()
+
+
+def _mixes(name: str) -> tuple[str, ...]:
+    return (*ALL_MIXES, *PURE_MIXES) if name in CLOSE_LOOK else ALL_MIXES
+
+
+def _slots(
+    effort: Effort,
+    lives: Lives,
+    asked: Mapping[str, tuple[str, ...]],
+    rates: Mapping[str, float] | None = None,
+) -> list[Slot]:
+    """Every round asks each deployment each of its mixes once, in an order of its own."""
+    rng = random.Random(effort.seed)
+    slots = []
+    for number in range(effort.rounds):
+        # one mix at a time: what is compared with each other stands close together
+        for mix in dict.fromkeys(mix for mixes in asked.values() for mix in mixes):
+            stacks = by_name(lives, asked, mix)
+            rate = (rates or {}).get(mix, 0.0)
+            slots += [slot_of(one, mix, number, rate_per_s=rate) for one in rng.sample(stacks, len(stacks))]
+    return slots
+
+
+def _rates(closed: Sequence[Sample]) -> dict[str, float]:
+    """The constant rate of each mix that all deployments are asked."""
+    found = table.series(closed)
+    return {
+        mix: max(10.0, round(RATE_SHARE * found[key].pooled.per_s, -1))
+        for mix in ALL_MIXES
+        if (key := (REFERENCES.memory, mix, "closed")) in found
+    }
+
+
+async def _judge(folder: Path, lives: Lives, name: str, slots: Sequence[Slot]) -> dict[str, Verdict]:
+    """All that was recorded of one deployment's agents, by every claim."""
+    live = lives.running[name]
+    deployment = live.subject.deployment
+    target = await look_at(live, deployment)
+    parts = [
+        path
+        for slot in slots
+        if slot.subject == name
+        for path in slot_files(folder / "load" / ("rate" if slot.rate_per_s else "closed"), slot)
+    ]
+    if not parts:
+        return {}
+    history = folder / "load" / "histories" / f"{name}.jsonl"
+    await asyncio.to_thread(merge_histories, parts, history)
+    cells = [_cell(claim, deployment, target) for claim in frontier.CLAIMS if claim in CHECKERS]
+    return await asyncio.to_thread(judge_load, folder, f"{name}-load", history, cells)
+
+
+def _cell(claim: str, deployment: Deployment, target: Any) -> Cell:
+    scenario = registry.scenarios()[claim]
+    parameters = scenario.parameters(deployment, target, Policy.ROUND_ROBIN)
+    if claim == "rate_limit":
+        parameters["capability"] = LIMITED
+    return Cell(
+        scenario=claim,
+        deployment=DeploymentFacts(
+            name=deployment.name,
+            state=deployment.state_name,
+            workers=deployment.workers,
+            replicas=deployment.replicas,
+            routing=deployment.routing,
+        ),
+        connections=Policy.ROUND_ROBIN,
+        parameters=parameters,
+        assumptions=scenario.assumptions(deployment, Policy.ROUND_ROBIN),
+        expected=scenario.expect(deployment, Policy.ROUND_ROBIN),
+    )
+
+
+def _identity(deployment: Deployment, key: table.Key) -> dict[str, Any]:
+    return {
+        "deployment": key[0],
+        "state": deployment.state_name,
+        "workers": deployment.workers,
+        "replicas": deployment.replicas,
+        "routing": deployment.routing,
+        "connections": Policy.ROUND_ROBIN.value,
+        "mix": key[1],
+        "step": key[2],
+    }

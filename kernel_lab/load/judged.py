@@ -1,0 +1,64 @@
+"""The guarantees under load: what the generator's processes recorded, merged, and judged like any cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from kernel_lab.judge.verdict import Cell, Validity, Verdict, merge
+from kernel_lab.run import judging as judge
+
+_line = msgspec.json.Decoder(dict[str, Any])
+
+
+def merge_histories(parts: Iterable[Path], path: Path) -> int:
+    """One history of many: in the order of the calls, numbered anew. Returns how many operations it has."""
+    lines = [line for part in parts for line in _line.decode_lines(part.read_bytes())]
+    lines.sort(key=lambda line: line["call_ns"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        for index, line in enumerate(lines):
+            line["index"] = index
+            file.write(msgspec.json.encode(line) + b"\n")
+    return len(lines)
+
+
+def judge_load(run: Path, name: str, history: Path, cells: Sequence[Cell]) -> dict[str, Verdict]:
+    """Judge one history by several claims; each leaves a cell folder that ``kernel-lab check`` reads again.
+
+    Args:
+        run: The run's folder.
+        name: Of the cells: ``<deployment>-load``.
+        history: Where the history lies; the cells link to it.
+        cells: One a claim: what its checker must know.
+    """
+    verdicts = {}
+    for cell in cells:
+        folder = run / "cells" / cell.scenario / name
+        folder.mkdir(parents=True)
+        (folder / judge.HISTORY).symlink_to(Path("../../..") / history.relative_to(run))
+        (folder / judge.CELL).write_bytes(msgspec.json.format(msgspec.json.encode(cell), indent=2) + b"\n")
+        (verdict,) = judge.judge_cell(folder)
+        judge.write_verdict(folder, [verdict])
+        verdicts[cell.scenario] = verdict
+    return verdicts
+
+
+def columns(verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
+    """Columns of ``cost.csv``: the weakest validity, which claims are broken, how long revocation lagged.
+
+    ``lag_at_most_ms`` is empty where a worker that was asked never refused.
+    """
+    broken = [claim for claim, verdict in verdicts.items() if verdict.validity is Validity.INVALID]
+    lag = verdicts["revocation"].measures if "revocation" in verdicts else {}
+    if not verdicts:
+        return {"validity": "", "broken": ""}
+    return {
+        "validity": merge(verdict.validity for verdict in verdicts.values()),
+        "broken": " ".join(broken),
+        "lag_at_least_ms": lag.get("lag_lower_ms_max"),
+        "lag_at_most_ms": None if lag.get("lag_open_tokens") else lag.get("lag_upper_ms_max"),
+    }

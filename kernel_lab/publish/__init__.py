@@ -1,0 +1,1 @@
+"""Publishing: the report page, its charts, the figures of the docs, and runs packed for git."""

@@ -1,0 +1,148 @@
+"""What a guarantee costs: deployments beside each other, and what distance to the store does.
+
+No ratio measured with the store on loopback is drawn where its curve against distance was not measured.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from kernel_lab.publish.charts import Picture
+from kernel_lab.publish.charts.plot import Axis, Plot, from_zero
+from kernel_lab.run.saved import Row, SavedRun
+
+ROW_PX = 36
+KEEPS, BREAKS = 0, 1
+"""Series: an option that broke no claim under load, and one that broke some."""
+LEGEND = ((KEEPS, "broke nothing"), (BREAKS, "broke what is named"))
+
+
+def frontier(run: SavedRun) -> Picture | None:
+    """Throughput beside what is kept; an option that others dominate is pale."""
+    return _dots(
+        _options(run),
+        "throughput_vs_memory",
+        even=1.0,
+        say=lambda value: f"× {value:.2f}",
+        title="What it costs: throughput",
+        axis="calls answered, as a multiple of memory-4's",
+        caption="The worst ratio over the mixes of load, with its 95 % interval, the store beside the "
+        "workers. Pale is dominated: another option keeps as much and costs no more.",
+    )
+
+
+def added_latency(run: SavedRun) -> Picture | None:
+    """Tail latency beside what is kept."""
+    return _dots(
+        _options(run),
+        "added_p99_ms",
+        even=0.0,
+        say=lambda value: f"{value:+.1f} ms",
+        title="What it costs: the slowest calls",
+        axis="ms added to memory-4's 99th percentile",
+        caption="The worst over the mixes, at a constant rate and from the start that was meant, so that a "
+        "stall is felt by every call that should have begun in it; with its 95 % interval.",
+    )
+
+
+def _options(run: SavedRun) -> list[Row]:
+    rows = run.tables.get("frontier", ()) if "cost_distance" in run.tables else ()
+    return [row for row in rows if row["throughput_vs_memory"] and row["added_p99_ms"]]
+
+
+def _dots(
+    rows: Sequence[Row],
+    column: str,
+    *,
+    even: float,
+    say: Callable[[float], str],
+    title: str,
+    axis: str,
+    caption: str,
+) -> Picture | None:
+    if not rows:
+        return None
+    rows = sorted(rows, key=lambda row: (bool(row["broken"]), -float(row["throughput_vs_memory"])))
+    values = [float(row[column]) for row in rows]
+    # an interval may be far wider than what was measured: it is cut at twice that
+    most = max([even, *(abs(value) for value in values)]) * 2
+    high = min(most, max([even, *(float(row[f"{column}_high"]) for row in rows)]))
+    low = max(-most, min([0.0, *(float(row[f"{column}_low"]) for row in rows)]))
+    x = from_zero(axis, [high])
+    if low < 0:
+        step = x.ticks[1][0]
+        below = int(-low / step) + 1
+        ticks = tuple((number * step, f"{number * step:g}") for number in range(-below, len(x.ticks)))
+        x = Axis(title=axis, low=-below * step, high=x.high, ticks=ticks)
+    plot = Plot(
+        x=x,
+        y=Axis(title="", low=0, high=len(rows), ticks=()),
+        height=ROW_PX * len(rows) + 50,
+        left=116,
+        top=8,
+    )
+    plot.upright(even, 0, len(rows), cls="ceiling")
+    for number, row in enumerate(rows):
+        middle = len(rows) - number - 0.5
+        value, series = float(row[column]), BREAKS if row["broken"] else KEEPS
+        pale = " pale" if row["dominated_by"] else ""
+        plot.write(row["deployment"], plot.left - 8, plot.py(middle) + 4, cls="tick end")
+        if row["broken"]:
+            claims = ", ".join(row["broken"].split()).replace("_", " ")
+            plot.write(f"broke {claims}", plot.left + 4, plot.py(middle) + 18, cls="note")
+        ends = (max(x.low, float(row[f"{column}_low"])), min(x.high, float(row[f"{column}_high"])))
+        plot.level(middle, *ends, cls=f"interval s{series}{pale}")
+        said = f"{row['deployment']}: {say(value)}"
+        said += f" ({say(float(row[f'{column}_low']))} to {say(float(row[f'{column}_high']))})"
+        said += f"; broke {row['broken']}" if row["broken"] else "; broke nothing"
+        said += f"; dominated by {row['dominated_by']}" if row["dominated_by"] else ""
+        plot.point(value, middle, series=series, title=said, cls=pale.strip())
+    told = "; ".join(f"{row['deployment']} {say(float(row[column]))}" for row in rows)
+    shown = {BREAKS if row["broken"] else KEEPS for row in rows}
+    return Picture(
+        title=title,
+        svg=plot.svg(f"{title}. {told}"),
+        legend=tuple(one for one in LEGEND if one[0] in shown),
+        caption=caption,
+        marks=("interval",),
+    )
+
+
+def distance(run: SavedRun, mix: str) -> Picture | None:
+    """Throughput against the round trip to the store, of one mix."""
+    curves: dict[str, list[Row]] = defaultdict(list)
+    for row in run.tables.get("cost_distance", ()):
+        if row["mix"] == mix and row["throughput_vs_memory"]:
+            curves[row["deployment"]].append(row)
+    if not curves:
+        return None
+    far = max(float(row["rtt_ms"]) for rows in curves.values() for row in rows)
+    best = max(float(row["throughput_vs_memory"]) for rows in curves.values() for row in rows)
+    x = from_zero("added to each round trip to the store", [far], " ms")
+    plot = Plot(x=x, y=from_zero("calls answered, as a multiple of memory-4's", [1.0, best]))
+    plot.level(1.0, x.low, x.high, cls="ceiling")
+    told = []
+    for series, (name, rows) in enumerate(curves.items()):
+        rows.sort(key=lambda row: float(row["rtt_ms"]))
+        plot.line(
+            [(float(r["rtt_ms"]), float(r["throughput_vs_memory"])) for r in rows], cls=f"line s{series}"
+        )
+        for row in rows:
+            at, value = float(row["rtt_ms"]), float(row["throughput_vs_memory"])
+            low, high = (float(row[f"throughput_vs_memory_{end}"]) for end in ("low", "high"))
+            plot.upright(at, low, min(high, plot.y.high), cls=f"interval s{series}")
+            said = (
+                f"{name}, {at:g} ms: × {value:.2f} ({low:.2f} to {high:.2f}); a call blocks its worker for "
+            )
+            said += f"{float(row['blocked_ms_per_call'] or 0):.2f} ms"
+            plot.point(at, value, series=series, title=said)
+            told.append(f"{name} at {at:g} ms × {value:.2f}")
+    return Picture(
+        title=f"What distance costs: {mix.replace('-', ' ')}",
+        svg=plot.svg(f"Throughput of {mix} against the round trip to the store: " + "; ".join(told)),
+        legend=tuple(enumerate(curves)),
+        caption="The kernel's seams are synchronous: each round trip to the store blocks a worker's event "
+        "loop, so a worker cannot answer more than 1 / (round trips × time of one).",
+        marks=("interval",),
+    )

@@ -1,0 +1,340 @@
+"""make docs: every figure, every table and every picture of the docs, as a run has it.
+
+``python -m kernel_lab.publish.docs [RUN]`` fills the markers of README.md and of every text under docs/
+(`kernel_lab.publish.markers`) from a run folder, results/reference if none is named. With
+``--check`` it writes nothing and fails where a text and the run differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kernel_lab.bad_input import EXIT_CODE
+from kernel_lab.judge.verdict import Validity
+from kernel_lab.load import tables as cost_tables
+from kernel_lab.publish import figures, markers
+from kernel_lab.publish.charts.standalone import standalone
+from kernel_lab.publish.charts.survival import survival
+from kernel_lab.publish.charts.workers import multiplication
+from kernel_lab.publish.components import COMPONENTS, Component
+from kernel_lab.publish.report.matrix import MARK, WORD
+from kernel_lab.publish.report.page import in_order
+from kernel_lab.publish.report.tiles import plain
+from kernel_lab.publish.reporting import subjects
+from kernel_lab.run import registry
+from kernel_lab.run.saved import NotASavedRun, SavedCell, SavedRun, read_run
+
+REFERENCE = registry.results() / "reference"
+POLICIES = ("round_robin", "fresh", "keep_alive")
+NAMED = ("weaver-kernel", "gunicorn", "uvicorn")
+"""Packages whose versions the figures hang on first."""
+HEADLINE = ("single", "memory-4", "replicas", "sticky", "sqlite", "redis", "redis-cached", "sidecar")
+"""Of the first table: the reference, the problem, what bounds it, what repairs it."""
+GROWING = ("single", "memory-2", "memory-4", "memory-8")
+"""State in each worker, and nothing else done about it: what grows with N."""
+
+
+def texts() -> list[Path]:
+    """The Markdown files that are held to a run."""
+    return [registry.root() / "README.md", *sorted((registry.root() / "docs").rglob("*.md"))]
+
+
+def read(path: Path) -> SavedRun:
+    """A run whose cells stand in the docs' order.
+
+    Raises:
+        NotASavedRun: The folder holds none.
+    """
+    return in_order(read_run(path), subjects())
+
+
+def filled(run: SavedRun) -> dict[Path, str]:
+    """Every text and every picture as it should be."""
+    told = {path: markers.fill(path.read_text(encoding="utf-8"), run, tables_for(path)) for path in texts()}
+    return told | {registry.root() / "docs" / "pictures" / name: text for name, text in pictures(run).items()}
+
+
+def pictures(run: SavedRun) -> dict[str, str]:
+    """The pictures of README, by file name."""
+    names = [name for name, one in registry.deployments().items() if plain(one)]
+    drawn = {
+        "multiplication.svg": multiplication(run, names),
+        "survival.svg": survival(run, names, [*names, "redis", "sidecar"]),
+    }
+    return {name: standalone(one) for name, one in drawn.items() if one is not None}
+
+
+def tables_for(path: Path) -> dict[str, Callable[[SavedRun], str]]:
+    """The tables a text may ask for; links lead from where it lies."""
+    up = "../" * (len(path.relative_to(registry.root()).parts) - 1)
+
+    def linked(cell: SavedCell, said: str) -> str:
+        place = REFERENCE.relative_to(registry.root())
+        return f"[{said}]({up}{place}/{cell.folder}/verdict.json)" if cell.folder else said
+
+    return {
+        "run": provenance,
+        "front": lambda run: front(run, linked),
+        "components": lambda run: components(run, linked),
+        "counter-example": counter_example,
+        "growth": lambda run: growth(run, linked),
+        "connections": lambda run: connections(run, linked),
+        "repairs": lambda run: repairs(run, linked),
+        "lags": lambda run: lags(run, linked),
+        "deployments": deployments,
+        "runbook": runbook,
+        **cost_tables.TABLES,
+    }
+
+
+Linked = Callable[[SavedCell, str], str]
+
+
+def provenance(run: SavedRun) -> str:
+    """Which run the figures are of."""
+    about = run.environment
+    packages = about.get("packages") or {}
+    changed = about.get("changed_files")
+    rows = [
+        ["run", run.name],
+        ["commit", str(about.get("commit")) + (f", {changed} files changed" if changed else "")],
+        ["recorded", str(about.get("started"))],
+        ["machine", f"{about.get('cores')} cores, {about.get('platform')}, Python {about.get('python')}"],
+        [
+            "versions",
+            ", ".join(f"{name} {version}" for name, version in packages.items() if name in NAMED),
+        ],
+        ["cells", _tally(run)],
+    ]
+    return markers.cells([["what", "which"], *rows])
+
+
+def front(run: SavedRun, linked: Linked) -> str:
+    """What a stranger should know: four figures of a few deployments, every worker asked in turn."""
+    limit = None
+    rows = []
+    for name in [name for name in HEADLINE if name in run.deployments]:
+        row = [f"`{name}`"]
+        for scenario, said in _HEADLINES.items():
+            cell = _cell(run, scenario, name, "round_robin")
+            if cell is None or cell.verdict is None:
+                row.append("not run")
+                continue
+            m = cell.verdict.measures
+            limit = m.get("limit") or limit
+            row.append(f"{linked(cell, MARK[cell.validity])} {said(m)}")
+        rows.append(row)
+    head = [
+        "deployment", f"limit of {limit} admits, in one window", "revoked tokens accepted afterwards",
+        "expansions that miss", "good tokens refused",
+    ]  # fmt: skip
+    return markers.cells([head, *rows])
+
+
+_HEADLINES: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "rate_limit": lambda m: f"{m['certain_max']} (× {m['factor']:.1f})",
+    "revocation": lambda m: (
+        f"{m['leaked_tokens']} of {m['tokens']}, {figures.percent(m['leak_rate'])} of the invokes"
+    ),
+    "handles": lambda m: f"{m['misses']} of {m['expansions']}",
+    "tokens": lambda m: f"{m['rejected']} of {m['verifications']}",
+}
+
+
+def components(run: SavedRun, linked: Linked) -> str:
+    """A row per stateful component."""
+    head = [
+        "component", "default state", "what the caller sees, N workers on M hosts", "measured, N workers",
+        "measured, M hosts", "bound", "shared store away", "mitigation",
+    ]  # fmt: skip
+    return markers.cells([head, *(_component(run, one, linked) for one in COMPONENTS)])
+
+
+def _component(run: SavedRun, one: Component, linked: Linked) -> list[str]:
+    return [
+        f"**{one.name}**",
+        one.default,
+        one.seen,
+        _measured(run, one.scenario, one.on, linked),
+        _measured(run, one.scenario, one.hosts, linked),
+        one.bound,
+        one.away,
+        one.repair,
+    ]
+
+
+def growth(run: SavedRun, linked: Linked) -> str:
+    """How a figure grows with N, over calls sent to every worker in turn, measured beside predicted."""
+    names = [name for name in GROWING if name in run.deployments]
+    scenarios = [name for name in registry.scenarios() if name in run.scenarios]
+    rows = []
+    for scenario in scenarios:
+        row = [scenario.replace("_", " ")]
+        for name in names:
+            cell = _cell(run, scenario, name, "round_robin")
+            row.append(_with_prediction(cell, linked) if cell else "not run")
+        rows.append(row)
+    return markers.cells([["claim", *names], *rows])
+
+
+def connections(run: SavedRun, linked: Linked) -> str:
+    """The same deployment over each connection policy."""
+    rows = []
+    for scenario in registry.scenarios():
+        cells = [_cell(run, scenario, "memory-4", policy) for policy in POLICIES]
+        if any(cells):
+            rows.append(
+                [scenario.replace("_", " "), *(_with_prediction(c, linked) if c else "" for c in cells)]
+            )
+    return markers.cells([["claim, memory-4", *(policy.replace("_", " ") for policy in POLICIES)], *rows])
+
+
+def counter_example(run: SavedRun) -> str:
+    """The smallest set of calls that breaks the limit of memory-4, as ``kernel-lab check`` tells it."""
+    cell = _cell(run, "rate_limit", "memory-4", "round_robin")
+    if cell is None or cell.verdict is None or not cell.verdict.story:
+        return "not broken in this run"
+    return "\n".join(("```", cell.verdict.anomalies[0].message, *cell.verdict.story, "```"))
+
+
+def repairs(run: SavedRun, linked: Linked) -> str:
+    """Every deployment's worst cell of every claim; zero failures with their bound."""
+    scenarios = [name for name in registry.scenarios() if name in run.scenarios]
+    known = registry.deployments()
+    rows = []
+    for name in [name for name in known if name in run.deployments]:
+        cells = [_worst(run, scenario, name, linked, bound=True) for scenario in scenarios]
+        rows.append([f"**{name}**", *cells])
+    return markers.cells([["deployment", *(name.replace("_", " ") for name in scenarios)], *rows])
+
+
+def lags(run: SavedRun, linked: Linked) -> str:
+    """Timings: how long a revoked token was seen accepted, per deployment."""
+    rows = []
+    for name in registry.deployments():
+        cell = figures.worst(run.of("revocation", name))
+        if cell is None or cell.verdict is None:
+            continue
+        lower = _ms(cell, "lag_lower_ms_max")
+        upper = f"{_ms(cell, 'lag_upper_ms_p50')}, at most {_ms(cell, 'lag_upper_ms_max')}"
+        never = cell.measures.get("lag_open_tokens") or 0
+        part = figures.share(cell)
+        rows.append(
+            [
+                linked(cell, name),
+                cell.connections.replace("_", " "),
+                lower,
+                f"open: {never} of {cell.measures.get('tokens')} tokens" if never else upper,
+                str(part) if part else "",
+            ]
+        )
+    head = ["deployment", "connections", "seen accepted for", "refused everywhere by", "invokes accepted"]
+    return markers.cells([head, *rows])
+
+
+def deployments(run: SavedRun) -> str:
+    """What each deployment is, and whom it is for."""
+    rows = []
+    for name, one in registry.deployments().items():
+        if name in run.deployments:
+            shares = ", ".join(one.shares) or "nothing"
+            rows.append([f"`{name}`", one.title, shares, one.store_away or "–", one.use_for])
+    return markers.cells([["deployment", "what it is", "shared", "store away", "use it for"], *rows])
+
+
+def runbook(run: SavedRun) -> str:
+    """What each step of an operator lost: wrong answers before and after it, of how many."""
+    rows = [row for row in run.tables.get("runbook", ()) if row["step"]]
+    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    found = {(row["deployment"], row["step"], row["kind"]): row for row in rows}
+    body = []
+    for deployment, step in dict.fromkeys((row["deployment"], row["step"]) for row in rows):
+        told = [found.get((deployment, step, kind)) for kind in kinds]
+        said = [f"{row['before']} → **{row['after']}** of {row['asked']}" if row else "" for row in told]
+        body.append([f"`{deployment}`", step.replace("_", " "), *said])
+    wrong = [f"{kind}, wrong before → after" for kind in kinds]
+    head = ["deployment", "step", *wrong]
+    return markers.cells([head, *body] if body else [["what"], ["not measured in this run"]])
+
+
+def _tally(run: SavedRun) -> str:
+    counts = [(one, sum(cell.validity is one for cell in run.cells)) for one in Validity]
+    said = (f"{count} {WORD[one].replace('holds', 'hold')}" for one, count in counts if count)
+    return f"{len(run.cells)}: " + ", ".join(said)
+
+
+def _cell(run: SavedRun, scenario: str, deployment: str, connections: str) -> SavedCell | None:
+    return next((c for c in run.of(scenario, deployment) if c.connections == connections), None)
+
+
+def _worst(run: SavedRun, scenario: str, deployment: str, linked: Linked, *, bound: bool = False) -> str:
+    """A mark, a word, a figure, and the cell they are of."""
+    cell = figures.worst(run.of(scenario, deployment))
+    if cell is None:
+        return "not run"
+    said = f"{MARK[cell.validity]} {WORD[cell.validity]}"
+    part = figures.share(cell)
+    figure = str(part) if bound and part and cell.validity is Validity.VALID else figures.short(cell)
+    return linked(cell, said) + (f" {figure}" if figure else "")
+
+
+def _measured(run: SavedRun, scenario: str, deployment: str, linked: Linked) -> str:
+    """What was seen where calls met several workers: the worst such cell, with its count and interval."""
+    cells = [cell for cell in run.of(scenario, deployment) if cell.connections != "keep_alive"]
+    cell = figures.worst(cells)
+    if cell is None:
+        return "–" if not deployment else "not run"
+    return f"{_with_prediction(cell, linked)}, {deployment}, {cell.connections.replace('_', ' ')}"
+
+
+def _with_prediction(cell: SavedCell, linked: Linked) -> str:
+    if cell.validity in (Validity.SKIPPED, Validity.UNKNOWN):
+        return linked(cell, str(cell.validity))
+    part, over, told = figures.share(cell), figures.times(cell), figures.predicted(cell)
+    if over is not None:
+        said = linked(cell, f"× {over:.1f}")
+        counted = figures.number(cell, "admitted")
+        predicted = figures.number(cell, "predicted_admitted")
+        if counted is not None:
+            said += f" ({counted:g} of {cell.measures['attempts']} attempts admitted"
+            said += f", {predicted:g} predicted)" if predicted is not None else ")"
+        return said
+    if part is None:
+        return linked(cell, WORD[cell.validity])
+    said = linked(cell, str(part))
+    return said if told is None else f"{said}, {figures.percent(told)} predicted"
+
+
+def _ms(cell: SavedCell, measure: str) -> str:
+    value = figures.number(cell, measure)
+    if value is None:
+        return "–"
+    return f"{value / 1000:.1f} s" if value >= 950 else f"{value:.0f} ms"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Fill the docs, or compare them."""
+    parser = argparse.ArgumentParser(prog="make docs", description="Fill the docs' figures from a run.")
+    parser.add_argument("run", nargs="?", type=Path, default=REFERENCE, help="a run folder")
+    parser.add_argument("--check", action="store_true", help="write nothing; 1 where text and run differ")
+    given = parser.parse_args(arguments)
+    try:
+        found = filled(read(given.run))
+    except (NotASavedRun, markers.BadMarker) as error:
+        print(f"make docs: {error}", file=sys.stderr)
+        return EXIT_CODE
+    stale = [path for path, text in found.items() if not path.exists() or path.read_text("utf-8") != text]
+    for path in stale:
+        if not given.check:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(found[path], encoding="utf-8")
+        print(f"{'differs from the run' if given.check else 'written'}: {path.relative_to(registry.root())}")
+    return 1 if given.check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""The matrix: claims down, deployments across, and in each box the worst of the connection policies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.judge.verdict import Validity
+from kernel_lab.publish import figures
+from kernel_lab.publish.charts import link
+from kernel_lab.run.saved import SavedCell, SavedRun
+
+MARK = {Validity.VALID: "✓", Validity.INVALID: "✗", Validity.UNKNOWN: "?", Validity.SKIPPED: "–"}
+WORD = {
+    Validity.VALID: "holds",
+    Validity.INVALID: "broken",
+    Validity.UNKNOWN: "unknown",
+    Validity.SKIPPED: "skipped",
+}
+"""A verdict reads the same without its colour."""
+COST_OF = "invoke-200"
+"""The load whose throughput stands in the matrix: an invoke of 200 rows."""
+ABREAST = 9
+"""Deployments that fit beside each other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """A verdict, as a mark, a word and a figure, with the cell that has it."""
+
+    validity: Validity
+    mark: str
+    word: str
+    figure: str
+    href: str
+    title: str
+    policies: tuple[Policy, ...] = ()
+
+    @classmethod
+    def of(cls, cell: SavedCell, policies: tuple[Policy, ...] = ()) -> Box:
+        """The box of a cell."""
+        return cls(
+            validity=cell.validity,
+            mark=MARK[cell.validity],
+            word=WORD[cell.validity],
+            figure=figures.short(cell),
+            href=link(cell.name),
+            title=cell.label,
+            policies=policies,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """One of the small verdicts inside a box."""
+
+    name: str
+    validity: Validity
+    mark: str
+    href: str
+
+    @property
+    def letters(self) -> str:
+        """Its initials."""
+        return "".join(part[0] for part in self.name.split("_"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One claim, or one fact, over the deployments of a table."""
+
+    name: str
+    boxes: tuple[Box | None, ...] = ()
+    facts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Deployments that fit beside each other."""
+
+    columns: tuple[tuple[str, str], ...]
+    """Name and title of each."""
+    claims: tuple[Row, ...]
+    facts: tuple[Row, ...]
+
+
+def tables(run: SavedRun, deployments: Mapping[str, Deployment], front: Sequence[str]) -> list[Table]:
+    """The first holds the deployments of `front`, as many as there is room for; the others follow."""
+    there = list(dict.fromkeys(cell.deployment for cell in run.cells if not cell.fault))
+    first = there if len(there) <= ABREAST else [name for name in front if name in there][:ABREAST]
+    rest = [name for name in there if name not in first]
+    return [_table(run, deployments, group) for group in [first, *_groups(rest)] if group]
+
+
+def fault_tables(run: SavedRun, deployments: Mapping[str, Deployment]) -> list[tuple[str, list[Table]]]:
+    """What held under each fault, and where."""
+    found = []
+    for fault in dict.fromkeys(cell.fault for cell in run.cells if cell.fault):
+        there = list(dict.fromkeys(cell.deployment for cell in run.cells if cell.fault == fault))
+        found.append((fault, [_table(run, deployments, group, fault) for group in _groups(there)]))
+    return found
+
+
+def _groups(names: Sequence[str]) -> list[Sequence[str]]:
+    return [names[at : at + ABREAST] for at in range(0, len(names), ABREAST)]
+
+
+def _table(
+    run: SavedRun, deployments: Mapping[str, Deployment], names: Sequence[str], fault: str = ""
+) -> Table:
+    known = [deployments.get(name) for name in names]
+    claims = dict.fromkeys(cell.scenario for cell in run.cells if cell.fault == fault)
+    facts = () if fault else _facts(run, names, known)
+    return Table(
+        columns=tuple((name, one.title if one else "") for name, one in zip(names, known, strict=True)),
+        claims=tuple(
+            Row(name=scenario, boxes=tuple(_box(run, scenario, name, fault) for name in names))
+            for scenario in claims
+        ),
+        facts=tuple(row for row in facts if any(row.facts)),
+    )
+
+
+def _facts(run: SavedRun, names: Sequence[str], known: Sequence[Deployment | None]) -> tuple[Row, ...]:
+    return (
+        Row(name="workers", facts=tuple(_workers(run, name) for name in names)),
+        Row(name="spans hosts", facts=tuple(_spans(one) for one in known)),
+        Row(name="store away", facts=tuple(one.store_away if one else "" for one in known)),
+        Row(name="cost", facts=tuple(_cost(run, name) for name in names)),
+        Row(name="use it for", facts=tuple(one.use_for if one else "" for one in known)),
+    )
+
+
+def _box(run: SavedRun, scenario: str, deployment: str, fault: str) -> Box | None:
+    cells = run.of(scenario, deployment, fault=fault)
+    worst = figures.worst(cells)
+    if worst is None:
+        return None
+    policies = tuple(
+        Policy(name=cell.connections, validity=cell.validity, mark=MARK[cell.validity], href=link(cell.name))
+        for cell in cells
+    )
+    same = len({cell.validity for cell in cells}) == 1
+    return Box.of(worst, () if same else policies)
+
+
+def _cost(run: SavedRun, deployment: str) -> str:
+    """Throughput against memory-4's; with a store at a distance too: loopback alone would mislead."""
+    far = {
+        row["rtt_ms"]: row["throughput_vs_memory"]
+        for row in run.tables.get("cost_distance", ())
+        if (row["deployment"], row["mix"]) == (deployment, COST_OF) and row["throughput_vs_memory"]
+    }
+    if far:
+        told = {float(rtt_ms): float(ratio) for rtt_ms, ratio in far.items()}
+        return ", ".join(f"× {told[rtt_ms]:.2f} at {rtt_ms:g} ms" for rtt_ms in (0.0, 1.0) if rtt_ms in told)
+    if "cost_distance" not in run.tables:
+        return ""
+    near = [
+        row["throughput_vs_memory"]
+        for row in run.tables.get("cost", ())
+        if (row["deployment"], row["mix"], row["step"]) == (deployment, COST_OF, "closed")
+    ]
+    return f"× {float(near[0]):.2f}" if near and near[0] else ""
+
+
+def _workers(run: SavedRun, deployment: str) -> str:
+    cell = next(cell for cell in run.cells if cell.deployment == deployment)
+    hosts = f" × {cell.replicas} hosts" if cell.replicas > 1 else ""
+    return f"{cell.workers}{hosts}"
+
+
+def _spans(deployment: Deployment | None) -> str:
+    if deployment is None:
+        return ""
+    if deployment.spans_hosts:
+        return "yes"
+    if deployment.processes == 1:
+        return "one worker"
+    return "one host" if deployment.shares else "nothing shared"

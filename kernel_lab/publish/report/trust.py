@@ -1,0 +1,191 @@
+"""Why one should believe the page: what it was measured with, how often the instrument was wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kernel_lab.judge.verdict import Validity
+from kernel_lab.publish import figures
+from kernel_lab.run.saved import Row, SavedCell, SavedRun
+
+NOT_SHOWN = (
+    "Workers on a few shared cores test correctness, not sizing: no timing here is a promise elsewhere.",
+    "A claim that holds was not broken in this history; of what was never seen, the bound is what was shown.",
+    "Intervals take the calls of a cell to be independent; on a shared socket successive ones are not quite.",
+    "There is no network between hosts: replicas are processes of one machine behind a real balancer.",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """One thing to know, in a word and a sentence."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teeth:
+    """How the checkers did on kernels of which it was known whether they are right."""
+
+    caught: int
+    wrong: int
+    accused: int
+    right: int
+
+
+def facts(run: SavedRun, controls: Sequence[str], teeth: Teeth | None) -> list[Fact]:
+    """What the run folder can tell of itself; what it cannot is `lacking`'s."""
+    made = (
+        _commit(run),
+        _machine(run),
+        _judged(run),
+        _unknown(run),
+        _surprises(run),
+        _controls(run, controls),
+        *_predictions(run, controls),
+        _accused(run),
+        _teeth(teeth),
+        _noise(run),
+        _headroom(run),
+    )
+    return [fact for fact in made if fact is not None]
+
+
+def lacking(run: SavedRun, teeth: Teeth | None) -> list[str]:
+    """What a page could show and this run folder has no figures for."""
+    missing = []
+    if not {"cost", "cost_distance"} <= run.tables.keys():
+        missing.append("what each deployment costs, near its store and far from it (kernel-lab load)")
+    if teeth is None:
+        missing.append("how many seeded wrong kernels the checkers catch (make teeth)")
+    if not any(cell.fault for cell in run.cells):
+        missing.append("what happens under faults")
+    return missing
+
+
+def _commit(run: SavedRun) -> Fact | None:
+    about = run.environment
+    commit = about.get("commit")
+    if not commit:
+        return None
+    changed = about.get("changed_files")
+    note = f"with {changed} changed files" if changed else "no file changed"
+    return Fact(name="commit", value=str(commit)[:10], note=note)
+
+
+def _machine(run: SavedRun) -> Fact | None:
+    about = run.environment
+    if "cores" not in about:
+        return None
+    packages = about.get("packages") or {}
+    load = about.get("load_average")
+    said = [str(about.get("platform", "")), f"Python {about.get('python', '?')}"]
+    said += [f"{name} {packages[name]}" for name in ("weaver-kernel", "gunicorn") if packages.get(name)]
+    said += [f"load {load:.1f} at the start"] if isinstance(load, int | float) else []
+    return Fact(name="machine", value=f"{about['cores']} cores", note=", ".join(filter(None, said)))
+
+
+def _judged(run: SavedRun) -> Fact:
+    counts = {validity: sum(cell.validity is validity for cell in run.cells) for validity in Validity}
+    note = f"{counts[Validity.VALID]} hold, {counts[Validity.INVALID]} broken"
+    if counts[Validity.SKIPPED]:
+        note += f", {counts[Validity.SKIPPED]} skipped"
+    return Fact(name="cells", value=str(len(run.cells)), note=note)
+
+
+def _unknown(run: SavedRun) -> Fact:
+    unknown = [cell for cell in run.cells if cell.validity is Validity.UNKNOWN]
+    note = "; ".join(dict.fromkeys(cell.reason for cell in unknown if cell.reason))
+    return Fact(name="unknown", value=str(len(unknown)), note=note or "every cell could be judged")
+
+
+def _surprises(run: SavedRun) -> Fact:
+    odd = [cell for cell in run.cells if not cell.as_expected and cell.validity is not Validity.UNKNOWN]
+    note = "; ".join(f"{cell.label}: {cell.validity}, expected {cell.expected}" for cell in odd[:3])
+    if len(odd) > 3:
+        note += f" and {len(odd) - 3} more"
+    return Fact(name="surprises", value=str(len(odd)), note=note or "every verdict is the expected one")
+
+
+def _controls(run: SavedRun, controls: Sequence[str]) -> Fact | None:
+    """Deployments that are wrong on purpose have to be caught."""
+    there = [
+        cell
+        for cell in run.cells
+        if cell.deployment in controls
+        and cell.expected is Validity.INVALID
+        and cell.validity is not Validity.SKIPPED
+    ]
+    if not there:
+        return None
+    caught = sum(cell.validity is Validity.INVALID for cell in there)
+    names = ", ".join(dict.fromkeys(cell.deployment for cell in there))
+    return Fact(name="controls caught", value=f"{caught} of {len(there)}", note=f"wrong on purpose: {names}")
+
+
+def _predictions(run: SavedRun, controls: Sequence[str]) -> list[Fact]:
+    """Of deployments whose state lives where they say: the controls' does not."""
+    judged = [c for c in run.cells if c.verdict and not c.fault and c.deployment not in controls]
+    found = []
+    if shares := figures.share_errors(judged):
+        note = f"median over the shares of {shares.cells} cells; the worst {shares.worst:.0f} points"
+        found.append(Fact(name="prediction error", value=f"{shares.median:.1f} points", note=note))
+    if counts := figures.count_errors(judged):
+        note = f"median over {counts.cells} cells whose windows were not all full; the worst "
+        note += figures.percent(counts.worst)
+        found.append(Fact(name="of admitted grants", value=figures.percent(counts.median), note=note))
+    return found
+
+
+def _teeth(teeth: Teeth | None) -> Fact | None:
+    if teeth is None:
+        return None
+    return Fact(
+        name="wrong kernels caught",
+        value=f"{teeth.caught} of {teeth.wrong}",
+        note=f"seeded, one fault each; {teeth.accused} of {teeth.right:,} right runs accused (make teeth)",
+    )
+
+
+def _accused(run: SavedRun) -> Fact:
+    """Cells of deployments that are right about a claim, and were accused all the same."""
+    right: list[SavedCell] = [
+        cell
+        for cell in run.cells
+        if cell.expected is Validity.VALID and cell.validity in (Validity.VALID, Validity.INVALID)
+    ]
+    accused = sum(cell.validity is Validity.INVALID for cell in right)
+    return Fact(name="false alarms", value=f"{accused} of {len(right)}", note="cells that should hold")
+
+
+def _noise(run: SavedRun) -> Fact | None:
+    row = _cost_row(run, "memory-4-again")
+    if row is None or not row.get("throughput_vs_memory"):
+        return None
+    return Fact(
+        name="A/A ratio",
+        value=f"× {float(row['throughput_vs_memory']):.2f}",
+        note=f"memory-4 against itself, {row['mix']}; 95 %: {float(row['throughput_vs_memory_low']):.2f} to "
+        f"{float(row['throughput_vs_memory_high']):.2f}, {row['rounds_counted']} rounds",
+    )
+
+
+def _headroom(run: SavedRun) -> Fact | None:
+    shares = [
+        float(row["generator_share"]) for row in run.tables.get("cost", ()) if row.get("generator_share")
+    ]
+    if not shares:
+        return None
+    return Fact(
+        name="load generator",
+        value=f"{100 * max(shares):.0f} %",
+        note="of the machine at most; a row where it was the bottleneck does not count",
+    )
+
+
+def _cost_row(run: SavedRun, deployment: str) -> Row | None:
+    rows = [row for row in run.tables.get("cost", ()) if row["deployment"] == deployment]
+    return next((row for row in rows if row["step"] == "closed"), None)

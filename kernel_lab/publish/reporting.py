@@ -1,0 +1,69 @@
+"""kernel-lab report and pack: a run as a page, and as a folder that fits into git."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from kernel_lab.bad_input import BadInput
+from kernel_lab.publish.pack import CannotPack, size
+from kernel_lab.publish.pack import pack as pack_run
+from kernel_lab.publish.report import Subjects, write_report
+from kernel_lab.publish.report.tiles import plain
+from kernel_lab.publish.report.trust import Teeth
+from kernel_lab.run import registry
+from kernel_lab.run.saved import NotASavedRun
+
+FRONT = (
+    "single", "memory-4", "memory-8", "replicas", "sticky", "sqlite", "redis", "redis-cached", "sidecar",
+)  # fmt: skip
+"""The first matrix, where a run has more than fit: the reference, the problem, and the ways out."""
+CONTROLS = ("redis-naive", "stash")
+"""Wrong on purpose: what the checkers have to catch."""
+
+
+TEETH = registry.root() / "docs" / "teeth.md"
+
+
+def subjects() -> Subjects:
+    """What this lab measures."""
+    return Subjects(
+        scenarios=registry.scenarios(),
+        deployments=registry.deployments(),
+        front=FRONT,
+        controls=CONTROLS,
+        teeth=teeth(TEETH.read_text(encoding="utf-8")) if TEETH.exists() else None,
+    )
+
+
+def teeth(page: str) -> Teeth:
+    """The summary of docs/teeth.md: its figures are the ones in bold.
+
+    Raises:
+        BadInput: It has none.
+    """
+    bold = [re.findall(r"[\d,]+", words) for words in re.findall(r"\*\*([\d,]+ of [\d,]+ [^*]+)\*\*", page)]
+    if len(bold) < 2:
+        raise BadInput(f"{TEETH}: should say how many were caught and accused; `make teeth` writes it")
+    (caught, wrong), (accused, right) = ([int(figure.replace(",", "")) for figure in one] for one in bold[:2])
+    return Teeth(caught=caught, wrong=wrong, accused=accused, right=right)
+
+
+def report(path: Path) -> Path:
+    """Write ``report.html`` into a run folder."""
+    try:
+        return write_report(path, subjects())
+    except NotASavedRun as error:
+        raise BadInput(str(error)) from None
+
+
+def pack(run: Path, out: Path, beside: Sequence[Path], *, front: bool) -> None:
+    """Pack a run for git, with its page, and say how large it is."""
+    kept = {*FRONT, *(name for name, one in registry.deployments().items() if plain(one))} if front else None
+    try:
+        pack_run(run, out, beside=beside, histories_of=kept)
+    except CannotPack as error:
+        raise BadInput(str(error)) from None
+    page = report(out)
+    print(f"{out}: {size(out):,} bytes; look at it: {page}")

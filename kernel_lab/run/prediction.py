@@ -1,0 +1,58 @@
+"""From a routing probe to what should be measured.
+
+The probe makes the scenario's own calls, in its own pairing and concurrency, interleaved with it, over other
+tokens and keys. Of the probe only the routing is used: which worker met which call, and when. A model of the
+kernel, whose every kind of state lives where the deployment says (`Deployment.home`), is then walked along
+that routing; what it would have answered is the prediction. Nothing of the run it predicts goes in, and no
+answer of the probe does. Pairs keep their correlation this way: on a shared socket two calls that follow each
+other almost never meet the same worker, so multiplying the workers' shares would mislead.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable
+from statistics import NormalDist
+
+from kernel_lab.judge.history import AnyOperation
+
+
+def admitted(routing: Iterable[tuple[int, str]], *, limit: int, window_s: float) -> int:
+    """How many of a sequence of attempts sliding windows would admit.
+
+    Args:
+        routing: ``(instant_ns, home)`` of each attempt, home being where its window lives.
+        limit: Admissions per window and home.
+        window_s: The window, in seconds.
+    """
+    windows: dict[str, deque[int]] = defaultdict(deque)
+    count = 0
+    for instant_ns, home in sorted(routing):
+        window = windows[home]
+        # upstream counts an admission while t > now - window
+        while window and window[0] <= instant_ns - window_s * 1e9:
+            window.popleft()
+        if len(window) < limit:
+            window.append(instant_ns)
+            count += 1
+    return count
+
+
+def shares(operations: Iterable[AnyOperation]) -> dict[str, int]:
+    """How many calls each worker answered, by its name."""
+    return dict(Counter(operation.worker for operation in operations if operation.worker is not None))
+
+
+def wilson(successes: int, trials: int, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval of a proportion; `(0, 1)` of no trials.
+
+    Zero successes still have an upper bound: 0 of 200 is at most 1.9 %.
+    """
+    if trials == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    share = successes / trials
+    centre = share + z * z / (2 * trials)
+    spread = z * ((share * (1 - share) + z * z / (4 * trials)) / trials) ** 0.5
+    scale = 1 + z * z / trials
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)

@@ -1,0 +1,89 @@
+"""What there is to run: every installed scenario, every deployment, the settings of the workers.
+
+Scenarios are found through the entry-point group ``kernel_lab.scenarios``, so a package that is installed
+beside the lab can bring a claim of its own. The instrument imports neither ``scenarios`` nor ``lab``.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+
+from kernel_lab.bad_input import BadInput
+from kernel_lab.deployments.deployment import Deployment, read_deployments
+from kernel_lab.run.scenario import Scenario
+
+GROUP = "kernel_lab.scenarios"
+QUICK_DEPLOYMENTS = ("single", "memory-4", "redis", "sidecar")
+
+
+@cache
+def scenarios() -> dict[str, Scenario]:
+    """Every installed scenario by its name, in the order in which a stack serves them.
+
+    Raises:
+        BadInput: An installed scenario cannot be imported, or two have the same name.
+    """
+    found: dict[str, Scenario] = {}
+    for entry in entry_points(group=GROUP):
+        try:
+            scenario = entry.load()
+        except Exception as error:  # other people's code fails in its own way
+            raise BadInput(
+                f"the scenario {entry.name} ({entry.value}) cannot be imported: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        if not isinstance(scenario, Scenario):
+            raise BadInput(f"the scenario {entry.name} ({entry.value}) is no kernel_lab.Scenario")
+        if scenario.name in found:
+            raise BadInput(f"two installed scenarios are named {scenario.name}; each needs a name of its own")
+        found[scenario.name] = scenario
+    return dict(sorted(found.items(), key=lambda item: item[1].order))
+
+
+@cache
+def root() -> Path:
+    """The folder that holds the ``lab`` package: the checkout, or site-packages.
+
+    Raises:
+        BadInput: There is no ``lab`` package, or another package of that name comes first on the path.
+    """
+    spec = find_spec("lab")
+    place = Path(spec.origin).resolve().parent if spec is not None and spec.origin else None
+    if place is None or not (place / "deployments.toml").is_file():
+        where = f"{place} is another package of that name" if place else "there is none"
+        raise BadInput(
+            f"kernel-lab needs its own package `lab`, and {where}; rename it or leave it off PYTHONPATH"
+        )
+    return place.parent
+
+
+def checkout() -> Path | None:
+    """The root of the source checkout, or None where the lab was installed as a package."""
+    return root() if (root() / "pyproject.toml").is_file() else None
+
+
+def results() -> Path:
+    """Where runs go unless a folder is named: ``results`` in the checkout, else below the current folder."""
+    return (checkout() or Path.cwd()) / "results"
+
+
+def deployments() -> dict[str, Deployment]:
+    """Every deployment of ``lab/deployments.toml``, by name."""
+    return read_deployments(root() / "lab" / "deployments.toml")
+
+
+def settings(*, quick: bool) -> dict[str, str]:
+    """Settings of the workers that are measured.
+
+    One stack serves every scenario. WRITE has a small limit, so that a person can read a counter-example of
+    L + 1 grants, and so that the limit divides by four workers. READ has a limit that never binds. The tokens
+    of one capability live for a short time.
+    """
+    window_s = 1.2 if quick else 2.0
+    return {
+        "LAB_RATE_LIMITS": f"READ=1000000/60,WRITE=4/{window_s},DESTRUCTIVE=4/{window_s}",
+        "LAB_TOKEN_TTLS": "billing.peek_invoice=2",
+    }

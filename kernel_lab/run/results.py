@@ -1,0 +1,113 @@
+"""Results: one CSV per scenario, one row per cell; no row is ever left out.
+
+No fault is empty; what was not observed is empty; a skipped cell has ``validity`` ``skipped`` and a reason.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from kernel_lab.judge.verdict import Measure, Validity, Verdict
+
+LEADING = ("deployment", "state", "workers", "replicas", "routing", "connections", "fault")
+VERDICTS = (
+    "run", "scenario", "deployment", "connections", "fault", "seed", "claim", "validity", "expected",
+    "anomalies", "first_anomaly", "reason",
+)  # fmt: skip
+SHARES = ("scenario", "deployment", "connections", "worker", "requests", "share")
+
+
+class CellResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one cell: its place in the matrix, its verdict, its measures."""
+
+    run: str
+    scenario: str
+    deployment: str
+    state: str
+    workers: int
+    replicas: int
+    routing: str
+    connections: str
+    fault: str = ""
+    seed: int = 0
+    claim: str = ""
+    validity: Validity = Validity.UNKNOWN
+    expected: Validity | None = None
+    measures: dict[str, Measure] = {}
+    anomalies: int = 0
+    first_anomaly: str = ""
+    reason: str = ""
+    shares: dict[str, int] = {}
+    """How many calls each worker answered, the probe's too."""
+
+    @property
+    def as_expected(self) -> bool:
+        """Judged as a right lab judges this deployment; nothing expected is always met."""
+        return self.expected is None or self.validity is self.expected
+
+    @property
+    def label(self) -> str:
+        """The cell as a person names it."""
+        parts = (self.scenario, self.deployment, self.connections.replace("_", " "), self.fault)
+        return " · ".join(part for part in parts if part)
+
+
+def with_verdict(cell: CellResult, verdict: Verdict, predicted: Mapping[str, Measure]) -> CellResult:
+    """The cell, judged and predicted."""
+    counted = verdict.measures.get("anomalies")
+    return msgspec.structs.replace(
+        cell,
+        claim=verdict.claim,
+        validity=verdict.validity,
+        measures={**verdict.measures, **predicted},
+        anomalies=int(counted) if counted is not None else len(verdict.anomalies),
+        first_anomaly=verdict.anomalies[0].message if verdict.anomalies else "",
+        reason=verdict.reason,
+    )
+
+
+def write_csvs(folder: Path, cells: Sequence[CellResult], columns: Mapping[str, tuple[str, ...]]) -> None:
+    """``verdicts.csv``, ``shares.csv`` and one CSV per scenario; `columns` names a scenario's measures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_rows(folder / "verdicts.csv", VERDICTS, (msgspec.to_builtins(cell) for cell in cells))
+    for scenario, measures in columns.items():
+        rows = [{**cell.measures, **msgspec.to_builtins(cell)} for cell in cells if cell.scenario == scenario]
+        if rows:
+            write_rows(folder / f"{scenario}.csv", (*LEADING, *measures, "validity", "reason"), rows)
+    write_rows(folder / "shares.csv", SHARES, _share_rows(cells))
+
+
+def _share_rows(cells: Iterable[CellResult]) -> Iterable[dict[str, Any]]:
+    for cell in cells:
+        total = sum(cell.shares.values())
+        for worker, requests in sorted(cell.shares.items()):
+            yield {
+                "scenario": cell.scenario, "deployment": cell.deployment, "connections": cell.connections,
+                "worker": worker, "requests": requests, "share": requests / total,
+            }  # fmt: skip
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """One CSV: what a row lacks is empty, what it has beside the columns is left out."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({column: _cell(row.get(column)) for column in columns})
+
+
+def _cell(value: object) -> object:
+    """Short decimals; nothing observed is empty."""
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def percent(share: float | None) -> str:
+    """A share as a person reads it."""
+    return "?" if share is None else f"{100 * share:.0f} %"

@@ -1,0 +1,213 @@
+"""A saved run: a run folder, read back for the page, the docs and whoever compares runs.
+
+The CSVs say which cells there were, a skipped one among them; a cell's folder holds its verdict and its
+history, packed for git (``history.jsonl.gz``) or as it was recorded.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from kernel_lab.judge.verdict import Cell, Measure, Validity, Verdict
+from kernel_lab.run import judging as judge
+
+CELL_TABLES = ("verdicts", "shares")
+"""CSVs that are about every scenario; one more is named after each scenario."""
+
+
+class NotASavedRun(ValueError):  # noqa: N818 - it names a thing
+    """A folder that holds no run, or one that cannot be read; the message says what is missing."""
+
+
+class SavedCell(msgspec.Struct, frozen=True, kw_only=True):
+    """One cell of a saved run."""
+
+    scenario: str
+    deployment: str
+    connections: str
+    fault: str = ""
+    validity: Validity
+    expected: Validity | None = None
+    reason: str = ""
+    state: str = ""
+    workers: int = 1
+    """Per replica."""
+    replicas: int = 1
+    routing: str = ""
+    measures: dict[str, Measure] = {}
+    """Of the verdict, and what was predicted."""
+    folder: str = ""
+    """Relative to the run; empty where nothing was recorded."""
+    files: tuple[str, ...] = ()
+    """Names of what is in the folder."""
+    parameters: dict[str, Any] = {}
+    verdict: Verdict | None = None
+
+    @property
+    def name(self) -> str:
+        """Unique in its run, fit for a folder and for a link."""
+        parts = (self.scenario, self.deployment, self.connections, self.fault)
+        return "-".join(part for part in parts if part)
+
+    @property
+    def label(self) -> str:
+        """The cell as a person names it."""
+        parts = (self.scenario, self.deployment, self.connections, self.fault)
+        return " · ".join(part.replace("_", " ") for part in parts if part)
+
+    @property
+    def processes(self) -> int:
+        """Workers in all."""
+        return self.workers * self.replicas
+
+    @property
+    def as_expected(self) -> bool:
+        """Judged as a right lab judges this deployment."""
+        return self.expected is None or self.validity is self.expected
+
+    @property
+    def history(self) -> str:
+        """Its history's path, relative to the run; empty where there is none."""
+        return next((f"{self.folder}/{name}" for name in self.files if name.startswith(judge.HISTORY)), "")
+
+
+Row = dict[str, str]
+
+
+class SavedRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run folder's contents."""
+
+    path: Path
+    environment: dict[str, Any]
+    cells: tuple[SavedCell, ...]
+    tables: dict[str, tuple[Row, ...]]
+    """Every CSV by its name without ``.csv``, as text."""
+
+    @property
+    def name(self) -> str:
+        """The run, as its CSVs name it; as its folder is called where they do not."""
+        return next((row["run"] for row in self.tables["verdicts"] if row.get("run")), self.path.name)
+
+    @property
+    def scenarios(self) -> tuple[str, ...]:
+        """In the order of the run."""
+        return tuple(dict.fromkeys(cell.scenario for cell in self.cells))
+
+    @property
+    def deployments(self) -> tuple[str, ...]:
+        """In the order of the run."""
+        return tuple(dict.fromkeys(cell.deployment for cell in self.cells))
+
+    def of(self, scenario: str, deployment: str, *, fault: str = "") -> tuple[SavedCell, ...]:
+        """The cells of one scenario on one deployment, over each connection policy."""
+        return tuple(
+            cell
+            for cell in self.cells
+            if (cell.scenario, cell.deployment, cell.fault) == (scenario, deployment, fault)
+        )
+
+
+def read_run(path: Path) -> SavedRun:
+    """Read a run folder.
+
+    Raises:
+        NotASavedRun: It is none, or a file of it cannot be read.
+    """
+    if not (path / "verdicts.csv").exists():
+        missing = "has no verdicts.csv" if path.exists() else "there is no such folder"
+        raise NotASavedRun(f"{path}: {missing}: `kernel-lab run` writes a run folder")
+    tables = {file.stem: read_table(file) for file in sorted(path.glob("*.csv"))}
+    try:
+        about: dict[tuple[str, ...], Row] = {
+            (row["deployment"], row["connections"], row["fault"], name): row
+            for name in {row["scenario"] for row in tables["verdicts"]}
+            for row in tables.get(name, ())
+        }
+        environment = msgspec.json.decode((path / "environment.json").read_bytes(), type=dict[str, Any])
+        cells = tuple(_cell(path, row, about) for row in tables["verdicts"])
+    except FileNotFoundError as error:
+        raise NotASavedRun(f"{error.filename}: a run folder has one") from None
+    except KeyError as error:
+        raise NotASavedRun(f"{path}: one of its CSVs has no column {error}") from None
+    except (msgspec.DecodeError, ValueError) as error:
+        raise NotASavedRun(f"{path}: {error}") from None
+    return SavedRun(path=path, environment=environment, cells=cells, tables=tables)
+
+
+def read_table(path: Path) -> tuple[Row, ...]:
+    """One CSV as text; a row that is shorter than the header is an error.
+
+    Raises:
+        NotASavedRun: With the number of the first bad line.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file, strict=True)
+        rows = []
+        for row in reader:
+            if None in row or None in row.values():
+                fields = len(reader.fieldnames or ())
+                raise NotASavedRun(f"{path}:{reader.line_num}: not as many fields as the header's {fields}")
+            rows.append(row)
+    return tuple(rows)
+
+
+def number(text: str) -> Measure:
+    """A field of a CSV as it was written: a number, a word, or None where it is empty."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text or None
+
+
+def _cell(path: Path, row: Row, about: Mapping[tuple[str, ...], Row]) -> SavedCell:
+    place = row["deployment"], row["connections"], row["fault"]
+    measured = about.get((*place, row["scenario"]), {})
+    folder = Path("cells", row["scenario"], "-".join(part for part in place if part))
+    recorded = (path / folder).is_dir()
+    known = judge.read_cell(path / folder) if (path / folder / judge.CELL).exists() else None
+    told = judge.read_verdict(path / folder) if (path / folder / judge.VERDICT).exists() else []
+    return SavedCell(
+        scenario=row["scenario"],
+        deployment=row["deployment"],
+        connections=row["connections"],
+        fault=row["fault"],
+        validity=Validity(row["validity"]),
+        expected=Validity(row["expected"]) if row["expected"] else None,
+        reason=row.get("reason", ""),
+        measures={
+            **{name: number(text) for name, text in measured.items() if name not in row},
+            **(told[0].measures if told else {}),
+        },
+        folder=str(folder) if recorded else "",
+        files=tuple(sorted(file.name for file in (path / folder).iterdir())) if recorded else (),
+        parameters=known.parameters if known else {},
+        verdict=told[0] if told else None,
+        **_facts(measured, known),
+    )
+
+
+def _facts(measured: Row, known: Cell | None) -> dict[str, Any]:
+    """What the deployment was: of the scenario's CSV, or of the cell where that has no row."""
+    if measured:
+        return {
+            "state": measured["state"],
+            "workers": int(measured["workers"]),
+            "replicas": int(measured["replicas"]),
+            "routing": measured["routing"],
+        }
+    if known is None:
+        return {}
+    facts = known.deployment
+    return {
+        "state": facts.state,
+        "workers": facts.workers or 1,
+        "replicas": facts.replicas or 1,
+        "routing": facts.routing,
+    }

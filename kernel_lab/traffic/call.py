@@ -1,0 +1,220 @@
+"""Calls: what is asked of the lab over HTTP, and how a reply is read. No connection, no clock.
+
+A `Call` says the request (method, path, body) and what the history keeps of it (``f``, ``input``,
+``output``). `read` is the one table from a reply to an outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from kernel_lab.judge.operation import Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request, and its place in the history."""
+
+    f: str
+    method: str
+    path: str
+    asked: dict[str, Any]
+    """The operation's ``input``."""
+    keep: Callable[[Any], dict[str, Any]]
+    """From the JSON of a 2xx reply to the operation's ``output``."""
+    body: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What came back, and when. `return_ns` is when it was read, whatever the outcome."""
+
+    outcome: Outcome
+    error: str | None = None
+    body: Any = None
+    output: dict[str, Any] | None = None
+    call_ns: int = 0
+    return_ns: int = 0
+    worker: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """The call did what was asked."""
+        return self.outcome is Outcome.OK
+
+
+def read(
+    call: Call, status: int, content: bytes, *, call_ns: int, return_ns: int, worker: str | None = None
+) -> Reply:
+    """A 2xx is ok, a 4xx with a reason code is a refusal; whatever else came may have had its effect."""
+    try:
+        body = msgspec.json.decode(content) if content else None
+    except msgspec.DecodeError:
+        body = None
+    outcome, output = Outcome.INFO, None
+    error = body.get("reason_code") if isinstance(body, dict) else None
+    if 200 <= status < 300:
+        try:
+            outcome, output, error = Outcome.OK, call.keep(body), None
+        except (KeyError, TypeError):
+            error = "unreadable_reply"
+    # a 4xx without a reason code did not come from the kernel: what happened behind it is unknown
+    elif 400 <= status < 500 and error is not None:
+        outcome = Outcome.FAIL
+    else:
+        error = error or f"http_{status}"
+    return Reply(
+        outcome=outcome,
+        error=error,
+        body=body,
+        output=output,
+        call_ns=call_ns,
+        return_ns=return_ns,
+        worker=worker,
+    )
+
+
+def grant(principal: str, capability: str) -> Call:
+    """Ask for a token."""
+    return Call(
+        f="grant",
+        method="POST",
+        path="/grants",
+        asked={"principal": principal, "capability": capability},
+        keep=lambda body: {"token_id": body["token"]["token_id"]},
+        body={
+            "capability_id": capability,
+            "goal": "lab traffic",
+            "justification": "nightly reconciliation run",
+        },
+    )
+
+
+def invoke(
+    principal: str,
+    token: dict[str, Any],
+    args: dict[str, Any] | None = None,
+    *,
+    mode: str = "summary",
+    tampered: bool = False,
+) -> Call:
+    """Present a token; `tampered` says that the caller has altered it."""
+    return Call(
+        f="invoke",
+        method="POST",
+        path="/invocations",
+        asked={
+            "token_id": token["token_id"],
+            "principal": principal,
+            "capability": token["capability_id"],
+            "tampered": tampered,
+        },
+        keep=lambda body: {key: body[key] for key in ("action_id", "handle_id", "tokens", "response_mode")},
+        body={"token": token, "args": args or {}, "response_mode": mode},
+    )
+
+
+def stream(principal: str, token: dict[str, Any]) -> Call:
+    """Present a token and be answered frame by frame. What is kept is counted while they come."""
+    plain = invoke(principal, token)
+    return replace(plain, path="/invocations/stream", asked={**plain.asked, "stream": True})
+
+
+def expand(principal: str, handle_id: str, *, rows: int = 5) -> Call:
+    """Ask for rows behind a handle."""
+    return Call(
+        f="expand",
+        method="POST",
+        path=f"/handles/{handle_id}/expansions",
+        asked={"handle_id": handle_id, "principal": principal},
+        keep=lambda body: {"rows": body["rows"]},
+        body={"limit": rows},
+    )
+
+
+def explain(action_id: str, by: str | None = None) -> Call:
+    """Ask for the trace of one action; `by` names who asks where the connection's client does not."""
+    return Call(
+        f="explain",
+        method="GET",
+        path=f"/traces/{action_id}",
+        asked={"action_id": action_id} | ({"by": by} if by else {}),
+        keep=lambda _: {},
+    )
+
+
+def revoke(principal: str, token_id: str) -> Call:
+    """Revoke one token."""
+    return Call(
+        f="revoke",
+        method="POST",
+        path=f"/tokens/{token_id}/revocation",
+        asked={"token_id": token_id, "by": principal},
+        keep=lambda body: {"revoked": body["revoked"]},
+    )
+
+
+def revoke_all(principal: str, whose: str | None = None) -> Call:
+    """Revoke every token of a principal: the caller's own, or `whose`."""
+    whose = whose or principal
+    return Call(
+        f="revoke_all",
+        method="POST",
+        path=f"/principals/{whose}/revocation",
+        asked={"principal": whose, "by": principal},
+        keep=lambda body: {"revoked": body["revoked"]},
+    )
+
+
+def list_traces(principal: str) -> Call:
+    """List the traces of one principal."""
+    return Call(
+        f="list_traces",
+        method="GET",
+        path=f"/traces?principal_id={principal}&fields=ids",
+        asked={"principal": principal},
+        keep=lambda body: {"action_ids": body["action_ids"]},
+    )
+
+
+def audit() -> Call:
+    """Ask the audit chain to verify itself."""
+    return Call(
+        f="audit",
+        method="GET",
+        path="/audit",
+        asked={},
+        keep=lambda body: {"valid": body["valid"], "records": body["records"]},
+    )
+
+
+def budget() -> Call:
+    """Read the budget."""
+    return Call(
+        f="budget",
+        method="GET",
+        path="/budget",
+        asked={},
+        keep=lambda body: {"total": body["total"], "used": body["used"]},
+    )
+
+
+def stats() -> Call:
+    """Read a worker's counters."""
+    return Call(f="stats", method="GET", path="/stats", asked={}, keep=dict)
+
+
+def import_capability(capability: str, manifest: dict[str, Any]) -> Call:
+    """Import a remote capability through one worker."""
+    return Call(
+        f="import_capability",
+        method="POST",
+        path="/capabilities",
+        asked={"capability": capability},
+        keep=lambda body: {"capability_ids": body["capability_ids"]},
+        body=manifest,
+    )

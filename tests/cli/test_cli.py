@@ -1,0 +1,71 @@
+"""The command line: names to pipe on, one line for bad input."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kernel_lab.cli.run import _plan
+
+COMMAND = Path(sys.executable).with_name("kernel-lab")
+
+
+def kernel_lab(*arguments, cwd=None):
+    return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, check=False, cwd=cwd)
+
+
+def test_lists_are_one_name_a_line():
+    done = kernel_lab("list", "deployments")
+    assert done.returncode == 0
+    assert {"single", "memory-4", "sticky-host"} <= set(done.stdout.splitlines())
+    assert {"tokens", "rate_limit", "revocation", "handles"} <= set(
+        kernel_lab("list", "scenarios").stdout.splitlines()
+    )
+
+
+def test_what_kills_a_worker_comes_last_wherever_it_was_named():
+    plan = _plan(
+        [], ["streams", "budget", "tokens"], [], quick=True, seed=1, out=Path("nowhere"), kernel=None
+    )
+    assert [scenario.name for scenario in plan.scenarios] == ["tokens", "budget", "streams"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["list", "nothing"], "there is no such list; one of: deployments, scenarios, faults"),
+        (["run", "--deployment", "memory-5"], "--deployment memory-5: not known; one of: single, memory-2"),
+        (["run", "--scenario", "rates"], "--scenario rates: not known; one of: tokens"),
+        (["run", "--connections", "udp"], "--connections udp: not known; one of: round_robin"),
+        (["run", "--kernel", "mine"], "should be module:factory"),
+        (["run", "--no-such-option"], "--no-such-option"),
+        (["run", "--attach", "http://127.0.0.1:9"], "no lab answers there"),
+        (["run", "--seed", "x"], "--seed"),
+        (["up", "memory-5"], "memory-5: not known"),
+        (["check", "no-such-folder"], "no-such-folder"),
+        (["gate", "--guarantees", "no-such-file"], "no-such-file"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_64(arguments, said, tmp_path):
+    done = kernel_lab(*arguments, cwd=tmp_path)
+    assert done.returncode == 64, done.stderr
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+
+
+def test_a_run_is_never_overwritten(tmp_path):
+    (tmp_path / "verdicts.csv").write_text("kept")
+    done = kernel_lab("run", "--out", str(tmp_path))
+    assert done.returncode == 64
+    assert "already holds a run" in done.stderr
+    assert (tmp_path / "verdicts.csv").read_text() == "kept"
+
+
+@pytest.mark.parametrize("command", ["", "list", "up", "run", "check", "predict", "gate", "doctor"])
+def test_help_teaches(command):
+    done = kernel_lab(*([command] if command else []), "--help")
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) > 5

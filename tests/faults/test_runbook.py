@@ -1,0 +1,43 @@
+"""What an operator's step loses is measured on a live deployment, before and after."""
+
+import csv
+
+import pytest
+
+from kernel_lab.deployments import StackUnavailable
+from kernel_lab.faults import runbook
+
+pytestmark = pytest.mark.live
+
+
+@pytest.mark.parametrize(
+    ("deployment", "step", "lost"),
+    [("single", "reload", True), ("sqlite", "reload", False)],
+)
+async def test_a_reload_loses_what_lives_in_workers_and_nothing_that_is_shared(
+    tmp_path, monkeypatch, deployment, step, lost
+):
+    monkeypatch.setattr(runbook, "STEPS", {step: runbook.STEPS[step]})
+    try:
+        rows = await runbook.measure(deployment, tmp_path)
+    except StackUnavailable as error:
+        pytest.skip(str(error))
+    found = {row["kind"]: row for row in rows}
+    assert set(found) == {"revocations", "windows", "handles", "traces"}
+    assert all(row["before"] == 0 for row in found.values())
+    all_of_it = {"revocations": 32, "windows": runbook.LIMIT, "handles": 32, "traces": 32}
+    assert {kind: row["after"] for kind, row in found.items()} == (
+        all_of_it if lost else dict.fromkeys(all_of_it, 0)
+    )
+
+
+def test_the_figures_are_written_with_what_they_were_measured_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(runbook, "STEPS", {"recycle": runbook.recycle})
+    assert runbook.main(["--deployment", "sqlite", "--out", str(tmp_path / "out")]) == 0
+    with (tmp_path / "out" / "runbook.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [tuple(row) for row in rows] == [runbook.COLUMNS] * 4
+    assert {row["after"] for row in rows} == {"0"}
+    assert (tmp_path / "out" / "environment.json").exists()
+    assert runbook.main(["--out", str(tmp_path / "out")]) == 64
+    assert "is there already" in capsys.readouterr().err
