@@ -74,10 +74,13 @@ ps: ## what runs of the compose stack
 test-compose: setup ## the compose stack for real, from a clean clone: up, measured, disturbed, down
 	@tests/compose/run.sh $(ARGS)
 
+kubernetes-check: setup ## the Kubernetes manifests, rendered and validated against the three newest versions' schemas
+	@$(BIN)/python deploy/kubernetes/check.py
+
 .env: ## a random secret for docker compose
 	@umask 077 && printf 'WEAVER_KERNEL_SECRET=%s\n' "$$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')" > .env
 
-.PHONY: up down logs ps test-compose
+.PHONY: up down logs ps test-compose kubernetes-check
 
 # What the guarantees cost: docs/cost.md.
 load: setup ## what each deployment costs under load, near and far: cost.csv, in a quarter of an hour (ARGS=--quick)
