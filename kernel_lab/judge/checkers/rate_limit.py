@@ -25,7 +25,8 @@ one in a hundred of the impossible. An admission in a window that was never full
 window passes if nobody asks between half a window and a whole one after an admission that counts: attempts
 must be spread over 1.3 W or more. A history made to defeat the search is cut off and unknown.
 
-Parameters: ``limit`` and ``window_s``; ``tolerance_ms`` where the clocks of two hosts differ: it narrows W
+Parameters: ``limit`` and ``window_s``; ``kind`` where the limit is no window log (see `limit_kinds`);
+``tolerance_ms`` where the clocks of two hosts differ: it narrows W
 for admissions and widens it for denials; ``capability`` where only one capability has this limit.
 """
 
@@ -39,6 +40,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from operator import sub
 
+from kernel_lab.judge.checkers import limit_kinds
 from kernel_lab.judge.checkers.finding import Findings, Judgement, conclude
 from kernel_lab.judge.checkers.parameters import nanoseconds, needed, number
 from kernel_lab.judge.checkers.placement import CutOff, unplaceable
@@ -61,7 +63,9 @@ def lacks(op: AnyOperation) -> str | None:
 
 
 def check(history: Sequence[AnyOperation], cell: Cell) -> Verdict:
-    """The verdict on a history. See the module."""
+    """The verdict on a history. See the module; other kinds of limit have a package of their own."""
+    if limit_kinds.is_other(cell):
+        return limit_kinds.check(history, cell)
     return conclude(CLAIM, KINDS, judge, history, cell)
 
 
