@@ -1,25 +1,36 @@
 """A capability imported through one worker is invocable on all from then on.
 
-**Judged** are the capabilities that the history imports. That one is there is shown by an import that is
-ok, by one that failed with ``capability_exists``, and by any grant or invoke of it that is ok. An import
-that is ok put it there within ``[call, return]``; one that is info at any time after its call, or never.
+**What is judged.** Only capabilities that the history imports, or that an import found there already. A right
+deployment has one registry, so for each capability there is one instant X at which it was put there:
 
-**Legal.** One instant X exists, within an import that can have put it there, by which every grant or invoke
-that failed with ``capability_not_found`` was called, and at or after which every one that is ok, and every
-answer ``capability_exists``, returned. That takes
+- An import that is ok put it there itself, so X lies within its ``[call, return]``. A registry that knows the
+  capability answers ``capability_exists`` instead.
+- An import whose outcome is unknown (info) may have put it there at any time after its call. It may also have
+  done nothing: nobody knows whether the answer would have been ok or ``capability_exists``.
+- Where no import is ok, the capability may have been there before the history began.
 
-- no ``capability_not_found`` called after something that shows the capability had returned: **not_found**;
-- no ok grant or invoke that returned before the first import was called: **phantom_capability**.
+**Legal.** An X exists such that every grant or invoke that failed with ``capability_not_found`` was called by
+X, and every one that is ok, and every answer ``capability_exists``, returned at X or later. So it is wrong if
 
-They are enough: the imports' intervals, up to the first return of an ok one, leave no gap (an ok import
-that began later has nothing to say about X, an info has no end), so whatever lies between the last
-not-found call and the first return that shows it is a right X. A capability that answered
-``capability_exists`` before any import was called had been there all along: no phantom is looked for.
+- a ``capability_not_found`` was called after something that shows the capability had returned (an ok import,
+  an answer ``capability_exists``, an ok grant or invoke): **not_found**;
+- something shows the capability before any import can have put it there: before the ok import was called, or,
+  where no import is ok and somebody did not find it, before the first import was called:
+  **phantom_capability**;
+- two imports of it are ok, since the second should have been told ``capability_exists``: **doubled_import**.
+  Two registries answered.
 
-    import [0, 2] ok, grant [2, 3] not found: it touches, legal. Grant [3, 4] not found: broken.
+**Why no legal history is accused.** With one ok import ``[c, r]``, the first two rules say that the latest
+``capability_not_found`` call N, and c, are no later than the earliest return S of what shows the capability
+(r among them). So X = max(c, N) lies in ``[c, r]`` and fits everything. Without an ok import, and without a
+``capability_not_found``, X = "before the history" fits. With one, the first import, which is an info, was
+called at i <= S, so X = max(i, N) <= S fits. And each rule is needed: where one is broken, no X is left.
 
-**What it cannot see.** A second import that should have answered ``capability_exists``. Whether the
-capability does what its manifest says.
+    import [0, 2] ok, grant [2, 3] not found: legal, they touch. Grant [3, 4] not found: not_found.
+    grant [2, 3] ok, then an import [6, -] without an answer: legal, it may have been there all along.
+    grant [0, 1] not found, import [2, 3] "exists", and no other import: phantom_capability.
+
+**What it cannot see.** Whether the capability does what its manifest says.
 """
 
 from __future__ import annotations
@@ -34,7 +45,7 @@ from kernel_lab.judge.verdict import Cell, Verdict
 
 CLAIM = "capabilities"
 JUDGES = frozenset({"import_capability", "grant", "invoke"})
-KINDS = ("not_found", "phantom_capability")
+KINDS = ("not_found", "phantom_capability", "doubled_import")
 MISSING = "capability_not_found"
 EXISTS = "capability_exists"
 
@@ -42,13 +53,13 @@ Use = Grant | Invoke
 
 
 def lacks(op: AnyOperation) -> str | None:
-    """Nothing: what is imported and used is in the inputs."""
+    """Return None: what is imported and used stands in the inputs, and every operation has one."""
     del op
     return None
 
 
 def check(history: Sequence[AnyOperation], cell: Cell) -> Verdict:
-    """The verdict on a history. See the module."""
+    """Return the verdict on a history. The module's docstring says what is legal."""
     return conclude(CLAIM, KINDS, judge, history, cell)
 
 
@@ -56,32 +67,30 @@ def check(history: Sequence[AnyOperation], cell: Cell) -> Verdict:
 class Imported:
     """All that the history says of one capability."""
 
-    imports: list[ImportCapability] = field(default_factory=list)
-    """Those that can have put it there."""
+    ok: list[ImportCapability] = field(default_factory=list)
+    """Imports that put it there."""
+    unknown: list[ImportCapability] = field(default_factory=list)
+    """Imports that may have put it there."""
     found_there: list[ImportCapability] = field(default_factory=list)
-    """Those that were told it is there."""
+    """Imports that were told that it is there."""
     served: list[Use] = field(default_factory=list)
     missed: list[Use] = field(default_factory=list)
 
     def shown(self) -> ImportCapability | Use | None:
-        """The first to return of all that show it is there; of several an import."""
-        evidence = [op for op in self.imports if op.outcome is Outcome.OK] + self.found_there + self.served
-        return min(evidence, key=lambda op: (op.end_ns, op.f != "import_capability", op.index), default=None)
+        """Return the first to return of all that show it is there; at the same instant, an import."""
+        return _first([*self.ok, *self.found_there, *self.served])
 
     def any_import(self) -> ImportCapability:
-        """One that names the capability."""
-        return min(self.imports + self.found_there, key=lambda op: (op.call_ns, op.index))
+        """Return the first import that names the capability."""
+        return min(self.ok + self.unknown + self.found_there, key=lambda op: (op.call_ns, op.index))
 
-    def first_call(self) -> int | None:
-        """When it can have been put there at the earliest; None where it was there all along."""
-        first = min((op.call_ns for op in self.imports), default=None)
-        if first is None or any(op.end_ns < first for op in self.found_there):
-            return None
-        return first
+
+def _first(evidence: Sequence[ImportCapability | Use]) -> ImportCapability | Use | None:
+    return min(evidence, key=lambda op: (op.end_ns, op.f != "import_capability", op.index), default=None)
 
 
 def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
-    """Each capability by itself."""
+    """Judge each capability by itself."""
     del cell
     found = Findings()
     capabilities = _imported(history)
@@ -96,16 +105,14 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
                     # that it is imported at all is part of the proof
                     proof = [shown, op] if shown.f == "import_capability" else [one.any_import(), shown, op]
                     found.add("not_found", proof, _say_not_found, name, shown, op)
-        first = one.first_call()
-        if first is not None:
-            for op in one.served:
-                if op.end_ns < first:
-                    importing = min(one.imports, key=lambda imp: (imp.call_ns, imp.index))
-                    found.add("phantom_capability", [op, importing], _say_phantom, name, op, importing)
+        _judge_phantoms(name, one, found)
+        first, *more = sorted(one.ok, key=lambda op: (op.end_ns, op.index)) or [None]
+        for op in more:
+            found.add("doubled_import", [first, op], _say_doubled, name, first, op)
     unknown = "" if uses or found.counts else "nothing to judge: no imported capability was used afterwards"
     return Judgement(
         measures={
-            "imports": sum(len(one.imports) for one in capabilities.values()),
+            "imports": sum(len(one.ok) + len(one.unknown) for one in capabilities.values()),
             "uses": uses,
             "not_found": found.counts["not_found"],
             "not_found_rate": found.counts["not_found"] / uses if uses else None,
@@ -116,12 +123,33 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     )
 
 
+def _judge_phantoms(name: str, one: Imported, found: Findings) -> None:
+    """Add what shows the capability before an import can have put it there."""
+    if one.ok:
+        importing = min(one.ok, key=lambda op: (op.call_ns, op.index))
+        for shown in (*one.found_there, *one.served):
+            if shown.end_ns < importing.call_ns:
+                found.add("phantom_capability", [shown, importing], _say_phantom, name, shown, importing)
+        return
+    # nobody's import is known to have put it there: it was there all along, unless somebody did not find it
+    missing = min(one.missed, key=lambda op: (op.call_ns, op.index), default=None)
+    if missing is None:
+        return
+    first = min(one.unknown, key=lambda op: (op.call_ns, op.index), default=None)
+    for shown in (*one.found_there, *one.served):
+        if first is None or shown.end_ns < first.call_ns:
+            proof = [op for op in (missing, shown, first or one.any_import()) if op]
+            found.add("phantom_capability", list(dict.fromkeys(proof)), _say_appeared, name, shown, missing)
+
+
 def _imported(history: Sequence[AnyOperation]) -> dict[str, Imported]:
     capabilities: dict[str, Imported] = {}
     for op in history:
         if isinstance(op, ImportCapability):
-            if op.outcome is not Outcome.FAIL:
-                capabilities.setdefault(op.input.capability, Imported()).imports.append(op)
+            if op.outcome is Outcome.OK:
+                capabilities.setdefault(op.input.capability, Imported()).ok.append(op)
+            elif op.outcome is Outcome.INFO:
+                capabilities.setdefault(op.input.capability, Imported()).unknown.append(op)
             elif op.error == EXISTS:
                 capabilities.setdefault(op.input.capability, Imported()).found_there.append(op)
     for op in history:
@@ -140,8 +168,22 @@ def _say_not_found(name: str, shown: ImportCapability | Use, op: Use) -> str:
     )
 
 
-def _say_phantom(name: str, op: Use, importing: ImportCapability) -> str:
+def _say_phantom(name: str, shown: ImportCapability | Use, importing: ImportCapability) -> str:
     return (
-        f"broke CapabilityImported: {op.f} {named(op)} was served {name} before its first import, "
+        f"broke CapabilityImported: {shown.f} {named(shown)} met {name} before the import that put it there, "
         f"{named(importing)}, had been called"
+    )
+
+
+def _say_appeared(name: str, shown: ImportCapability | Use, missing: Use) -> str:
+    return (
+        f"broke CapabilityImported: {shown.f} {named(shown)} met {name}, which {named(missing)} had not "
+        "found, and no import that can have put it there had been called"
+    )
+
+
+def _say_doubled(name: str, first: ImportCapability, op: ImportCapability) -> str:
+    return (
+        f"broke CapabilityImported: {named(op)} imported {name} though {named(first)} had imported it too; "
+        "one registry would have said that it exists"
     )
