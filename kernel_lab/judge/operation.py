@@ -48,6 +48,11 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """The latest instant at which it can have taken effect: its return, or `FOREVER` where it is info."""
         return FOREVER if self.return_ns is None or self.outcome is Outcome.INFO else self.return_ns
 
+    @property
+    def recorded_ns(self) -> int:
+        """The latest instant at which the server can have recorded it: its trace, its handle, its count."""
+        return self.end_ns
+
 
 class Unread(msgspec.Struct, frozen=True, gc=False):
     """An object that no checker looks into: a million of them cost next to nothing."""
@@ -88,6 +93,8 @@ class InvokeInput(msgspec.Struct, frozen=True, gc=False):
     """Verified and routed, then not carried out: no action, no handle, no cost."""
     stream: bool = False
     """Answered in frames. ``kernel_lab.judge.checkers.streams`` says what its output holds."""
+    args: dict[str, Any] | None = None
+    """What the capability was asked to do; its trace repeats them."""
 
 
 class InvokeOutput(msgspec.Struct, frozen=True, gc=False):
@@ -104,6 +111,8 @@ class InvokeOutput(msgspec.Struct, frozen=True, gc=False):
     closed: bool | None = None
     """The caller hung up before that."""
     last_frame_ns: int | None = None
+    digest: str | None = None
+    """Of the first rows, where the reply showed them: an expansion of the handle must show the same."""
 
 
 class Invoke(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag="invoke"):
@@ -113,18 +122,29 @@ class Invoke(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag=
     input: InvokeInput
     output: InvokeOutput | None = None
 
+    @property
+    def recorded_ns(self) -> int:
+        """A stream that its caller closed is recorded once the server notices, which may be at any time."""
+        return FOREVER if self.output is not None and self.output.closed else self.end_ns
+
 
 class ExpandInput(msgspec.Struct, frozen=True, gc=False):
     """Whose rows, behind which handle."""
 
     handle_id: str
     principal: str
+    limit: int | None = None
+    """How many rows were asked for."""
 
 
 class ExpandOutput(msgspec.Struct, frozen=True, gc=False):
-    """How many rows came."""
+    """How many rows came, and which."""
 
     rows: int | list[Any] | None = None
+    digest: str | None = None
+    """Of the rows: equal questions have equal digests."""
+    action_id: str | None = None
+    """The expansion's own action, which has a trace of its own."""
 
 
 class Expand(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag="expand"):
@@ -175,12 +195,24 @@ class ExplainInput(msgspec.Struct, frozen=True, gc=False):
     action_id: str
 
 
+class ExplainOutput(msgspec.Struct, frozen=True, gc=False):
+    """What the trace says; a field that is null is not judged."""
+
+    principal: str | None = None
+    capability: str | None = None
+    token_id: str | None = None
+    handle_id: str | None = None
+    status: str | None = None
+    event_type: str | None = None
+    args: dict[str, Any] | None = None
+
+
 class Explain(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag="explain"):
     """Somebody asked for the trace of one action."""
 
     f: ClassVar[str] = "explain"
     input: ExplainInput
-    output: Anything = None
+    output: ExplainOutput | list[Any] | str | int | float | bool | None = None
 
 
 class ListTracesInput(msgspec.Struct, frozen=True, gc=False):

@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from kernel_lab.judge.operation import FOREVER, Outcome
+
 Measure = int | float | str | None
 
 
@@ -80,6 +82,24 @@ class Assumptions(msgspec.Struct, frozen=True, kw_only=True):
     """At least this many calls must have been in flight at once."""
 
 
+class Beside(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A call to the same deployment that is not in the history: the probe's, or another cell's.
+
+    Nothing of it is judged. It may have stored something, and with that pushed out what the history stored.
+    In ``cell.json`` it is the array ``[f, call_ns, return_ns, outcome]``.
+    """
+
+    f: str
+    call_ns: int
+    return_ns: int | None = None
+    outcome: Outcome = Outcome.INFO
+
+    @property
+    def recorded_ns(self) -> int:
+        """The latest instant at which the server can have recorded it."""
+        return FOREVER if self.return_ns is None or self.outcome is Outcome.INFO else self.return_ns
+
+
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
     """``cell.json``: scenario × deployment × connections × fault × seed, and what the checker must know."""
 
@@ -93,3 +113,5 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     expected: Validity | None = None
     finished: bool = True
     """False while the cell is being recorded: a cut-off cell is unknown."""
+    beside: tuple[Beside, ...] = ()
+    """Calls that other histories hold; only where a cap binds, since nothing else needs them."""

@@ -298,8 +298,8 @@ async def record(
             deployment=deployment,
             target=target,
             connections=connections,
-            main=Recorder(history),
-            shadow=Recorder(probe),
+            main=Recorder(history, target.journal),
+            shadow=Recorder(probe, target.journal),
             parameters=parameters,
             seed=plan.seed,
             quick=plan.quick,
@@ -308,8 +308,15 @@ async def record(
             await scenario.drive(session)
         except Exception as failure:  # noqa: BLE001 - one cell's failure is a row, not the end of the run
             error = f"the cell broke off: {_cause(failure)}"
-    _write_cell(folder, msgspec.structs.replace(cell, finished=not error))
+    beside = target.journal.beside(session.main, _smallest_cap(parameters))
+    _write_cell(folder, msgspec.structs.replace(cell, finished=not error, beside=beside))
     return error
+
+
+def _smallest_cap(parameters: dict[str, Any]) -> float | None:
+    """The smallest number of handles or traces that the deployment says it keeps."""
+    caps = (parameters.get(name) for name in ("handle_cap", "trace_cap"))
+    return min((cap for cap in caps if cap is not None), default=None)
 
 
 def _cause(failure: BaseException) -> str:
@@ -357,4 +364,6 @@ def _blank(plan: Plan, deployment: Deployment, scenario: Scenario, policy: Polic
 def _write_cell(folder: Path, cell: Cell) -> None:
     plain: dict[str, Any] = msgspec.to_builtins(cell)
     plain["assumptions"] = {k: v for k, v in plain["assumptions"].items() if v is not None}
+    if not plain["beside"]:
+        del plain["beside"]
     (folder / "cell.json").write_bytes(msgspec.json.format(msgspec.json.encode(plain), indent=2) + b"\n")

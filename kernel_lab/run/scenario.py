@@ -15,6 +15,7 @@ from kernel_lab.judge.history import AnyOperation, Outcome
 from kernel_lab.judge.verdict import Assumptions, Measure, Validity
 from kernel_lab.traffic.client import Principal, Recorder, RecordingClient
 from kernel_lab.traffic.connections import Connections, Policy
+from kernel_lab.traffic.journal import Journal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,8 @@ class Target:
     capabilities: dict[str, dict[str, Any]]
     kill_worker: Callable[[str], bool] = lambda _: False
     """Kill the process of a worker, by its name; False where it is not ours to kill."""
+    journal: Journal = field(default_factory=Journal)
+    """Every call that any cell makes to this deployment."""
 
     def rate_limit(self, capability: str) -> tuple[int, float]:
         """The deployment's limit and window for a capability: ``(grants, seconds)``."""

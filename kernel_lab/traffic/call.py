@@ -6,6 +6,7 @@ A `Call` says the request (method, path, body) and what the history keeps of it 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -112,8 +113,12 @@ def invoke(
             "principal": principal,
             "capability": token["capability_id"],
             "tampered": tampered,
-        },
-        keep=lambda body: {key: body[key] for key in ("action_id", "handle_id", "tokens", "response_mode")},
+        }
+        | ({"args": args} if args else {}),
+        keep=lambda body: (
+            {key: body[key] for key in ("action_id", "handle_id", "tokens", "response_mode")}
+            | (_shown(body) if body["response_mode"] == "table" else {})
+        ),
         body={"token": token, "args": args or {}, "response_mode": mode},
     )
 
@@ -124,14 +129,34 @@ def stream(principal: str, token: dict[str, Any]) -> Call:
     return replace(plain, path="/invocations/stream", asked={**plain.asked, "stream": True})
 
 
-def expand(principal: str, handle_id: str, *, rows: int = 5) -> Call:
+ROWS = 5
+"""Rows that an expansion asks for, and that a digest is made of."""
+
+
+def digest(rows: list[Any]) -> str:
+    """Return a short name of the first rows: equal rows have equal names."""
+    return hashlib.blake2b(msgspec.json.encode(rows[:ROWS], order="sorted"), digest_size=8).hexdigest()
+
+
+def _shown(body: dict[str, Any]) -> dict[str, Any]:
+    """The digest of the rows that a reply shows, where it shows any."""
+    rows = body.get("table_preview")
+    return {"digest": digest(rows)} if isinstance(rows, list) else {}
+
+
+def _known(body: Any, **names: str) -> dict[str, Any]:
+    """What a reply says under the given names, kept under ours; less said is less judged."""
+    return {ours: body[name] for ours, name in names.items() if name in body}
+
+
+def expand(principal: str, handle_id: str, *, rows: int = ROWS) -> Call:
     """Ask for rows behind a handle."""
     return Call(
         f="expand",
         method="POST",
         path=f"/handles/{handle_id}/expansions",
-        asked={"handle_id": handle_id, "principal": principal},
-        keep=lambda body: {"rows": body["rows"]},
+        asked={"handle_id": handle_id, "principal": principal, "limit": rows},
+        keep=lambda body: {"rows": body["rows"]} | _shown(body) | _known(body, action_id="action_id"),
         body={"limit": rows},
     )
 
@@ -143,7 +168,16 @@ def explain(action_id: str, by: str | None = None) -> Call:
         method="GET",
         path=f"/traces/{action_id}",
         asked={"action_id": action_id} | ({"by": by} if by else {}),
-        keep=lambda _: {},
+        keep=lambda body: _known(
+            body,
+            principal="principal_id",
+            capability="capability_id",
+            token_id="token_id",  # noqa: S106
+            handle_id="handle_id",
+            status="status",
+            event_type="event_type",
+            args="args",
+        ),
     )
 
 
@@ -170,13 +204,14 @@ def revoke_all(principal: str, whose: str | None = None) -> Call:
     )
 
 
-def list_traces(principal: str) -> Call:
-    """List the traces of one principal."""
+def list_traces(principal: str, event_type: str | None = None) -> Call:
+    """List the traces of one principal; `event_type` narrows them to invokes, expansions or denials."""
+    narrowed = f"&event_type={event_type}" if event_type else ""
     return Call(
         f="list_traces",
         method="GET",
-        path=f"/traces?principal_id={principal}&fields=ids",
-        asked={"principal": principal},
+        path=f"/traces?principal_id={principal}&fields=ids{narrowed}",
+        asked={"principal": principal} | ({"event_type": event_type} if event_type else {}),
         keep=lambda body: {"action_ids": body["action_ids"]},
     )
 

@@ -16,6 +16,7 @@ import orjson
 from kernel_lab.judge.history import HistoryWriter, Outcome
 from kernel_lab.traffic import call
 from kernel_lab.traffic.call import Call, Reply
+from kernel_lab.traffic.journal import Entry, Journal
 
 WORKER_HEADER = "x-lab-worker"
 
@@ -83,6 +84,8 @@ class Recorder:
     """Where the calls of one cell go: its history, its names."""
 
     writer: HistoryWriter
+    journal: Journal = field(default_factory=Journal)
+    """Of the deployment: where every recorder notes its calls."""
     _clients: Iterator[int] = field(default_factory=itertools.count)
 
     def client_name(self) -> str:
@@ -139,9 +142,11 @@ class RecordingClient:
         """Ask for the trace of one action."""
         return await self.send(call.explain(action_id), lane)
 
-    async def list_traces(self, principal: str, *, lane: int | None = None) -> Reply:
-        """List the traces of one principal."""
-        return await self.send(call.list_traces(principal), lane)
+    async def list_traces(
+        self, principal: str, *, event_type: str | None = None, lane: int | None = None
+    ) -> Reply:
+        """List the traces of one principal, all of them or those of one type of event."""
+        return await self.send(call.list_traces(principal, event_type), lane)
 
     async def audit(self, *, lane: int | None = None) -> Reply:
         """Ask the audit chain to verify itself."""
@@ -183,6 +188,7 @@ class RecordingClient:
                 headers["Connection"] = "close"
             index = self._recorder.writer.next_index()
             called_ns = time.monotonic_ns()
+            entry = self._recorder.journal.begin(self._recorder, asked.f, called_ns)
             reply = Reply(outcome=Outcome.INFO, error="cancelled", call_ns=called_ns)
             name: str | None = None
             try:
@@ -212,6 +218,8 @@ class RecordingClient:
                 reply = replace(reply, error=type(error).__name__, output=came)
             finally:
                 self._write(index, asked, reply, name)
+                if entry is not None:
+                    _note_end(entry, reply)
             return reply
 
     def _write(self, index: int, asked: Call, reply: Reply, connection: str | None) -> None:
@@ -235,6 +243,12 @@ class RecordingClient:
             self._name = self._recorder.client_name()
 
 
+def _note_end(entry: Entry, reply: Reply) -> None:
+    """Note when a call ended. What a stream leaves that its caller closed, it may leave at any later time."""
+    if reply.outcome is not Outcome.INFO and not (reply.output and reply.output.get("closed")):
+        entry.return_ns, entry.outcome = reply.return_ns, reply.outcome
+
+
 @dataclass(slots=True)
 class Frames:
     """What came of a stream, counted while it came."""
@@ -256,8 +270,9 @@ class Frames:
             self.last_ns = time.monotonic_ns()
             self.action_id = frame["action_id"]
             self.final = bool(frame["is_final"])
-            if self.on_frame is not None and not await self.on_frame(self.count):
-                self.closed = not self.final
+            # after the final frame there is nothing to hang up on: the end of the body is awaited
+            if self.on_frame is not None and not await self.on_frame(self.count) and not self.final:
+                self.closed = True
                 break
         return b"{}"
 

@@ -47,8 +47,18 @@ def test_a_reply_that_is_no_json_is_unreadable():
             {"action_id": "a", "handle_id": "h", "tokens": None, "response_mode": "summary", "facts": []},
             {"action_id": "a", "handle_id": "h", "tokens": None, "response_mode": "summary"},
         ),
-        (call.expand("ada", "h"), {"rows": 5, "table_preview": []}, {"rows": 5}),
+        (call.expand("ada", "h"), {"rows": 5}, {"rows": 5}),
+        (
+            call.expand("ada", "h"),
+            {"rows": 0, "table_preview": [], "action_id": "b"},
+            {"rows": 0, "digest": call.digest([]), "action_id": "b"},
+        ),
         (call.explain("a"), {"action_id": "a"}, {}),
+        (
+            call.explain("a"),
+            {"action_id": "a", "principal_id": "p", "capability_id": "c", "status": "failed"},
+            {"principal": "p", "capability": "c", "status": "failed"},
+        ),
         (call.revoke("ada", "t1"), {"revoked": True}, {"revoked": True}),
         (call.revoke_all("ada"), {"revoked": 3}, {"revoked": 3}),
     ],
@@ -57,3 +67,11 @@ def test_the_history_keeps_what_the_checkers_read(made, body, output):
     reply = read(made, 200, json.dumps(body).encode(), call_ns=1, return_ns=2)
     assert reply.ok
     assert reply.output == output
+
+
+def test_equal_rows_have_equal_digests_and_others_do_not():
+    rows = [{"id": number, "name": "n"} for number in range(9)]
+    assert call.digest(rows) == call.digest([{"name": "n", "id": number} for number in range(9)])
+    assert call.digest(rows) == call.digest(rows[: call.ROWS])
+    assert call.digest(rows) != call.digest(rows[1:])
+    assert call.digest(rows) != call.digest([])

@@ -106,9 +106,9 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
                     proof = [shown, op] if shown.f == "import_capability" else [one.any_import(), shown, op]
                     found.add("not_found", proof, _say_not_found, name, shown, op)
         _judge_phantoms(name, one, found)
-        first, *more = sorted(one.ok, key=lambda op: (op.end_ns, op.index)) or [None]
-        for op in more:
-            found.add("doubled_import", [first, op], _say_doubled, name, first, op)
+        imports = sorted(one.ok, key=lambda op: (op.end_ns, op.index))
+        for again in imports[1:]:
+            found.add("doubled_import", [imports[0], again], _say_doubled, name, imports[0], again)
     unknown = "" if uses or found.counts else "nothing to judge: no imported capability was used afterwards"
     return Judgement(
         measures={

@@ -137,9 +137,8 @@ def cases(history: Sequence[AnyOperation]) -> list[Case]:
     everybody = Sweeps.of([op for ops in swept.values() for op in ops])
     for case in cases.values():
         if case.grant is None:
-            # whoever was refused it says whose it is
-            principal = next((op.input.principal for op in case.refusals), "")
-            case.sweeps = sweeps.get(principal) if principal else everybody
+            # nobody knows whose it is: whoever presented it may have been a stranger
+            case.sweeps = everybody
     return list(cases.values())
 
 

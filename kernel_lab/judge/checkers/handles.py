@@ -35,7 +35,7 @@ from kernel_lab.judge.checkers.finding import Findings, Judgement, conclude
 from kernel_lab.judge.checkers.parameters import nanoseconds, number
 from kernel_lab.judge.checkers.story import lasting, named, short
 from kernel_lab.judge.history import FOREVER, AnyOperation, Expand, Invoke, Outcome
-from kernel_lab.judge.verdict import Cell, Verdict
+from kernel_lab.judge.verdict import Beside, Cell, Verdict
 
 CLAIM = "handles"
 JUDGES = frozenset({"expand"})
@@ -115,9 +115,12 @@ class Life:
         self._calls: list[int] = []
         self._returns: list[int] = []
         if self._cap is not None:
-            stores = [op for op in history if isinstance(op, Invoke) and _may_store(op)]
+            stores: list[Invoke | Beside] = [
+                op for op in history if isinstance(op, Invoke) and _may_store(op)
+            ]
+            stores += [op for op in cell.beside if op.f == "invoke" and op.outcome is not Outcome.FAIL]
             self._calls = sorted(op.call_ns for op in stores)
-            self._returns = sorted(op.end_ns for op in stores)
+            self._returns = sorted(op.recorded_ns for op in stores)
 
     def certainly_goes_on(self, invoke: Invoke, op: Expand) -> bool:
         """The handle was there, at every instant of the expand."""

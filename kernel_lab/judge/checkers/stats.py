@@ -2,6 +2,8 @@
 
 **Counted** are grants, invocations and expansions: an ok one counts once, within ``[call, return]``; an
 info once or not at all, at any time after its call; a failure never (upstream counts denials apart). A
+stream that its caller closed is ok, and yet counts like an info: upstream counts it once it notices that the
+caller has gone. A
 counter began the history at some baseline: the parameter ``baseline`` (``{"grants": n, …}``) states it;
 reports that returned before the first counted operation was called show it; else it is only known to be 0
 or more.
@@ -119,7 +121,7 @@ class Counter:
         self.name = name
         self.counted = sorted(counted, key=lambda op: op.call_ns)
         self.calls = [op.call_ns for op in self.counted]
-        self.returns = [op.end_ns for op in self.counted]
+        self.returns = [op.recorded_ns for op in self.counted]
         numbers = [getattr(op.output, name) for op in reports]
         self.reports = [op for op, number in zip(reports, numbers, strict=True) if number is not None]
         self.numbers: list[int] = [number for number in numbers if number is not None]

@@ -28,7 +28,6 @@ from collections.abc import Sequence
 
 from kernel_lab.judge.checkers.coverage import begun, cases
 from kernel_lab.judge.checkers.finding import Findings, Judgement, conclude
-from kernel_lab.judge.checkers.parameters import number
 from kernel_lab.judge.checkers.revocation import Totals, judge_token, stated_bound
 from kernel_lab.judge.checkers.story import named
 from kernel_lab.judge.checkers.traces import LOST, Explains, Kept
@@ -78,7 +77,7 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     for op in served:
         if op.outcome is Outcome.OK and op.output and not op.output.final and not op.output.closed:
             found.add("cut_short", [op], _say_cut, op)
-    explains = Explains(whole, Kept(history, number(cell, "trace_cap", least=1)))
+    explains = Explains(whole, Kept(history, cell))
     broken = {op.output.action_id for op in served if op.output} - whole.keys()
     untraced = 0
     for question in history:

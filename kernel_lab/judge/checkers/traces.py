@@ -30,7 +30,7 @@ from kernel_lab.judge.checkers.finding import Findings, Judgement, conclude
 from kernel_lab.judge.checkers.parameters import number
 from kernel_lab.judge.checkers.story import lasting, named, short
 from kernel_lab.judge.history import AnyOperation, Audit, Expand, Explain, Grant, Invoke, ListTraces, Outcome
-from kernel_lab.judge.verdict import Cell, Measure, Verdict
+from kernel_lab.judge.verdict import Beside, Cell, Measure, Verdict
 
 CLAIM = "traces"
 JUDGES = frozenset({"invoke", "explain", "list_traces", "audit"})
@@ -66,7 +66,7 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
             earlier = actions.get(op.output.action_id)
             if earlier is None or op.end_ns < earlier.end_ns:
                 actions[op.output.action_id] = op
-    kept = Kept(history, number(cell, "trace_cap", least=1))
+    kept = Kept(history, cell)
     found = Findings()
     explains, lists, audits = Explains(actions, kept), Lists(actions, kept), Audits(actions, kept)
     for op in history:
@@ -95,13 +95,16 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
 class Kept:
     """Which traces are certainly kept: the cap, and everything that may have been recorded."""
 
-    def __init__(self, history: Sequence[AnyOperation], cap: float | None) -> None:
-        self._cap = cap
-        recorded = [op for op in history if _may_record(op)] if cap is not None else []
+    def __init__(self, history: Sequence[AnyOperation], cell: Cell) -> None:
+        self._cap = cap = number(cell, "trace_cap", least=1)
+        recorded: list[AnyOperation | Beside] = []
+        if cap is not None:
+            recorded = [op for op in history if _may_record(op)]
+            recorded += [op for op in cell.beside if op.f != "grant" or op.outcome is not Outcome.OK]
         self.all = cap is None or len(recorded) <= cap
         """Nothing can have been pushed out."""
         self._calls = [] if self.all else sorted(op.call_ns for op in recorded)
-        self._ends = [] if self.all else sorted(op.end_ns for op in recorded)
+        self._ends = [] if self.all else sorted(op.recorded_ns for op in recorded)
 
     def certainly(self, invoke: Invoke, question: AnyOperation) -> bool:
         """The trace was there at every instant of the question."""

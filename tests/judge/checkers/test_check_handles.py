@@ -4,12 +4,13 @@ import random
 from functools import partial
 from itertools import product
 
+import msgspec
 import pytest
 from sketch import ORACLE, cell, expand, history, invoke, kinds
 
 from kernel_lab.judge.checkers import handles
 from kernel_lab.judge.history import Expand, Invoke, Outcome
-from kernel_lab.judge.verdict import Validity
+from kernel_lab.judge.verdict import Beside, Validity
 
 made = partial(invoke, handle="h")
 missed = partial(expand, error="handle_not_found")
@@ -26,6 +27,8 @@ def judged(*operations, ttl=None, cap=None):
 
 other = partial(invoke, handle="g")
 
+CLOSED = {"stream": True, "closed": True, "final": False}
+
 LEGAL = {
     "expanded after it was made": (None, None, [made(0, 2), expand(3, 4)]),
     "a miss while it was being made": (None, None, [made(0, 2), missed(2, 4), expand(5, 6)]),
@@ -36,6 +39,9 @@ LEGAL = {
     "pushed out by one without an answer": (None, 1, [made(0, 1), expand(2, 2), invoke(3), missed(5, 6)]),
     "pushed out by a stream": (
         None, 1, [made(0, 1), expand(2, 2), invoke(3, 4, stream=True, final=True), missed(5, 6)],
+    ),
+    "pushed out by a stream that its caller had closed long before": (
+        None, 1, [invoke(0, 1, **CLOSED), made(2, 3), mismatched(4, 4, by="q"), missed(5, 6)],
     ),
     "pushed out by one made at the same time": (
         None, 1, [made(0, 9), other(2, 3), missed(10, 11), invoke(12, 13, handle="i"),
@@ -88,6 +94,18 @@ def test_the_share_of_misses():
     verdict = judged(made(0, 1), expand(2, 3), missed(4, 5), missed(6, 7), expand(8, 9), missed(0, 1))
     assert (verdict.measures["expansions"], verdict.measures["misses"]) == (4, 2)
     assert verdict.measures["miss_rate"] == 0.5
+
+
+def test_what_others_stored_pushes_out_too():
+    operations = history(made(0, 2), expand(3, 3), missed(9, 10))
+    alone = cell("handles", handle_cap=2)
+    beside = (Beside("invoke", 4, 5, Outcome.OK), Beside("invoke", 8))
+    told = msgspec.structs.replace(alone, beside=beside)
+    assert kinds(handles.check(operations, alone)) == {"miss"}
+    assert handles.check(operations, told).validity is Validity.VALID
+    stored_nothing = (beside[0], Beside("invoke", 6, 7, Outcome.FAIL), Beside("expand", 6, 7, Outcome.OK))
+    told = msgspec.structs.replace(alone, beside=stored_nothing)
+    assert kinds(handles.check(operations, told)) == {"miss"}
 
 
 def test_nothing_was_expanded():

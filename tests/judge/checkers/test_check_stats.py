@@ -28,6 +28,10 @@ LEGAL = {
         grant(0, 1), invoke(2, 3), expand(4, 5), expand(4, 5),
         stats(6, 7, grants=1, invocations=1, expansions=2),
     ],
+    "a stream that its caller closed counts late, or not": [
+        invoke(2, 2, stream=True, closed=True, final=False), stats(3, 4, invocations=0),
+        stats(5, 6, invocations=1),
+    ],
     "before anybody looked": [grant(0, 1), stats(2, 3, grants=9)],
 }  # fmt: skip
 ILLEGAL = {

@@ -49,6 +49,10 @@ LEGAL = {
     "a stream that its caller closed": (
         None, [acted(0, 2), explain(3, 4), hung_up(0, 2), lost(3, 4, action="b")],
     ),
+    "pushed out by the late trace of a stream that its caller had closed": (
+        1, [invoke(0, 1, action="b", stream=True, closed=True, final=False), acted(2, 3), audit(4, 4),
+            lost(5, 6)],
+    ),
     "no chain": (None, [acted(0, 2), explain(3, 4), audit(3, 4, valid=None)]),
     "a chain with more records": (None, [acted(0, 2), audit(3, 4, records=7)]),
     "a chain that was cut to the cap": (
