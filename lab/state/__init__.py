@@ -65,7 +65,8 @@ def open_state(url: str, options: StateOptions = StateOptions()) -> State:  # no
                 raise BadStateURL(f"{kind}: {error}") from None
         changed[kind] = getattr(opened[elsewhere], kind)
     closers = tuple(closer for state in opened.values() for closer in state.closers)
-    return replace(opened[url], **changed, closers=closers)
+    warners = tuple(warner for state in opened.values() for warner in state.warners)
+    return replace(opened[url], **changed, closers=closers, warners=warners)
 
 
 def _open(text: str, options: StateOptions) -> State:

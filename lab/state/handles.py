@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from weaver_kernel import Handle, HandleExpired, HandleNotFound, HandleStore
 
+from lab.bridge import is_bridged, owe
 from lab.state import codec
 
 KEPT_EXPIRED_S = 60
@@ -59,13 +62,24 @@ class SharedHandles(HandleStore, ABC):
         handle_id = str(uuid.uuid4())
         rows = len(data) if isinstance(data, list) else 1
         constraints = dict(constraints) if constraints else {}
-        life = self._put(
+        ttl_s = self._default_ttl if ttl_seconds is None else ttl_seconds
+        kept = self._put(
             handle_id,
             meta=codec.encode([capability_id, rows, principal_id, constraints]),
             data=codec.encode(data),
-            ttl_s=self._default_ttl if ttl_seconds is None else ttl_seconds,
+            ttl_s=ttl_s,
         )
-        return _handle(handle_id, capability_id, rows, principal_id, constraints, life)
+        life = kept if isinstance(kept, Life) else None if is_bridged() else kept()
+        if life is not None:
+            return _handle(handle_id, capability_id, rows, principal_id, constraints, life)
+
+        # It is on its way. The caller goes on, and its trace leaves in the same write. The call as a whole
+        # ends when the store has answered; until then the times are this host's.
+        now_us = time.time_ns() // 1000
+        life = Life(now_us, now_us + ttl_s * 1_000_000)
+        handle = _handle(handle_id, capability_id, rows, principal_id, constraints, life)
+        owe(lambda: _kept(handle, cast("Callable[[], Life]", kept)()))
+        return handle
 
     def get(self, handle_id: str) -> Any:
         """The data behind a handle.
@@ -106,8 +120,8 @@ class SharedHandles(HandleStore, ABC):
         """Forget every handle whose time has passed, and say how many."""
 
     @abstractmethod
-    def _put(self, handle_id: str, *, meta: bytes, data: bytes, ttl_s: int) -> Life:
-        """Keep a row, keep to the cap, and say what the store's clock made of it."""
+    def _put(self, handle_id: str, *, meta: bytes, data: bytes, ttl_s: int) -> Life | Callable[[], Life]:
+        """Keep a row and keep to the cap. What the store's clock made of it, or a function that waits."""
 
     @abstractmethod
     def _read(self, handle_id: str) -> tuple[bytes | None, Life] | None:
@@ -119,6 +133,11 @@ class SharedHandles(HandleStore, ABC):
 
     @abstractmethod
     def _bytes(self) -> int: ...
+
+
+def _kept(handle: Handle, life: Life) -> None:
+    """Write into a handle what the store's clock has made of it."""
+    handle.created_at, handle.expires_at = _at(life.created_us), _at(life.expires_us)
 
 
 def _at(microseconds: int) -> dt.datetime:

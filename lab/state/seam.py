@@ -70,6 +70,11 @@ class State:
     traces: TraceStoreProtocol
     budget: BudgetManager | None = None
     closers: tuple[Callable[[], None], ...] = ()
+    warners: tuple[Callable[[], list[str]], ...] = ()
+
+    def warnings(self) -> list[str]:
+        """What an operator should know of the stores, such as that one forgets when it is restarted."""
+        return list(dict.fromkeys(text for warner in self.warners for text in warner()))
 
     def close(self) -> None:
         """Let go of every connection, file and thread; harmless when repeated."""

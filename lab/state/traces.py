@@ -6,7 +6,9 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import orjson
 from weaver_kernel import ActionTrace, AgentKernelError, TraceQuery, query_traces
 from weaver_kernel.stores import (
     GENESIS_HASH,
@@ -59,12 +61,7 @@ class SharedTraces(ABC):
             AgentKernelError: When its action is in the log already, or it holds what JSON cannot.
             StateUnavailable: When the store could not keep it, or could not say that it did.
         """
-        try:
-            payload = json.dumps(encode_trace(trace))
-        except (TypeError, ValueError) as error:
-            raise AgentKernelError(f"Cannot record trace '{trace.action_id}': {error}.") from error
-        # hashed as it will be read: JSON turns a key 1 into "1", and sorts the two differently
-        plain = json.loads(payload)
+        payload, plain = _as_kept(trace)
 
         def link(head: Head) -> Line:
             record = build_record(head.seq, head.hash, plain, secret=self._secret())
@@ -126,3 +123,20 @@ class SharedTraces(ABC):
     @abstractmethod
     def _read(self) -> tuple[str, list[Line]]:
         """The checkpoint and every line after it, as of one instant."""
+
+
+def _as_kept(trace: ActionTrace) -> tuple[str, dict[str, Any]]:
+    """A trace as JSON, and as it will be read: JSON turns a key 1 into "1", and sorts the two differently."""
+    exported = encode_trace(trace)
+    try:
+        text = orjson.dumps(exported)
+        plain: dict[str, Any] = orjson.loads(text)
+        if plain == exported:  # four times as fast, and not for everything that the standard library takes
+            return text.decode(), plain
+    except (TypeError, ValueError):
+        pass
+    try:
+        payload = json.dumps(exported)
+    except (TypeError, ValueError) as error:
+        raise AgentKernelError(f"Cannot record trace '{trace.action_id}': {error}.") from error
+    return payload, json.loads(payload)

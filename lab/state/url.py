@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote
 from lab.state.seam import BadStateURL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 EXAMPLES: Mapping[str, str] = {
     "memory": "memory://",
@@ -53,6 +53,13 @@ class StateURL:
         if not (text.isascii() and text.isdigit()) or int(text) < at_least:
             self.wrong(f"{name}={text!r} is no whole number of at least {at_least}")
         return int(text)
+
+    def choice(self, name: str, known: Sequence[str]) -> str:
+        """The word a parameter holds; the first one where it is absent."""
+        text = self.parameters.get(name, known[0])
+        if text not in known:
+            self.wrong(f"{name}={text!r} must be one of {', '.join(known)}")
+        return text
 
 
 def redacted(text: str) -> str:

@@ -10,15 +10,19 @@ from typing import Any, cast
 from redis.connection import Connection, UnixDomainSocketConnection
 from weaver_kernel._secrets import resolve_hmac_secret
 
-from lab.state.redis.cluster import Address, Cluster
+from lab.state.redis.channel import Place
+from lab.state.redis.cluster import Address, Cluster, Node
 from lab.state.redis.feed import RedisFeed
-from lab.state.redis.link import Link, Server, Unfit, Wire
-from lab.state.redis.stores import RedisBudget, RedisHandles, RedisLimiter, RedisRevocations, RedisTraces
+from lab.state.redis.link import Link, Restarted, Server, Unfit, Wire
+from lab.state.redis.multiplexed import MultiplexedLink
+from lab.state.redis.stores import RedisBudget, RedisHandles, RedisLimiter, RedisRevocations
+from lab.state.redis.traces import RedisTraces
 from lab.state.seam import State, StateOptions, StateUnavailable
 from lab.state.url import StateURL
 
 # the client library calls it abstract and makes it all the same
 _UnixConnection = cast("Callable[..., Wire]", UnixDomainSocketConnection)
+_PARAMETERS = ("namespace", "blocking", "restarted")
 _PLACE = re.compile(r"(?:(?P<user>[^:@]*):(?P<password>.*)@)?(?P<nodes>[^/]*)(?:/(?P<db>.*))?", re.DOTALL)
 
 
@@ -55,19 +59,13 @@ def stores(server: Server, namespace: str, options: StateOptions) -> State:
     return State(
         revocations=RedisRevocations(server, namespace),
         limiter=RedisLimiter(server, namespace),
-        handles=RedisHandles(
-            server,
-            namespace,
-            options.handle_ttl_s,
-            max_entries=options.handle_cap,
-            # a cluster keeps the two in different slots
-            traces=traces if isinstance(server, Link) else None,
-        ),
+        handles=RedisHandles(server, namespace, options.handle_ttl_s, max_entries=options.handle_cap),
         traces=traces,
         budget=None
         if options.budget_total is None
         else RedisBudget(server, namespace, options.budget_total, default_request=options.budget_request),
         closers=(server.close,),
+        warners=(server.warnings,),
     )
 
 
@@ -78,39 +76,54 @@ def open_feed(url: StateURL, options: StateOptions) -> RedisFeed:
 
 
 def server_of(url: StateURL, options: StateOptions) -> Server:
-    """The server, or the cluster, that a URL names."""
+    """The server, or the cluster, that a URL names.
+
+    Calls made inside `lab.bridge.bridged` do not hold the event loop, unless the URL says ``blocking=1``.
+    """
+    timeout_s = options.timeout_ms / 1000
+    blocking = bool(url.number("blocking", 0, at_least=0))
+    restarted = url.choice("restarted", ("persistent", "accept", "refuse"))
+
+    def linked(name: str, connect: Callable[..., Wire], place: Place) -> Node:
+        plain = Link(name, connect, probe_key, restarted=cast("Restarted", restarted))
+        return plain if blocking else MultiplexedLink(name, place, plain, timeout_s)
+
     how: dict[str, Any] = {
-        "socket_timeout": options.timeout_ms / 1000,
-        "socket_connect_timeout": options.timeout_ms / 1000,
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
         "driver_info": None,
     }
     probe_key = f"{namespace_of(url)}:probe"
     if url.scheme == "redis+unix":
-        url.allow("db", "namespace")
+        url.allow("db", *_PARAMETERS)
         if not url.rest:
             url.wrong("no path to a socket in it")
-        how |= {"path": url.rest, "db": url.number("db", 0, at_least=0)}
-        return Link(url.rest, partial(_UnixConnection, **how), probe_key)
+        db = url.number("db", 0, at_least=0)
+        how |= {"path": url.rest, "db": db}
+        return linked(url.rest, partial(_UnixConnection, **how), Place(path=url.rest, db=db))
 
-    url.allow("namespace")
+    url.allow(*_PARAMETERS)
     place = _PLACE.fullmatch(url.rest)
     assert place is not None  # noqa: S101 - the expression takes every text
-    how |= {"username": place["user"] or None, "password": place["password"]}
+    login: dict[str, Any] = {"username": place["user"] or None, "password": place["password"]}
+    how |= login
     if url.scheme == "redis+cluster":
         if place["db"]:
             url.wrong(f"a cluster has no databases, there is {place['db']!r}")
         seeds = tuple(_address(url, node) for node in place["nodes"].split(","))
 
-        def link(address: Address) -> Link:
+        def link(address: Address) -> Node:
             host, port = address
-            return Link(f"{host}:{port}", partial(Connection, host=host, port=port, **how), probe_key)
+            connect = partial(Connection, host=host, port=port, **how)
+            return linked(f"{host}:{port}", connect, Place(host=host, port=port, **login))
 
         return Cluster(seeds, link)
     host, port = _address(url, place["nodes"])
-    db = place["db"] or "0"
-    if not (db.isascii() and db.isdigit()):
-        url.wrong(f"database {db!r} is no number")
-    return Link(f"{host}:{port}", partial(Connection, host=host, port=port, db=int(db), **how), probe_key)
+    text = place["db"] or "0"
+    if not (text.isascii() and text.isdigit()):
+        url.wrong(f"database {text!r} is no number")
+    where: dict[str, Any] = {"host": host, "port": port, "db": int(text)}
+    return linked(f"{host}:{port}", partial(Connection, **where, **how), Place(**where, **login))
 
 
 def _address(url: StateURL, text: str) -> Address:

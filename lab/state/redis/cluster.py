@@ -9,10 +9,13 @@ from typing import Any, TypeAlias
 
 from redis.crc import key_slot
 
-from lab.state.redis.link import Argument, Link, Moved, Script, Unfit, Wire
+from lab.state.redis.channel import Argument
+from lab.state.redis.link import Link, Moved, Script, Unfit, Wire
+from lab.state.redis.multiplexed import MultiplexedLink
 from lab.state.seam import StateUnavailable
 
 Address: TypeAlias = tuple[str, int]
+Node: TypeAlias = Link | MultiplexedLink
 
 _REDIRECTIONS = 5
 _MAP_EVERY_S = 1.0
@@ -26,10 +29,10 @@ class Cluster:
     sent twice.
     """
 
-    def __init__(self, seeds: tuple[Address, ...], link: Callable[[Address], Link]) -> None:
+    def __init__(self, seeds: tuple[Address, ...], link: Callable[[Address], Node]) -> None:
         self._seeds = seeds
         self._link = link
-        self._links: dict[Address, Link] = {}
+        self._links: dict[Address, Node] = {}
         self._begin()
 
     def _begin(self) -> None:
@@ -44,6 +47,30 @@ class Cluster:
     def run(self, script: Script, keys: tuple[str, ...], *arguments: Argument) -> Any:
         """See `Link.run`."""
         return self._routed(keys[0], lambda link, asking: link.run(script, keys, *arguments, asking=asking))
+
+    def start(self, script: Script, keys: tuple[str, ...], *arguments: Argument) -> Callable[[], Any]:
+        """See `Server.start`. A script that is redirected is sent again when its answer is asked for."""
+        slot = key_slot(keys[0].encode())
+        link = self._owner(slot)
+        try:
+            waiting = link.start(script, keys, *arguments)
+        except Moved:
+            return lambda: self.run(script, keys, *arguments)
+
+        def answer() -> Any:
+            try:
+                return waiting()
+            except Moved:
+                return self.run(script, keys, *arguments)  # whoever redirects has not carried it out
+            except StateUnavailable:
+                self._owners.pop(slot, None)
+                raise
+
+        return answer
+
+    def warnings(self) -> list[str]:
+        """See `Server.warnings`: every node's."""
+        return [warning for link in self._links.values() for warning in link.warnings()]
 
     def listener(self, key: str) -> Wire:
         """See `Server.listener`."""
@@ -70,7 +97,7 @@ class Cluster:
         for link in self._links.values():
             link.close()
 
-    def _routed(self, key: str, question: Callable[[Link, bool], Any]) -> Any:
+    def _routed(self, key: str, question: Callable[[Node, bool], Any]) -> Any:
         slot = key_slot(key.encode())
         link, asking = self._owner(slot), False
         for _ in range(_REDIRECTIONS):
@@ -87,7 +114,7 @@ class Cluster:
                 raise
         raise StateUnavailable(f"the cluster redirected a question about slot {slot} {_REDIRECTIONS} times")
 
-    def _owner(self, slot: int) -> Link:
+    def _owner(self, slot: int) -> Node:
         if self._pid != os.getpid():
             self._begin()
         if slot not in self._owners:
@@ -122,7 +149,7 @@ class Cluster:
             problems.append(f"{address[0]}:{address[1]} knows no owner of slot {slot}")
         raise StateUnavailable("; ".join(problems))
 
-    def _to(self, address: Address) -> Link:
+    def _to(self, address: Address) -> Node:
         if address not in self._links:
             self._links[address] = self._link(address)
         return self._links[address]

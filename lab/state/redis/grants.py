@@ -7,7 +7,8 @@ import datetime as dt
 from weaver_kernel.stores import RevocationStoreProtocol
 
 from lab.state.cached import CachedRevocations
-from lab.state.redis.link import Link, Script
+from lab.state.redis.cluster import Cluster
+from lab.state.redis.link import Script
 from lab.state.redis.stores import RedisLimiter, RedisRevocations
 from lab.state.revocations import MARGIN_S, microseconds
 from lab.state.seam import State
@@ -54,6 +55,6 @@ def grants_of(state: State) -> Grants | None:
     tracked = revocations.store if isinstance(revocations, CachedRevocations) else revocations
     if not isinstance(limiter, RedisLimiter) or not isinstance(tracked, RedisRevocations):
         return None
-    if limiter.server is not tracked.server or not isinstance(limiter.server, Link):
+    if limiter.server is not tracked.server or isinstance(limiter.server, Cluster):
         return None
     return Grants(limiter, tracked, revocations)

@@ -1,6 +1,5 @@
 -- Keep a handle and keep to the cap: when it was created and when it expires, in microseconds.
--- KEYS: the handle, the ids in the order they came, the ids by expiry; and, where it is on this server, the
--- head of the audit chain: whoever stores a handle records its action next, and signs against that head.
+-- KEYS: the handle, the ids in the order they came, the ids by expiry.
 -- ARGV: id, meta, data, life, cap, how long an expired one is still known, what a handle's key begins with.
 local handle, order, expiry = KEYS[1], KEYS[2], KEYS[3]
 local id, life, cap, known, prefix = ARGV[1], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
@@ -34,5 +33,4 @@ end
 local last = redis.call('ZRANGE', expiry, -1, -1, 'WITHSCORES')[2] or expires
 redis.call('PEXPIREAT', order, math.ceil((last + known) / 1e3))
 redis.call('PEXPIREAT', expiry, math.ceil((last + known) / 1e3))
-local head = KEYS[4] and redis.call('HMGET', KEYS[4], 'place', 'hash') or { false, false }
-return { created, expires, head[1], head[2] }
+return { created, expires }

@@ -1,22 +1,25 @@
-"""One connection to one Redis or Valkey server: short waits, no second try, nothing carried over a fork."""
+"""One blocking connection to one Redis or Valkey server: short waits, no second try, nothing over a fork."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Literal, Protocol
 
 from redis.exceptions import AskError, MovedError, NoScriptError, RedisError, ResponseError
 
 from lab.state.breaker import Breaker
+from lab.state.redis.channel import Argument
 from lab.state.seam import StateUnavailable
 
-Argument: TypeAlias = str | bytes | int
 OLDEST = 7
-"""The major version from which a server has sharded channels. Valkey tells 7 here for its own sake."""
+"""The major version from which a server has sharded channels. Valkey reports version 7 for compatibility."""
+
+Restarted = Literal["persistent", "accept", "refuse"]
+"""Which server is believed after it was restarted: one with an append-only file, every one, or none."""
 
 
 class Script:
@@ -46,8 +49,18 @@ class Server(Protocol):
     def run(self, script: Script, keys: tuple[str, ...], *arguments: Argument) -> Any:
         """The answer of a script; its keys are in one slot."""
 
+    def start(self, script: Script, keys: tuple[str, ...], *arguments: Argument) -> Callable[[], Any]:
+        """Send a script; calling what is returned waits for the answer, and raises as `run` does.
+
+        Scripts that are started one after another on the same server run in that order. Inside
+        `lab.bridge.bridged` the answer is not waited for here; elsewhere it is there already.
+        """
+
     def listener(self, key: str) -> Wire:
         """A connection of its own, which speaks RESP3, to the server that has `key`."""
+
+    def warnings(self) -> list[str]:
+        """What an operator should know of the server, as it was when it was last connected to."""
 
     def examine(self) -> None:
         """Look, over a connection that is closed again, whether it is there and fit; raises if not."""
@@ -77,13 +90,27 @@ class Link:
     ``READONLY``, ``LOADING``, ``MISCONF``, …). What was sent may have happened.
 
     The one thing done twice is a script the server does not know: that reply says it did not run.
+
+    A server that was restarted may have lost what it was told, and a lost revocation is a token that is good
+    again. So a server whose ``run_id`` has changed is trusted only as `restarted` says, and is unavailable
+    otherwise, until somebody restarts the workers or changes the URL.
     """
 
-    def __init__(self, name: str, connect: Callable[..., Wire], probe_key: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        connect: Callable[..., Wire],
+        probe_key: str,
+        *,
+        restarted: Restarted = "persistent",
+    ) -> None:
         """`name` is how messages call the server; `probe_key` is written to see whether it is back."""
         self._name = name
         self._make = connect
         self._probe_key = probe_key
+        self._restarted = restarted
+        self._run_id = ""
+        self._persistent: bool | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -91,6 +118,13 @@ class Link:
         self._mutex = threading.Lock()
         self._connection: Wire | None = None
         self._breaker = Breaker(self._probe)
+
+    @property
+    def breaker(self) -> Breaker:
+        """This process's breaker."""
+        if self._pid != os.getpid():
+            self._begin()
+        return self._breaker
 
     def call(self, key: str, *command: Argument, asking: bool = False) -> Any:  # noqa: ARG002 - one server has every key
         """The answer to one command.
@@ -133,6 +167,13 @@ class Link:
         except NoScriptError:
             return self.call(keys[0], "EVAL", script.text, *rest, asking=asking)
 
+    def start(
+        self, script: Script, keys: tuple[str, ...], *arguments: Argument, asking: bool = False
+    ) -> Callable[[], Any]:
+        """See `Server.start`: the answer has been waited for when this returns."""
+        answer = self.run(script, keys, *arguments, asking=asking)
+        return lambda: answer
+
     def close(self) -> None:
         """Close this process's connection."""
         if self._pid == os.getpid():
@@ -157,13 +198,36 @@ class Link:
         try:
             connection = self._make(protocol=protocol)
             connection.connect()
-            reason = unfit(information(connection))
+            reason = self.unfit(information(connection))
         except (RedisError, OSError) as error:
             raise self._away(error) from error
         if reason:
             connection.disconnect()
             raise Unfit(f"{self._name}: {reason}")
         return connection
+
+    def unfit(self, info: Mapping[str, str]) -> str | None:
+        """Why the server that says this of itself must not be trusted now, or None."""
+        reason = unfit(info)
+        if reason:
+            return reason
+        run_id, persistent = info.get("run_id", ""), info.get("aof_enabled") == "1"
+        believed = self._restarted == "accept" or (self._restarted == "persistent" and persistent)
+        if self._run_id and run_id != self._run_id and not believed:
+            how = "" if persistent else " and keeps no append-only file"
+            return (
+                f"it was restarted{how}, so it may have lost revocations; restart the workers once you know "
+                "what it has kept, or let the state URL say ?restarted=accept"
+            )
+        self._run_id, self._persistent = run_id, persistent
+        return None
+
+    def warnings(self) -> list[str]:
+        """See `Server.warnings`."""
+        if self._persistent is not False:
+            return []
+        text = "the server keeps no append-only file; a restart would bring every revoked token back"
+        return [f"{self._name}: {text}"]
 
     def _ready(self) -> Wire:
         """The connection, if nothing has been heard on it since the last answer; else a new one."""
@@ -209,11 +273,15 @@ class Link:
 def information(connection: Wire) -> dict[str, str]:
     """What ``INFO`` tells of a server."""
     connection.send_command("INFO")
-    lines = connection.read_response().decode().splitlines()
-    return dict(line.split(":", 1) for line in lines if ":" in line)
+    return parse_information(connection.read_response())
 
 
-def unfit(info: dict[str, str]) -> str | None:
+def parse_information(text: bytes) -> dict[str, str]:
+    """The fields of an ``INFO`` reply."""
+    return dict(line.split(":", 1) for line in text.decode().splitlines() if ":" in line)
+
+
+def unfit(info: Mapping[str, str]) -> str | None:
     """Why a server must not keep this state, or None.
 
     A revocation that the server may drop is one that fails open: nothing would notice. Reading ``INFO`` needs

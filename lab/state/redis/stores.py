@@ -12,21 +12,16 @@ from collections.abc import Callable
 from typing import Any
 
 from weaver_kernel.firewall.token_counting import TokenCounter
-from weaver_kernel.stores import GENESIS_HASH
 
 from lab.state.budget import LEASE_S, Pool, SharedBudget
 from lab.state.handles import KEPT_EXPIRED_S, Life, SharedHandles
 from lab.state.limiter import SharedLimiter
 from lab.state.redis.link import Script, Server
 from lab.state.revocations import MARGIN_S, UNTRACKED_S, microseconds
-from lab.state.seam import StateUnavailable
-from lab.state.traces import Head, Line, SharedTraces
 
 _S = 1_000_000
 KEPT_MS = 30 * 86_400 * 1000
 """How long traces and the budget are kept after their last change."""
-
-_HASH = len(GENESIS_HASH)
 
 
 class RedisRevocations:
@@ -117,12 +112,9 @@ class RedisHandles(SharedHandles):
         default_ttl_seconds: int = 3600,
         *,
         max_entries: int = 10_000,
-        traces: RedisTraces | None = None,
     ) -> None:
-        """`traces` are on the same server, if given: storing a handle then tells them their head."""
         super().__init__(default_ttl_seconds, max_entries=max_entries)
         self._server = server
-        self._traces = traces
         tag = f"{{{namespace}:handles}}"
         self._handle, self._order, self._expiry = f"{tag}:handle:", f"{tag}:order", f"{tag}:expiry"
         self._store = Script("handles.put")
@@ -134,17 +126,11 @@ class RedisHandles(SharedHandles):
         """Forget every handle whose time has passed, and say how many."""
         return int(self._server.run(self._evict, (self._order, self._expiry), self._handle))
 
-    def _put(self, handle_id: str, *, meta: bytes, data: bytes, ttl_s: int) -> Life:
-        keys: tuple[str, ...] = (self._handle + handle_id, self._order, self._expiry)
-        if self._traces is not None:
-            keys += (self._traces.head_key,)
+    def _put(self, handle_id: str, *, meta: bytes, data: bytes, ttl_s: int) -> Callable[[], Life]:
+        keys = (self._handle + handle_id, self._order, self._expiry)
         kept = (ttl_s * _S, self._max_entries, KEPT_EXPIRED_S * _S)
-        created, expires, *head = self._server.run(
-            self._store, keys, handle_id, meta, data, *kept, self._handle
-        )
-        if self._traces is not None:
-            self._traces.learn(head)
-        return Life(created, expires)
+        answer = self._server.start(self._store, keys, handle_id, meta, data, *kept, self._handle)
+        return lambda: Life(*answer())
 
     def _read(self, handle_id: str) -> tuple[bytes | None, Life] | None:
         row = self._server.run(self._fetch, (self._handle + handle_id,))
@@ -157,70 +143,6 @@ class RedisHandles(SharedHandles):
 
     def _bytes(self) -> int:
         return int(self._server.run(self._measure, (self._order,), self._handle))
-
-
-class RedisTraces(SharedTraces):
-    """One list of lines. The link to the line before is signed here, and the server must not hold the secret.
-
-    So a writer signs against the head it knows and appends only if that is still the head; if not, it is told
-    the head and signs again. Each refusal means that somebody else's line went in, so the log as a whole
-    always moves, and there is never a second line after the same head.
-    """
-
-    def __init__(self, server: Server, namespace: str, *, cap: int, secret: Callable[[], str]) -> None:
-        super().__init__(cap=cap, secret=secret)
-        self._server = server
-        tag = f"{{{namespace}:traces}}"
-        self._lines, self._actions = f"{tag}:lines", f"{tag}:actions"
-        self._places, self.head_key = f"{tag}:places", f"{tag}:head"
-        self._known = Head()
-        self._add = Script("traces.append")
-        self._search = Script("traces.find")
-        self._list = Script("traces.read")
-
-    def learn(self, head: list[bytes | None]) -> None:
-        """What the server has just told of the head: its place and its hash."""
-        place, record_hash = head
-        self._known = (
-            Head() if place is None or record_hash is None else Head(int(place), record_hash.decode())
-        )
-
-    def _append(self, action_id: str, link: Callable[[Head], Line]) -> bool:
-        keys = (self._lines, self._actions, self._places, self.head_key)
-        head = self._known
-        for _ in range(_SIGNED_AT_MOST):
-            line = link(head)
-            text = f"{line.record_hash}{line.prev_hash}{line.payload}"
-            answer = self._server.run(
-                self._add, keys, head.seq, head.hash, action_id, text, line.record_hash, self._cap, KEPT_MS
-            )
-            if answer == b"OK":
-                self._known = Head(line.seq + 1, line.record_hash)
-                return True
-            if answer == b"TWICE":
-                return False
-            head = Head() if answer is None else Head(int(answer[0]), answer[1].decode())
-        raise StateUnavailable(
-            f"the head of the audit chain moved {_SIGNED_AT_MOST} times while it was signed"
-        )
-
-    def _find(self, action_id: str) -> str | None:
-        text = self._server.run(self._search, (self._lines, self._places, self.head_key), action_id)
-        return None if text is None else text[2 * _HASH :].decode()
-
-    def _read(self) -> tuple[str, list[Line]]:
-        place, checkpoint, texts = self._server.run(self._list, (self._lines, self.head_key))
-        first = int(place or 0) - len(texts)
-        return (checkpoint or GENESIS_HASH.encode()).decode(), [
-            _line(first + i, text.decode()) for i, text in enumerate(texts)
-        ]
-
-
-_SIGNED_AT_MOST = 1000
-
-
-def _line(seq: int, text: str) -> Line:
-    return Line(seq, text[_HASH : 2 * _HASH], text[:_HASH], text[2 * _HASH :])
 
 
 class RedisBudget(SharedBudget):

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bridged import PREFIX, open_state
 from places import PATIENT, Clock, Process, Together, Valkey, retold, server, started, tell, three_nodes
 
 from kernel_lab.deployments.ports import LOOPBACK
-from lab.state import State, StateOptions, open_state
+from lab.state import State, StateOptions
 from lab.state.redis.link import Script
 
 
@@ -42,6 +43,8 @@ def url_of(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], st
     """The URL of a fresh state of some kind; servers are started when they are first needed."""
 
     def url(name: str) -> str:
+        through = PREFIX if name.startswith(PREFIX) else ""
+        name = name.removeprefix(PREFIX)
         inner = name.removeprefix("cached+")
         namespace = f"test{next(_namespaces)}"
         if inner == "memory":
@@ -57,7 +60,7 @@ def url_of(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], st
             text = f"{inner}://{LOOPBACK}:{request.getfixturevalue('valkey').port}/0"
         parameters = [f"namespace={namespace}"] if "redis" in inner else []
         parameters += ["max_stale_ms=100"] if name != inner else []
-        return name.removesuffix(inner) + text + ("?" + "&".join(parameters) if parameters else "")
+        return through + name.removesuffix(inner) + text + ("?" + "&".join(parameters) if parameters else "")
 
     return url
 

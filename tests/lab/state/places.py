@@ -29,7 +29,10 @@ SECRET = "a secret of the tests"
 PATIENT = StateOptions(secret=SECRET, budget_total=1_000_000, timeout_ms=5_000)
 """A state whose calls are not refused because the machine is busy."""
 
-SHARED = ("sqlite", "redis", "redis+unix", "redis+cluster", "cached+sqlite", "cached+redis")
+SHARED = (
+    "sqlite", "redis", "redis+unix", "redis+cluster", "cached+sqlite", "cached+redis", "bridged+redis",
+    "bridged+redis+cluster", "bridged+cached+redis",
+)  # fmt: skip
 """Every right state that processes share."""
 ALL = ("memory", *SHARED)
 

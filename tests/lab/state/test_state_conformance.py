@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from bridged import open_state
 from places import ALL, NOW, PATIENT, SHARED, trace
 from weaver_kernel import (
     AgentKernelError,
@@ -16,7 +17,7 @@ from weaver_kernel import (
     TraceQuery,
 )
 
-from lab.state import State, StateOptions, open_state
+from lab.state import State, StateOptions
 
 Opened = Callable[..., State]
 SOON = NOW + dt.timedelta(hours=1)

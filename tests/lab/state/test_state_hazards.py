@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bridged import open_state
 from places import trace, until
 from weaver_kernel import AgentKernelError
 from weaver_kernel.stores import JsonlTraceStore, SQLiteRevocationStore, SQLiteTraceStore
 
-from lab.state import State, StateOptions, StateUnavailable, open_state
+from lab.state import State, StateOptions, StateUnavailable
 
 SOON = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
 

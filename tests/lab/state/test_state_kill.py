@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bridged import open_state
 from places import PATIENT, Process
-
-from lab.state import open_state
 
 KILLS = int(os.environ.get("LAB_TEST_KILLS", "10"))
 """200 are asked for where thoroughness is worth a minute."""
 
 
 @pytest.mark.timeout(60 + KILLS)
-@pytest.mark.parametrize("name", ["sqlite", "redis"])
+@pytest.mark.parametrize("name", ["sqlite", "redis", "bridged+redis"])
 def test_a_killed_writer_loses_nothing_it_acknowledged_and_leaves_no_lock(
     name: str, url_of: Callable[[str], str], tmp_path: Path, processes: list[Process]
 ) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
+from bridged import open_state
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
@@ -25,7 +26,7 @@ from weaver_kernel import (
 from weaver_kernel.rate_limit import RateLimiter
 from weaver_kernel.stores import InMemoryRevocationStore
 
-from lab.state import State, StateOptions, open_state
+from lab.state import State, StateOptions
 
 CHECKED = settings(
     max_examples=30,

@@ -49,7 +49,7 @@ def test_a_grant_asks_once_and_two_trips_ask_twice(
     ):
         monkeypatch.setattr(kernel._policy, "_limits", dict.fromkeys(kernel._policy._limits, (1000, 3600.0)))  # type: ignore[attr-defined]
         grant(kernel)  # connect, and tell the scripts
-        link = provider(kernel)._revocation.server
+        link = provider(kernel)._revocation.server._plain
         calls: list[Any] = []
         call = link._connection.send_command
         monkeypatch.setattr(

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from bridged import open_state
 from places import PATIENT, Process, Together
 
-from lab.state import open_state
-
-RIGHT = ("sqlite", "redis", "redis+cluster")
+RIGHT = ("sqlite", "redis", "redis+cluster", "bridged+redis")
 
 Url = Callable[[str], str]
 

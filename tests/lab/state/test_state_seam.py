@@ -118,7 +118,7 @@ def test_nothing_is_connected_before_the_first_call(name: str, opened: Callable[
         assert not state.limiter._file.path.exists()  # type: ignore[attr-defined]
     else:
         links = list(server._links.values()) if hasattr(server, "_links") else [server]
-        assert [link._connection for link in links] == [None] * len(links)
+        assert [link._plain._connection for link in links] == [None] * len(links)
 
 
 def test_namespaces_keep_deployments_on_one_server_apart(valkey: Valkey) -> None:

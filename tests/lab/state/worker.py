@@ -10,10 +10,11 @@ import time
 import uuid
 from typing import Any, BinaryIO, cast
 
+from bridged import open_state
 from weaver_kernel import ActionTrace, AgentKernelError, BudgetExhausted
 
 import lab.state.redis  # noqa: F401 - before the fork, once for all
-from lab.state import State, StateOptions, StateUnavailable, open_state
+from lab.state import State, StateOptions, StateUnavailable
 
 states: dict[str, State] = {}
 
@@ -164,7 +165,8 @@ def connections(state: State) -> list[Any]:
     revocations = getattr(revocations, "store", revocations)
     asked = getattr(revocations, "server", None) or revocations._file
     links = asked._links.values() if hasattr(asked, "_links") else [asked]
-    return [link._connection for link in links if link._connection is not None]
+    plain = [getattr(link, "_plain", link) for link in links]
+    return [link._connection for link in plain if link._connection is not None]
 
 
 def serve(lines: BinaryIO) -> None:
