@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.faults.workers import KILL_WORKER
 from kernel_lab.judge.verdict import Assumptions, Validity
 from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere
 from kernel_lab.traffic.client import RecordingClient
@@ -87,7 +88,8 @@ async def _killed(session: Session, connector: Fresh) -> None:
 
     async def kill_at_second(frame: int) -> bool:
         if frame == 2:
-            session.kill(agent.answering)
+            async with session.disturbed(KILL_WORKER, agent.answering):
+                pass
         return True
 
     await agent.stream(token, on_frame=kill_at_second)

@@ -22,11 +22,14 @@ class NotALab(ValueError):  # noqa: N818 - it names a thing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttachedStack:
-    """A running deployment, reached at one URL."""
+    """A running deployment, reached at one URL; its processes are somebody else's."""
 
     deployment: Deployment
     base_url: str
     expected_workers: int
+    replica_urls: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    servers: None = None
 
 
 async def attach(url: str, *, name: str = "attached") -> AttachedStack:

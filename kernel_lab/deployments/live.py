@@ -1,4 +1,8 @@
-"""What a live deployment offers, whoever runs it."""
+"""What a live deployment offers, whoever runs it.
+
+There is one protocol, `Live`. What only some deployments can do is a capability of theirs, which the others
+have as None: `Live.servers` are the server processes, where they are ours to disturb.
+"""
 
 from __future__ import annotations
 
@@ -43,12 +47,45 @@ class Process:
     log: Path
 
 
-class Stack(Protocol):
-    """A live deployment. Started once, it serves its scenarios one after another."""
+class Servers(Protocol):
+    """The server processes of a live deployment that we started: they may be watched and disturbed."""
+
+    @property
+    def processes(self) -> Mapping[str, Process]:
+        """The servers, by name; of one that has ended, the last pid it had."""
+
+    @property
+    def log_paths(self) -> Mapping[str, Path]:
+        """The servers' logs, by name; they outlive the deployment."""
+
+    def alive(self) -> bool:
+        """Whether every server runs."""
+
+    def ended(self) -> tuple[str, ...]:
+        """The names of the servers that run no more."""
+
+    def workers(self, replica: int) -> list[int]:
+        """The pids of a replica's workers that accept connections, oldest first."""
+
+    def kill_worker(self, worker: str) -> bool:
+        """SIGKILL a worker by its name (``replica/pid/boot``); False if there is no such worker."""
+
+    def signal(self, name: str, number: int) -> None:
+        """Send a signal to a server, by its name."""
+
+    async def reload(self, replica: int) -> None:
+        """SIGHUP a replica, and wait until new workers have taken the place of every old one."""
+
+    async def restart(self, name: str) -> None:
+        """Start a server that has ended once more, as it was and on its port, and wait until it is ready."""
+
+
+class Live(Protocol):
+    """A deployment that serves. Once it is live, its scenarios use it one after another."""
 
     @property
     def deployment(self) -> Deployment:
-        """What was started."""
+        """Which deployment it is."""
 
     @property
     def base_url(self) -> str:
@@ -56,23 +93,23 @@ class Stack(Protocol):
 
     @property
     def replica_urls(self) -> tuple[str, ...]:
-        """Each replica, past the balancer."""
+        """Each replica, past the balancer; empty where they cannot be reached."""
 
     @property
     def expected_workers(self) -> int:
         """How many workers answer in all."""
 
     @property
-    def processes(self) -> Mapping[str, Process]:
-        """Its servers, by name."""
-
-    @property
-    def log_paths(self) -> Mapping[str, Path]:
-        """Their logs, by name; they outlive the stack."""
-
-    @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of its figures must know, such as a store that was there before."""
+
+    @property
+    def servers(self) -> Servers | None:
+        """Its server processes; None where somebody else started them."""
+
+
+class Stack(Live, Servers, Protocol):
+    """A live deployment that is started when it is entered and stopped when it is left."""
 
     async def __aenter__(self) -> Self:
         """Ready: every worker accepts connections.
@@ -86,21 +123,3 @@ class Stack(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stopped, gracefully where that is possible, and nothing left behind but the logs."""
-
-    def alive(self) -> bool:
-        """Whether every server runs."""
-
-    def ended(self) -> tuple[str, ...]:
-        """The names of the servers that run no more."""
-
-    def workers(self, replica: int) -> list[int]:
-        """The pids of a replica's workers that accept connections, oldest first."""
-
-    def signal(self, name: str, number: int) -> None:
-        """Send a signal to a server, by its name."""
-
-    async def reload(self, replica: int) -> None:
-        """SIGHUP a replica, and wait until new workers have taken the place of every old one."""
-
-    async def restart(self, name: str) -> None:
-        """Start a server that has ended once more, as it was and on its port, and wait until it is ready."""

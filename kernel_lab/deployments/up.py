@@ -34,15 +34,14 @@ def what_to_try(stack: Stack, *, capability: str) -> str:
     return _TRY.format(url=stack.base_url, python=shlex.quote(sys.executable), capability=capability)
 
 
-def up_forever(deployment: Deployment, *, app: AppSpec, folder: Path | None = None) -> int:
+def up_forever(deployment: Deployment, *, app: AppSpec, folder: Path) -> int:
     """Run a deployment natively until SIGINT (Ctrl-C) or SIGTERM; its logs in `folder`.
 
     Returns the exit code: 0 once it was stopped, 1 if it failed, 2 if this machine lacks what it needs; then
     with the reason on stderr.
     """
-    logs = folder or app.root / "results" / "up" / deployment.name
     try:
-        asyncio.run(stay_up(NativeStack(deployment, app=app, folder=logs)))
+        asyncio.run(stay_up(NativeStack(deployment, app=app, folder=folder)))
     except (StackFailed, StackUnavailable) as error:
         print(error, file=sys.stderr)
         return 1 if isinstance(error, StackFailed) else 2

@@ -23,12 +23,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from kernel_lab.bad_input import EXIT_CODE
 from kernel_lab.deployments import AppSpec, NativeStack, StackUnavailable
 from kernel_lab.judge.history import HistoryWriter
 from kernel_lab.run import environment, registry
+from kernel_lab.run.folder import RunFolder
 from kernel_lab.run.results import write_rows
 from kernel_lab.traffic.call import Reply
 from kernel_lab.traffic.client import Principal, Recorder, RecordingClient
@@ -191,13 +190,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"make runbook: {folder}: is there already; name a new folder", file=sys.stderr)
         return EXIT_CODE
     folder.mkdir(parents=True)
-    about = environment.describe(registry.root()) | {"arguments": sys.argv[1:], "settings": ENV}
+    about = environment.describe(registry.checkout()) | {"arguments": sys.argv[1:], "settings": ENV}
     rows: list[dict[str, Any]] = []
     for name in given.deployment or DEPLOYMENTS:
         rows += asyncio.run(measure(name, folder))
-        write_rows(folder / "runbook.csv", COLUMNS, rows)
+        write_rows(RunFolder(folder).table("runbook"), COLUMNS, rows)
     about["finished"] = datetime.now(tz=UTC).isoformat(timespec="seconds")
-    (folder / "environment.json").write_bytes(msgspec.json.encode(about))
+    RunFolder(folder).write_environment(about)
     for row in rows:
         print("  ".join(f"{row.get(column, '')!s:13}" for column in COLUMNS[:-1]) + row.get("reason", ""))
     return 0

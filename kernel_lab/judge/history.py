@@ -259,6 +259,8 @@ class HistoryWriter:
         self._path = path
         self._file: BinaryIO | None = None
         self._next = 0
+        self.written = 0
+        """How many lines have been written."""
 
     def __enter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -281,6 +283,7 @@ class HistoryWriter:
         """One operation, as the dict its line will hold."""
         assert self._file is not None, "the writer is not open"  # noqa: S101
         self._file.write(_encode(operation) + b"\n")
+        self.written += 1
 
 
 def to_line(operation: AnyOperation) -> dict[str, Any]:

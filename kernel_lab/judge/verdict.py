@@ -111,6 +111,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     parameters: dict[str, Any] = {}
     assumptions: Assumptions = Assumptions()
     expected: Validity | None = None
+    operations: int | None = None
+    """How many lines the history has; None in runs that did not say so."""
     finished: bool = True
     """False while the cell is being recorded: a cut-off cell is unknown."""
     beside: tuple[Beside, ...] = ()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from kernel_lab.load.live import Live, Lives
+from kernel_lab.load.live import Lives, LiveSubject
 from kernel_lab.load.plan import Plan, Slot, schedule
 from kernel_lab.load.walk import Sample, walk
 
@@ -82,7 +82,9 @@ class Bench:
         )
 
 
-def slot_of(live: Live, mix: str, number: int, *, rate_per_s: float = 0.0, rtt_ms: float = 0.0) -> Slot:
+def slot_of(
+    live: LiveSubject, mix: str, number: int, *, rate_per_s: float = 0.0, rtt_ms: float = 0.0
+) -> Slot:
     """A slot of round `number`, not yet timed."""
     deployment = live.subject.deployment
     slot = Slot(
@@ -99,6 +101,6 @@ def slot_of(live: Live, mix: str, number: int, *, rate_per_s: float = 0.0, rtt_m
     return msgspec.structs.replace(slot, name="-".join(part for part in parts if part))
 
 
-def by_name(lives: Lives, names: Mapping[str, tuple[str, ...]], mix: str) -> list[Live]:
+def by_name(lives: Lives, names: Mapping[str, tuple[str, ...]], mix: str) -> list[LiveSubject]:
     """The stacks that are asked a mix."""
     return [lives.running[name] for name, mixes in names.items() if mix in mixes]

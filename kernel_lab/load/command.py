@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from rich.console import Console
 
 from kernel_lab.bad_input import BadInput
@@ -34,8 +33,9 @@ from kernel_lab.load.measure import slot_files
 from kernel_lab.load.plan import Slot
 from kernel_lab.load.walk import GeneratorFailed, Sample
 from kernel_lab.run import environment, registry
-from kernel_lab.run.matrix import look_at
+from kernel_lab.run.folder import RunFolder
 from kernel_lab.run.results import write_rows
+from kernel_lab.run.schedule import look_at
 from kernel_lab.traffic.connections import Policy
 
 PARTS = ("deployments", "distance", "workers", "size", "app")
@@ -103,13 +103,14 @@ def main(
         name: dataclasses.replace(one, seed=seed, rounds=rounds or one.rounds)
         for name, one in (dict.fromkeys(EFFORTS, QUICK) if quick else EFFORTS).items()
     }
-    folder = _new_folder(out)
+    run = RunFolder(_new_folder(out))
+    folder = run.path
     console = Console(stderr=True, highlight=False)
     benches = {
         name: Bench(root=registry.root(), folder=folder, effort=effort, tell=console.print)
         for name, effort in efforts.items()
     }
-    about = environment.describe(registry.root())
+    about = environment.describe(registry.checkout())
     about |= {"arguments": sys.argv[1:], "settings": ENV}
     about |= {"effort": {name: dataclasses.asdict(effort) for name, effort in efforts.items()}}
     try:
@@ -123,8 +124,7 @@ def main(
         return 1
     about["finished"] = datetime.now(tz=UTC).isoformat(timespec="seconds")
     about["load_average_after"] = os.getloadavg()[0]
-    text = msgspec.json.format(msgspec.json.encode(about), indent=2)
-    (folder / "environment.json").write_bytes(text + b"\n")
+    run.write_environment(about)
     console.print(f"everything is in {folder}")
     return 0
 
@@ -135,14 +135,14 @@ def _measure(
     """One part, its CSVs and its tables."""
     if part == "deployments":
         rows = asyncio.run(campaign(folder, benches, measured, mixes))
-        write_rows(folder / "cost.csv", table.COLUMNS, rows)
+        write_rows(RunFolder(folder).table("cost"), table.COLUMNS, rows)
         picture = frontier.frontier(rows, memory=REFERENCES.memory, control=REFERENCES.control)
-        write_rows(folder / "frontier.csv", frontier.COLUMNS, picture)
+        write_rows(RunFolder(folder).table("frontier"), frontier.COLUMNS, picture)
         cost_screen.show(rows)
     else:
         curve = curves.CURVES[part]
         rows = asyncio.run(curve.measure(benches["curve"], registry.deployments(), ENV))
-        write_rows(folder / f"cost_{part}.csv", curve.columns, rows)
+        write_rows(RunFolder(folder).table(f"cost_{part}"), curve.columns, rows)
         cost_screen.show_curve(rows, curve.columns)
 
 
@@ -243,7 +243,7 @@ async def _judge(folder: Path, lives: Lives, name: str, slots: Sequence[Slot]) -
     """All that was recorded of one deployment's agents, by every claim."""
     live = lives.running[name]
     deployment = live.subject.deployment
-    target = await look_at(live, deployment)
+    target = await look_at(live.stack)
     parts = [
         path
         for slot in slots
@@ -255,7 +255,7 @@ async def _judge(folder: Path, lives: Lives, name: str, slots: Sequence[Slot]) -
     history = folder / "load" / "histories" / f"{name}.jsonl"
     await asyncio.to_thread(merge_histories, parts, history)
     cells = [_cell(claim, deployment, target) for claim in frontier.CLAIMS if claim in CHECKERS]
-    return await asyncio.to_thread(judge_load, folder, f"{name}-load", history, cells)
+    return await asyncio.to_thread(judge_load, RunFolder(folder), name, history, cells)
 
 
 def _cell(claim: str, deployment: Deployment, target: Any) -> Cell:

@@ -14,7 +14,7 @@ from typing import Any
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.faults.proxy import LOOPBACK
 from kernel_lab.load.bench import Bench, slot_of
-from kernel_lab.load.live import Live, Lives, Subject, open_all
+from kernel_lab.load.live import Lives, LiveSubject, Subject, open_all
 from kernel_lab.load.measure import count_calls
 from kernel_lab.load.plan import Slot
 from kernel_lab.load.rows import TOLD, compared, grouped, interval, told
@@ -79,7 +79,7 @@ async def measure(
     ]
 
 
-def _blocked(live: Live, ping_ms: float | None, per_call: Sequence[float] | None) -> dict[str, Any]:
+def _blocked(live: LiveSubject, ping_ms: float | None, per_call: Sequence[float] | None) -> dict[str, Any]:
     """How long a call blocks its worker for round trips alone, and how many calls that leaves room for."""
     if ping_ms is None or not per_call:
         return {}

@@ -10,6 +10,7 @@ import msgspec
 
 from kernel_lab.judge.verdict import Cell, Validity, Verdict, merge
 from kernel_lab.run import judging as judge
+from kernel_lab.run.folder import RunFolder
 
 _line = msgspec.json.Decoder(dict[str, Any])
 
@@ -26,23 +27,23 @@ def merge_histories(parts: Iterable[Path], path: Path) -> int:
     return len(lines)
 
 
-def judge_load(run: Path, name: str, history: Path, cells: Sequence[Cell]) -> dict[str, Verdict]:
+def judge_load(run: RunFolder, deployment: str, history: Path, cells: Sequence[Cell]) -> dict[str, Verdict]:
     """Judge one history by several claims; each leaves a cell folder that ``kernel-lab check`` reads again.
 
     Args:
         run: The run's folder.
-        name: Of the cells: ``<deployment>-load``.
-        history: Where the history lies; the cells link to it.
+        deployment: The cells are named ``<deployment>-load``.
+        history: Where the history lies; the cells have it under a second name.
         cells: One a claim: what its checker must know.
     """
     verdicts = {}
     for cell in cells:
-        folder = run / "cells" / cell.scenario / name
-        folder.mkdir(parents=True)
-        (folder / judge.HISTORY).symlink_to(Path("../../..") / history.relative_to(run))
-        (folder / judge.CELL).write_bytes(msgspec.json.format(msgspec.json.encode(cell), indent=2) + b"\n")
+        folder = run.cell(cell.scenario, deployment, "load")
+        folder.create()
+        folder.recorded.hardlink_to(history)  # one file under several names: a history of load is large
+        folder.write_cell(cell)
         (verdict,) = judge.judge_cell(folder)
-        judge.write_verdict(folder, [verdict])
+        folder.write_verdict([verdict])
         verdicts[cell.scenario] = verdict
     return verdicts
 

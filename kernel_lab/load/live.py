@@ -12,6 +12,7 @@ import msgspec
 
 from kernel_lab.deployments import AppSpec, NativeStack, StackFailed, StackUnavailable
 from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.deployments.live import Live
 from kernel_lab.deployments.native import store
 from kernel_lab.deployments.native.guarded import Guard
 from kernel_lab.deployments.native.servers import Server, Servers
@@ -37,27 +38,32 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Live:
-    """A subject that runs."""
+class LiveSubject:
+    """A subject that runs: its live deployment, and the processes that its costs are counted of."""
 
     subject: Subject
-    base_url: str
+    stack: Live
     parts: Mapping[str, list[int]]
     """``workers``, ``balancer``, ``store`` -> pids of their process trees."""
     store_port: int | None = None
     proxy: Proxy | None = None
 
     @property
+    def base_url(self) -> str:
+        """Where clients call."""
+        return self.stack.base_url
+
+    @property
     def expected_workers(self) -> int:
         """How many workers answer in all."""
-        return self.subject.deployment.processes
+        return self.stack.expected_workers
 
 
 @dataclass(slots=True)
 class Lives:
     """What runs, by name; and what cannot run here, with the reason."""
 
-    running: dict[str, Live] = field(default_factory=dict)
+    running: dict[str, LiveSubject] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
 
 
@@ -81,7 +87,7 @@ async def open_all(subjects: Sequence[Subject], folder: Path, *, root: Path) -> 
         yield lives
 
 
-async def _open(subject: Subject, folder: Path, root: Path, everything: AsyncExitStack) -> Live:
+async def _open(subject: Subject, folder: Path, root: Path, everything: AsyncExitStack) -> LiveSubject:
     deployment, own_store, proxy = subject.deployment, None, None
     if subject.distant:
         own_store = await everything.enter_async_context(_bare_store(folder))
@@ -98,7 +104,7 @@ async def _open(subject: Subject, folder: Path, root: Path, everything: AsyncExi
     store_port = stack.processes["store"].port if "store" in stack.processes else None
     if own_store is not None:
         parts["store"], store_port = [own_store.pid], own_store.port
-    return Live(subject=subject, base_url=stack.base_url, parts=parts, store_port=store_port, proxy=proxy)
+    return LiveSubject(subject=subject, stack=stack, parts=parts, store_port=store_port, proxy=proxy)
 
 
 def _at(deployment: Deployment, url: str) -> Deployment:

@@ -10,7 +10,6 @@ judged again.
 from __future__ import annotations
 
 import gzip
-import shutil
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -21,12 +20,12 @@ import msgspec
 from kernel_lab.judge.verdict import Validity
 from kernel_lab.load import frontier
 from kernel_lab.load.table import References
-from kernel_lab.run import judging as judge
+from kernel_lab.run.folder import CellFolder, NotARun, RunFolder, read_whole, write_whole
 from kernel_lab.run.results import write_rows
 from kernel_lab.run.saved import NotASavedRun, SavedRun, read_run, read_table
 
-ENVIRONMENT = "environment.json"
-KEPT = (judge.CELL, "prediction.json")
+MOST_HISTORY_BYTES = 1 << 30
+"""The size of the largest history that is packed."""
 FIRST = 5
 """Anomalies told of a cell without its history; how many there were is among its measures."""
 
@@ -55,19 +54,24 @@ def pack(
         saved = read_run(run)
     except NotASavedRun as error:
         raise CannotPack(str(error)) from None
-    if out.exists():
+    if out.exists() or out.is_symlink():
         raise CannotPack(f"{out}: is there already; remove it first, or name a new folder")
     out.mkdir(parents=True)
-    _write_json(out / ENVIRONMENT, _without_paths(saved.environment))
-    for table in sorted(run.glob("*.csv")):
-        shutil.copy(table, out)
-    for folder in beside:
-        _pack_beside(folder, out)
-    _weigh(saved, out)
-    for cell in saved.cells:
-        if cell.folder:
-            whole = histories_of is None or cell.deployment in histories_of
-            _pack_cell(run / cell.folder, out / cell.folder, whole=whole)
+    packed = RunFolder(out)
+    try:
+        packed.write_environment(_without_paths(saved.environment))
+        for table in RunFolder(run).tables():
+            write_whole(packed.table(table.stem), read_whole(table))
+        for folder in beside:
+            _pack_beside(RunFolder(folder), packed)
+        _weigh(saved, packed)
+        for cell in saved.cells:
+            if cell.folder:
+                place = cell.scenario, cell.deployment, cell.connections, cell.fault
+                whole = histories_of is None or cell.deployment in histories_of
+                _pack_cell(RunFolder(run).cell(*place), packed.cell(*place), whole=whole)
+    except NotARun as error:
+        raise CannotPack(str(error)) from None
     return size(out)
 
 
@@ -76,49 +80,49 @@ def size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _pack_cell(cell: Path, out: Path, *, whole: bool) -> None:
-    out.mkdir(parents=True)
-    if (cell / judge.VERDICT).exists():
-        told = msgspec.json.decode((cell / judge.VERDICT).read_bytes(), type=dict[str, Any])
-        for verdict in told["verdicts"] if not whole else ():
-            verdict["anomalies"] = verdict["anomalies"][:FIRST]
-        _write_json(out / judge.VERDICT, told, indent=0)
+def _pack_cell(cell: CellFolder, out: CellFolder, *, whole: bool) -> None:
+    out.create()
+    if cell.verdict.exists():
+        told = [
+            verdict if whole else msgspec.structs.replace(verdict, anomalies=verdict.anomalies[:FIRST])
+            for verdict in cell.read_verdict()
+        ]
+        out.write_verdict(told)
     if not whole:
         return
-    for name in KEPT:
-        if (cell / name).exists():
-            shutil.copy(cell / name, out)
-    history = judge.history_of(cell)
-    lines = gzip.decompress(history.read_bytes()) if history.suffix == ".gz" else history.read_bytes()
+    out.write_cell(cell.read_cell())
+    if cell.prediction.exists():
+        write_whole(out.prediction, read_whole(cell.prediction))
+    history = cell.history
+    lines = read_whole(history, most=MOST_HISTORY_BYTES)
+    if history == cell.packed:
+        lines = gzip.decompress(lines)
     # no time in the header: packed twice, a history is the same bytes
-    (out / f"{judge.HISTORY}.gz").write_bytes(gzip.compress(lines, 9, mtime=0))
+    write_whole(out.packed, gzip.compress(lines, 9, mtime=0))
 
 
-def _pack_beside(folder: Path, out: Path) -> None:
-    tables = sorted(folder.glob("*.csv"))
-    if not tables:
-        raise CannotPack(f"{folder}: holds no CSV to put beside the run's")
-    for table in tables:
-        if (out / table.name).exists():
+def _pack_beside(folder: RunFolder, out: RunFolder) -> None:
+    if not folder.tables():
+        raise CannotPack(f"{folder.path}: holds no CSV to put beside the run's")
+    for table in folder.tables():
+        if out.table(table.stem).exists():
             raise CannotPack(f"{table}: the run has a {table.name} too")
-        shutil.copy(table, out)
-    about = folder / ENVIRONMENT
-    if about.exists():
-        known = msgspec.json.decode(about.read_bytes(), type=dict[str, Any])
-        _write_json(out / f"environment-{folder.name}.json", _without_paths(known))
+        write_whole(out.table(table.stem), read_whole(table))
+    if folder.environment.exists():
+        out.write_environment_beside(folder.path.name, _without_paths(folder.read_environment()))
 
 
-def _weigh(saved: SavedRun, out: Path) -> None:
+def _weigh(saved: SavedRun, out: RunFolder) -> None:
     """The frontier, by the verdicts of the run as well as by those of the load beside it."""
-    if not (out / "frontier.csv").exists():
+    if not out.table("frontier").exists():
         return
     broken: dict[str, set[str]] = defaultdict(set)
     for cell in saved.cells:
         if cell.validity is Validity.INVALID and not cell.fault:
             broken[cell.deployment].add(cell.scenario)
     names = References()
-    rows = frontier.beside(read_table(out / "cost.csv"), broken, memory=names.memory, control=names.control)
-    write_rows(out / "frontier.csv", frontier.COLUMNS, rows)
+    rows = frontier.beside(read_table(out.table("cost")), broken, memory=names.memory, control=names.control)
+    write_rows(out.table("frontier"), frontier.COLUMNS, rows)
 
 
 def _without_paths(environment: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,7 +134,3 @@ def _without_paths(environment: Mapping[str, Any]) -> dict[str, Any]:
         if "--out" not in (before, word) and not word.startswith("--out=")
     ]
     return {**environment, "arguments": kept}
-
-
-def _write_json(path: Path, value: Mapping[str, Any], *, indent: int = 2) -> None:
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=indent) + b"\n")

@@ -6,9 +6,10 @@ import html.parser
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from kernel_lab.publish.pack import ENVIRONMENT, size
+from kernel_lab.publish.pack import size
 from kernel_lab.run import judging as judge
 from kernel_lab.run import results
+from kernel_lab.run.folder import RunFolder
 from kernel_lab.run.saved import NotASavedRun, SavedRun, read_run, read_table
 
 MOST_BYTES = 6_000_000
@@ -39,17 +40,17 @@ def complaints(folder: Path, columns: Mapping[str, Sequence[str]]) -> list[str]:
 def _about(run: SavedRun) -> Iterable[str]:
     for key in TOLD:
         if not run.environment.get(key):
-            yield f"{ENVIRONMENT}: no {key}"
+            yield f"environment.json: no {key}"
     if run.environment.get("changed_files"):
         changed = run.environment["changed_files"]
-        yield f"{ENVIRONMENT}: {changed} changed files: the commit alone should say what was measured"
+        yield f"environment.json: {changed} changed files: the commit alone should say what was measured"
 
 
 def _tables(folder: Path, columns: Mapping[str, Sequence[str]]) -> Iterable[str]:
     wanted: dict[str, Sequence[str]] = {"verdicts": results.VERDICTS, "shares": results.SHARES}
     for scenario, measures in columns.items():
         wanted[scenario] = (*results.LEADING, *measures, "validity", "reason")
-    for path in sorted(folder.glob("*.csv")):
+    for path in RunFolder(folder).tables():
         try:
             rows = read_table(path)
         except (NotASavedRun, UnicodeDecodeError) as error:

@@ -18,16 +18,16 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def describe(root: Path) -> dict[str, Any]:
+def describe(checkout: Path | None) -> dict[str, Any]:
     """The commit, the interpreter, the packages, the machine and the hour.
 
     Args:
-        root: The checkout; outside of one the commit is None.
+        checkout: The source checkout; without one the commit is None.
     """
     return {
         "started": datetime.now(tz=UTC).isoformat(timespec="seconds"),
-        "commit": _git(root, "rev-parse", "HEAD"),
-        "changed_files": len((_git(root, "status", "--porcelain") or "").splitlines()),
+        "commit": _git(checkout, "rev-parse", "HEAD"),
+        "changed_files": len((_git(checkout, "status", "--porcelain") or "").splitlines()),
         "python": sys.version.split()[0],
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cores": os.cpu_count(),
@@ -37,9 +37,11 @@ def describe(root: Path) -> dict[str, Any]:
     }
 
 
-def _git(root: Path, *command: str) -> str | None:
+def _git(checkout: Path | None, *command: str) -> str | None:
+    if checkout is None:
+        return None
     try:
-        done = subprocess.run(["git", *command], cwd=root, capture_output=True, text=True, check=True)
+        done = subprocess.run(["git", *command], cwd=checkout, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()

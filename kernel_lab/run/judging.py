@@ -1,9 +1,9 @@
-"""Judge: from the files of a cell to its verdicts, with no server and no clock.
+"""Judging a saved cell: from the files of its folder to its verdicts, with no server and no clock.
 
-A cell folder holds ``cell.json`` and ``history.jsonl`` (or ``history.jsonl.gz``); what is judged is what they
-say. Assumptions come first: a history that did not meet them is unknown, with what was missing, whatever else
-was found in it. A cell that was cut off is unknown. A checker that crashes is unknown, with the error. None
-of these is ever valid.
+Three things make a verdict unknown. A history from which lines are missing, or that was cut off while it was
+recorded, is unknown whatever the checker found: an operation that is not there could explain an anomaly. A
+history that does not meet the cell's assumptions (enough workers, operations and overlap) cannot be valid, but a
+violation that it proves stays one. A checker that crashes leaves its cell unknown, with the error.
 """
 
 from __future__ import annotations
@@ -11,91 +11,89 @@ from __future__ import annotations
 from collections.abc import Sequence
 from heapq import heappop, heappush
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from kernel_lab.judge.checkers import CHECKERS, Checker
 from kernel_lab.judge.history import AnyOperation, FaultEvent, Outcome, collector_paused, read_history
-from kernel_lab.judge.verdict import Assumptions, Cell, Validity, Verdict, merge
-
-CELL, HISTORY, VERDICT = "cell.json", "history.jsonl", "verdict.json"
-
-
-class NotARun(ValueError):  # noqa: N818 - it names a thing
-    """A path with nothing to judge, or a cell that cannot be read; the message says what is missing."""
+from kernel_lab.judge.verdict import Assumptions, Cell, Measure, Validity, Verdict
+from kernel_lab.run import prediction
+from kernel_lab.run.folder import CellFolder, NotARun, RunFolder
+from kernel_lab.run.plan import PlannedCell
+from kernel_lab.run.results import CellResult, with_verdict
 
 
-def judge_path(path: Path) -> list[tuple[Path, Cell, list[Verdict]]]:
+def judge_path(path: Path) -> list[tuple[CellFolder, Cell, list[Verdict]]]:
     """Every cell of a run folder, or the one cell of a cell folder, in the order of their paths.
 
     Raises:
         NotARun: There is no cell.
         MalformedHistory: With the number of the first bad line.
     """
-    return [(folder, read_cell(folder), judge_cell(folder)) for folder in cell_folders(path)]
+    return [(folder, folder.read_cell(), judge_cell(folder)) for folder in cell_folders(path)]
 
 
-def cell_folders(path: Path) -> list[Path]:
+def cell_folders(path: Path) -> list[CellFolder]:
     """The cell folders of a run; or the folder itself, if it is a cell.
 
     Raises:
         NotARun: It is neither.
     """
-    if (path / CELL).exists():
-        return [path]
-    folders = sorted(cell.parent for cell in path.glob(f"cells/*/*/{CELL}"))
+    if CellFolder(path).exists():
+        return [CellFolder(path)]
+    folders = list(RunFolder(path).cells())
     if not folders:
         missing = "no such folder" if not path.exists() else "neither a run nor a cell"
         raise NotARun(
-            f"{path}: {missing}: a run has cells/<scenario>/<cell>/{CELL}, a cell has {CELL} and {HISTORY}"
+            f"{path}: {missing}: a run has cells/<scenario>/<cell>/cell.json, a cell has cell.json and "
+            "history.jsonl"
         )
     return folders
 
 
-def read_cell(folder: Path) -> Cell:
-    """What ``cell.json`` says.
-
-    Raises:
-        NotARun: It cannot be read, or something in it is not what it should be.
-    """
-    path = folder / CELL
-    try:
-        # who writes one by hand may say null for what is not there
-        said = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-        return msgspec.convert({key: value for key, value in said.items() if value is not None}, Cell)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise NotARun(f"{path}: {error}") from None
-
-
-def judge_cell(folder: Path) -> list[Verdict]:
+def judge_cell(folder: CellFolder | Path) -> list[Verdict]:
     """The verdicts on one cell: today each scenario makes one claim.
 
     Raises:
         NotARun: No history, a cell that cannot be read, or a scenario that nobody can judge.
         MalformedHistory: With the number of the first bad line.
     """
-    cell = read_cell(folder)
+    folder = CellFolder(folder) if isinstance(folder, Path) else folder
+    cell = folder.read_cell()
     checker = CHECKERS.get(cell.scenario)
     if checker is None:
         raise NotARun(
-            f"{folder / CELL}: no checker for scenario {cell.scenario!r}; one of: {', '.join(CHECKERS)}"
+            f"{folder.facts}: no checker for scenario {cell.scenario!r}; one of: {', '.join(CHECKERS)}"
         )
     with collector_paused():
-        history = read_history(history_of(folder), lacks=checker.lacks)
+        history = read_history(folder.history, lacks=checker.lacks)
         return [judge_history(history, cell, checker)]
 
 
-def history_of(folder: Path) -> Path:
-    """The history of a cell: as it was recorded, or packed for git.
+def judge_recorded(
+    folder: CellFolder, unjudged: CellResult, planned: PlannedCell, error: str = ""
+) -> CellResult:
+    """Judge a recorded cell from disk, predict it from its probe, and return its row.
 
-    Raises:
-        NotARun: It has none.
+    Args:
+        folder: The cell's folder.
+        unjudged: Its row so far.
+        planned: What was run.
+        error: Why the cell broke off: the judgement knows that it was cut off, and not why.
     """
-    for name in (HISTORY, f"{HISTORY}.gz"):
-        if (folder / name).exists():
-            return folder / name
-    raise NotARun(f"{folder}: no {HISTORY} beside its {CELL}")
+    verdicts = judge_cell(folder)
+    folder.write_verdict(verdicts)
+    probe = read_history(folder.probe)
+    predicted: dict[str, Measure] = {}
+    if planned.scenario.predict is not None and probe:
+        parameters = folder.read_cell().parameters
+        predicted = planned.scenario.predict(probe, planned.deployment, parameters)
+        folder.write_prediction(predicted)
+    result = with_verdict(unjudged, verdicts[0], predicted)
+    if error:
+        result = msgspec.structs.replace(result, validity=Validity.UNKNOWN, reason=error)
+    shares = prediction.shares([*read_history(folder.recorded), *probe])
+    return msgspec.structs.replace(result, shares=shares)
 
 
 def judge_history(history: Sequence[AnyOperation], cell: Cell, checker: Checker) -> Verdict:
@@ -108,12 +106,22 @@ def judge_history(history: Sequence[AnyOperation], cell: Cell, checker: Checker)
             validity=Validity.UNKNOWN,
             reason=f"the checker crashed: {type(error).__name__}: {error}",
         )
-    missing = unmet(history, cell.assumptions, checker.JUDGES)
-    if not cell.finished:
-        missing.insert(0, "the cell was cut off while it was being recorded")
+    missing = incomplete(history, cell)
+    if not missing and verdict.validity is not Validity.INVALID:
+        missing = unmet(history, cell.assumptions, checker.JUDGES)
     if not missing:
         return verdict
     return msgspec.structs.replace(verdict, validity=Validity.UNKNOWN, reason="; ".join(missing))
+
+
+def incomplete(history: Sequence[AnyOperation], cell: Cell) -> list[str]:
+    """What of the recording is not there: lines that were written, or the end of the cell."""
+    missing = []
+    if not cell.finished:
+        missing.append("the cell was cut off while it was being recorded")
+    if cell.operations is not None and len(history) < cell.operations:
+        missing.append(f"{len(history)} of the {cell.operations} operations that were recorded are there")
+    return missing
 
 
 def unmet(history: Sequence[AnyOperation], assumptions: Assumptions, judged: frozenset[str]) -> list[str]:
@@ -157,15 +165,3 @@ def most_in_flight(operations: Sequence[AnyOperation], *, enough: int | None = N
         if most == enough:
             break
     return most
-
-
-def write_verdict(folder: Path, verdicts: Sequence[Verdict]) -> None:
-    """``verdict.json``: the worst validity, and every verdict with its counter-example and story."""
-    written: dict[str, Any] = {"validity": merge(v.validity for v in verdicts), "verdicts": list(verdicts)}
-    (folder / VERDICT).write_bytes(msgspec.json.format(msgspec.json.encode(written), indent=2) + b"\n")
-
-
-def read_verdict(folder: Path) -> list[Verdict]:
-    """The verdicts of ``verdict.json``."""
-    written = msgspec.json.decode((folder / VERDICT).read_bytes(), type=dict[str, msgspec.Raw])
-    return msgspec.json.decode(written["verdicts"], type=list[Verdict])

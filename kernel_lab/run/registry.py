@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kernel_lab.bad_input import BadInput
 from kernel_lab.deployments.deployment import Deployment, read_deployments
+from kernel_lab.faults.fault import Fault
 from kernel_lab.run.scenario import Scenario
 
 GROUP = "kernel_lab.scenarios"
@@ -87,3 +88,8 @@ def settings(*, quick: bool) -> dict[str, str]:
         "LAB_RATE_LIMITS": f"READ=1000000/60,WRITE=4/{window_s},DESTRUCTIVE=4/{window_s}",
         "LAB_TOKEN_TTLS": "billing.peek_invoice=2",
     }
+
+
+def faults() -> dict[str, Fault]:
+    """Every fault that ``kernel-lab run --fault`` can inject, by name."""
+    return {}

@@ -6,6 +6,7 @@ No fault is empty; what was not observed is empty; a skipped cell has ``validity
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import msgspec
 
 from kernel_lab.judge.verdict import Measure, Validity, Verdict
+from kernel_lab.run.folder import RunFolder, write_whole
 
 LEADING = ("deployment", "state", "workers", "replicas", "routing", "connections", "fault")
 VERDICTS = (
@@ -71,15 +73,16 @@ def with_verdict(cell: CellResult, verdict: Verdict, predicted: Mapping[str, Mea
     )
 
 
-def write_csvs(folder: Path, cells: Sequence[CellResult], columns: Mapping[str, tuple[str, ...]]) -> None:
+def write_csvs(
+    folder: RunFolder, cells: Sequence[CellResult], columns: Mapping[str, tuple[str, ...]]
+) -> None:
     """``verdicts.csv``, ``shares.csv`` and one CSV per scenario; `columns` names a scenario's measures."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_rows(folder / "verdicts.csv", VERDICTS, (msgspec.to_builtins(cell) for cell in cells))
+    write_rows(folder.table("verdicts"), VERDICTS, (msgspec.to_builtins(cell) for cell in cells))
     for scenario, measures in columns.items():
         rows = [{**cell.measures, **msgspec.to_builtins(cell)} for cell in cells if cell.scenario == scenario]
         if rows:
-            write_rows(folder / f"{scenario}.csv", (*LEADING, *measures, "validity", "reason"), rows)
-    write_rows(folder / "shares.csv", SHARES, _share_rows(cells))
+            write_rows(folder.table(scenario), (*LEADING, *measures, "validity", "reason"), rows)
+    write_rows(folder.table("shares"), SHARES, _share_rows(cells))
 
 
 def _share_rows(cells: Iterable[CellResult]) -> Iterable[dict[str, Any]]:
@@ -94,11 +97,12 @@ def _share_rows(cells: Iterable[CellResult]) -> Iterable[dict[str, Any]]:
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """One CSV: what a row lacks is empty, what it has beside the columns is left out."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({column: _cell(row.get(column)) for column in columns})
+    file = io.StringIO(newline="")
+    writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({column: _cell(row.get(column)) for column in columns})
+    write_whole(path, file.getvalue().encode())
 
 
 def _cell(value: object) -> object:

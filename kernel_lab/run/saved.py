@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from kernel_lab.judge.verdict import Cell, Measure, Validity, Verdict
-from kernel_lab.run import judging as judge
+from kernel_lab.run.folder import NotARun, RunFolder
 
 CELL_TABLES = ("verdicts", "shares")
 """CSVs that are about every scenario; one more is named after each scenario."""
@@ -73,7 +73,7 @@ class SavedCell(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def history(self) -> str:
         """Its history's path, relative to the run; empty where there is none."""
-        return next((f"{self.folder}/{name}" for name in self.files if name.startswith(judge.HISTORY)), "")
+        return next((f"{self.folder}/{name}" for name in self.files if name.startswith("history.jsonl")), "")
 
 
 Row = dict[str, str]
@@ -118,22 +118,23 @@ def read_run(path: Path) -> SavedRun:
     Raises:
         NotASavedRun: It is none, or a file of it cannot be read.
     """
-    if not (path / "verdicts.csv").exists():
+    run = RunFolder(path)
+    if not run.exists():
         missing = "has no verdicts.csv" if path.exists() else "there is no such folder"
         raise NotASavedRun(f"{path}: {missing}: `kernel-lab run` writes a run folder")
-    tables = {file.stem: read_table(file) for file in sorted(path.glob("*.csv"))}
+    tables = {file.stem: read_table(file) for file in run.tables()}
     try:
         about: dict[tuple[str, ...], Row] = {
             (row["deployment"], row["connections"], row["fault"], name): row
             for name in {row["scenario"] for row in tables["verdicts"]}
             for row in tables.get(name, ())
         }
-        environment = msgspec.json.decode((path / "environment.json").read_bytes(), type=dict[str, Any])
+        environment = run.read_environment()
         cells = tuple(_cell(path, row, about) for row in tables["verdicts"])
-    except FileNotFoundError as error:
-        raise NotASavedRun(f"{error.filename}: a run folder has one") from None
     except KeyError as error:
         raise NotASavedRun(f"{path}: one of its CSVs has no column {error}") from None
+    except NotARun as error:
+        raise NotASavedRun(str(error)) from None
     except (msgspec.DecodeError, ValueError) as error:
         raise NotASavedRun(f"{path}: {error}") from None
     return SavedRun(path=path, environment=environment, cells=cells, tables=tables)
@@ -169,10 +170,10 @@ def number(text: str) -> Measure:
 def _cell(path: Path, row: Row, about: Mapping[tuple[str, ...], Row]) -> SavedCell:
     place = row["deployment"], row["connections"], row["fault"]
     measured = about.get((*place, row["scenario"]), {})
-    folder = Path("cells", row["scenario"], "-".join(part for part in place if part))
-    recorded = (path / folder).is_dir()
-    known = judge.read_cell(path / folder) if (path / folder / judge.CELL).exists() else None
-    told = judge.read_verdict(path / folder) if (path / folder / judge.VERDICT).exists() else []
+    cell = RunFolder(path).cell(row["scenario"], *place)
+    recorded = cell.path.is_dir()
+    known = cell.read_cell() if cell.exists() else None
+    told = cell.read_verdict() if cell.verdict.exists() else []
     return SavedCell(
         scenario=row["scenario"],
         deployment=row["deployment"],
@@ -185,8 +186,8 @@ def _cell(path: Path, row: Row, about: Mapping[tuple[str, ...], Row]) -> SavedCe
             **{name: number(text) for name, text in measured.items() if name not in row},
             **(told[0].measures if told else {}),
         },
-        folder=str(folder) if recorded else "",
-        files=tuple(sorted(file.name for file in (path / folder).iterdir())) if recorded else (),
+        folder=str(cell.path.relative_to(path)) if recorded else "",
+        files=tuple(sorted(file.name for file in cell.path.iterdir())) if recorded else (),
         parameters=known.parameters if known else {},
         verdict=told[0] if told else None,
         **_facts(measured, known),

@@ -6,12 +6,15 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
-from kernel_lab.judge.history import AnyOperation, Outcome
+from kernel_lab.deployments.live import Live
+from kernel_lab.faults.fault import Fault, Landing, disturb
+from kernel_lab.judge.history import AnyOperation
 from kernel_lab.judge.verdict import Assumptions, Measure, Validity
 from kernel_lab.traffic.client import Principal, Recorder, RecordingClient
 from kernel_lab.traffic.connections import Connections, Policy
@@ -22,16 +25,26 @@ from kernel_lab.traffic.journal import Journal
 class Target:
     """What the deployment said of itself before the first cell (``GET /worker``, ``GET /capabilities``)."""
 
-    base_url: str
-    direct: bool
-    """The workers' own socket, with no balancer in front."""
-    workers: int
+    live: Live
     facts: dict[str, Any]
     capabilities: dict[str, dict[str, Any]]
-    kill_worker: Callable[[str], bool] = lambda _: False
-    """Kill the process of a worker, by its name; False where it is not ours to kill."""
     journal: Journal = field(default_factory=Journal)
     """Every call that any cell makes to this deployment."""
+
+    @property
+    def base_url(self) -> str:
+        """Where clients call."""
+        return self.live.base_url
+
+    @property
+    def direct(self) -> bool:
+        """Whether clients reach the workers' own socket, with no balancer in front."""
+        return self.live.deployment.routing == "direct"
+
+    @property
+    def workers(self) -> int:
+        """How many workers answer in all."""
+        return self.live.expected_workers
 
     def rate_limit(self, capability: str) -> tuple[int, float]:
         """The deployment's limit and window for a capability: ``(grants, seconds)``."""
@@ -86,27 +99,17 @@ class Session:
         """A client of the probe's history."""
         return RecordingClient(self.shadow, self.connections, principal)
 
-    def kill(self, worker: str | None) -> bool:
-        """Kill a worker, as a fault of this history; nothing is recorded where it is not ours to kill."""
-        called_ns = time.monotonic_ns()
-        if worker is None or not self.target.kill_worker(worker):
-            return False
-        self.main.writer.write(
-            {
-                "index": self.main.writer.next_index(),
-                "client": self.main.client_name(),
-                "f": "fault.kill_worker",
-                "input": {"worker": worker},
-                "output": None,
-                "outcome": Outcome.OK,
-                "call_ns": called_ns,
-                "return_ns": time.monotonic_ns(),
-                "worker": None,
-                "connection": None,
-                "error": None,
-            }
-        )
-        return True
+    @asynccontextmanager
+    async def disturbed(self, fault: Fault, aim: str | None = None) -> AsyncIterator[Landing | None]:
+        """For as long as this lasts, a fault is in force, and stands in the history.
+
+        None, and nothing in the history, where the deployment cannot have this fault.
+        """
+        if fault.inapplicable(self.target.live):
+            yield None
+            return
+        async with disturb(fault, self.target.live, self.main, aim=aim) as landing:
+            yield landing
 
     async def together(self, jobs: Sequence[Awaitable[object]]) -> None:
         """Run jobs side by side; the first error ends the others."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel_lab.cli.run import _plan
+from kernel_lab.cli.run import plan_of
 
 COMMAND = Path(sys.executable).with_name("kernel-lab")
 
@@ -25,7 +25,7 @@ def test_lists_are_one_name_a_line():
 
 
 def test_what_kills_a_worker_comes_last_wherever_it_was_named():
-    plan = _plan(
+    plan = plan_of(
         [], ["streams", "budget", "tokens"], [], quick=True, seed=1, out=Path("nowhere"), kernel=None
     )
     assert [scenario.name for scenario in plan.scenarios] == ["tokens", "budget", "streams"]

@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 
 from kernel_lab.judge.verdict import Validity, Verdict
-from kernel_lab.run.judging import judge_cell, read_cell
+from kernel_lab.run.folder import CellFolder
+from kernel_lab.run.judging import judge_cell
 
 HERE = Path(__file__).parent
 
@@ -30,7 +31,7 @@ def save(cell: Path, name: str) -> Path:
     [verdict] = judge_cell(cell)
     if (verdict.validity is Validity.INVALID) != name.startswith("bad-"):
         sys.exit(f"{cell} is {verdict.validity}: call it {'bad' if name.startswith('good') else 'good'}-…")
-    folder = HERE / read_cell(cell).scenario / name
+    folder = HERE / CellFolder(cell).read_cell().scenario / name
     folder.mkdir(parents=True)
     for file in ("cell.json", "history.jsonl"):
         shutil.copy(cell / file, folder / file)

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 
 from kernel_lab.deployments import AppSpec, NativeStack
 from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.deployments.live import Live
 from kernel_lab.judge.verdict import Validity
 from kernel_lab.run import judging as judge
 from kernel_lab.run import registry
-from kernel_lab.run.matrix import LiveStack, Plan, run
+from kernel_lab.run.folder import RunFolder
+from kernel_lab.run.plan import Plan
 from kernel_lab.run.results import CellResult
 from kernel_lab.run.scenario import Scenario
+from kernel_lab.run.schedule import run
 from kernel_lab.traffic.connections import Policy
 from mutants.catalogue import ALL, SIMULATED
 from mutants.mutant import Home, Mutant
@@ -114,7 +117,7 @@ def _run(
     known = registry.deployments()
     plan = Plan(
         name="teeth",
-        folder=folder,
+        folder=RunFolder(folder),
         deployments=[known[name] for name in deployments],
         scenarios=scenarios,
         policies=[Policy.ROUND_ROBIN],
@@ -125,5 +128,5 @@ def _run(
     return asyncio.run(run(plan, _open, Quiet()))
 
 
-def _open(deployment: Deployment, env: dict[str, str], logs: Path) -> AbstractAsyncContextManager[LiveStack]:
+def _open(deployment: Deployment, env: dict[str, str], logs: Path) -> AbstractAsyncContextManager[Live]:
     return NativeStack(deployment, app=AppSpec(root=registry.root()), folder=logs, env=env)

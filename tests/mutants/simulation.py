@@ -24,11 +24,14 @@ from unittest.mock import patch
 import httpx
 import msgspec
 
+from kernel_lab.deployments.attached import AttachedStack
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.judge.verdict import Verdict
 from kernel_lab.run import judging as judge
 from kernel_lab.run import registry
-from kernel_lab.run.matrix import Plan, record
+from kernel_lab.run.folder import CellFolder
+from kernel_lab.run.plan import PlannedCell
+from kernel_lab.run.record import record
 from kernel_lab.run.scenario import Scenario, Target
 from kernel_lab.traffic.client import Connection
 from kernel_lab.traffic.connections import CONCURRENCY, Connections, Fresh, Policy, RoundRobin
@@ -100,13 +103,11 @@ async def _drive(trial: Trial, folder: Path) -> None:
             opened.push_async_callback(life.stop)
         connections = _connect(trial, lives, rng)
         opened.push_async_callback(connections.aclose)
-        target = await _look_at(lives[0], trial)
-        plan = Plan(
-            name="simulation", folder=folder, deployments=(), scenarios=(), policies=(), seed=trial.seed,
-            quick=True,
-        )  # fmt: skip
+        target = await _look_at(lives[0], deployment)
+        planned = PlannedCell(scenario=trial.scenario, deployment=deployment, policy=trial.policy)
+        cell = CellFolder(folder / "cell")
         restarts = asyncio.create_task(_restart(lives[0], trial.restarts_s))
-        error = await record(folder / "cell", plan, trial.scenario, deployment, target, connections, None)
+        error = await record(cell, planned, target, connections, seed=trial.seed, quick=True)
         if not restarts.cancel():
             restarts.result()
         if error:
@@ -283,10 +284,13 @@ async def _ask(app: Worker, method: str, path: str, body: bytes, headers: Mappin
     return answer
 
 
-async def _look_at(life: Life, trial: Trial) -> Target:
+async def _look_at(life: Life, deployment: Deployment) -> Target:
     told = [json.loads((await _ask(life.app, "GET", path, b"", {})).content) for path in ASKED]
     facts, known = told[0], told[1]["capabilities"]
     return Target(
-        base_url="http://lab", direct=True, workers=trial.workers, facts=facts,
+        live=AttachedStack(
+            deployment=deployment, base_url="http://lab", expected_workers=deployment.workers
+        ),
+        facts=facts,
         capabilities={capability["capability_id"]: capability for capability in known},
     )  # fmt: skip

@@ -17,8 +17,8 @@ from typing import TypeVar
 from kernel_lab.judge.checkers import CHECKERS
 from kernel_lab.judge.history import AnyOperation, Grant, Invoke, Outcome, Revoke, read_history
 from kernel_lab.judge.verdict import Validity, Verdict
-from kernel_lab.run import judging as judge
 from kernel_lab.run import registry
+from kernel_lab.run.folder import CellFolder
 from kernel_lab.traffic.connections import Policy
 from mutants import live, page
 from mutants.catalogue import ALL, LIVE_CLAIMS, SIMULATED
@@ -62,7 +62,7 @@ def taste(mutant: Mutant, verdict: Verdict, cell: Path) -> Bite:
     """What a verdict says of a mutant."""
     found = tuple(dict.fromkeys(anomaly.kind for anomaly in verdict.anomalies))
     proof = len(verdict.counterexample)
-    most = judge.read_cell(cell).parameters["limit"] + 1 if mutant.breaks == "rate_limit" else SMALL
+    most = CellFolder(cell).read_cell().parameters["limit"] + 1 if mutant.breaks == "rate_limit" else SMALL
     lag_ms = None if mutant.lag_ms is None else lag_of_the_watched(cell)
     missed = ""
     if verdict.validity is not Validity.INVALID:
@@ -78,8 +78,8 @@ def taste(mutant: Mutant, verdict: Verdict, cell: Path) -> Bite:
 
 def lag_of_the_watched(cell: Path) -> tuple[float, float]:
     """The lag of the tokens that were asked for until they expired: the others' brackets are open."""
-    history = read_history(cell / judge.HISTORY)
-    facts = judge.read_cell(cell)
+    history = read_history(CellFolder(cell).recorded)
+    facts = CellFolder(cell).read_cell()
     watched = {
         op.output.token_id
         for op in history

@@ -16,6 +16,7 @@ from kernel_lab.publish.report import Subjects
 from kernel_lab.publish.reporting import CONTROLS, FRONT
 from kernel_lab.run import judging as judge
 from kernel_lab.run import registry
+from kernel_lab.run.folder import RunFolder
 from kernel_lab.run.results import CellResult, with_verdict, write_csvs
 
 MS = 1_000_000
@@ -112,8 +113,8 @@ def make_run(folder: Path) -> Path:
         for scenario in ("rate_limit", "handles")
     ]
     columns = {name: scenario.columns for name, scenario in registry.scenarios().items()}
-    write_csvs(folder, results, columns)
-    (folder / "environment.json").write_bytes(msgspec.json.encode(ABOUT))
+    write_csvs(RunFolder(folder), results, columns)
+    RunFolder(folder).write_environment(ABOUT)
     return folder
 
 
@@ -138,8 +139,8 @@ def _blank(scenario: str, deployment: str, connections: str) -> CellResult:
 def _cell(folder: Path, place: tuple[str, str, str], lines: list[dict[str, Any]]) -> CellResult:
     scenario, deployment, connections = place
     blank = _blank(*place)
-    cell = folder / "cells" / scenario / f"{deployment}-{connections}"
-    cell.mkdir(parents=True)
+    cell = RunFolder(folder).cell(scenario, deployment, connections)
+    cell.create()
     facts = Cell(
         scenario=scenario,
         deployment=DeploymentFacts(
@@ -148,10 +149,10 @@ def _cell(folder: Path, place: tuple[str, str, str], lines: list[dict[str, Any]]
         connections=connections,
         parameters=PARAMETERS[scenario],
     )
-    (cell / "cell.json").write_bytes(msgspec.json.encode(facts))
+    cell.write_cell(facts)
     numbered = [{"index": index, **line} for index, line in enumerate(lines)]
-    (cell / "history.jsonl").write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in numbered))
+    cell.recorded.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in numbered))
     verdicts = judge.judge_cell(cell)
-    judge.write_verdict(cell, verdicts)
+    cell.write_verdict(verdicts)
     predicted = PREDICTED[scenario] if deployment == "memory-2" else {}
     return with_verdict(msgspec.structs.replace(blank, expected=verdicts[0].validity), verdicts[0], predicted)

@@ -26,7 +26,7 @@ def packed(folder, tmp_path):
 
 def test_a_packed_run_is_judged_as_the_recorded_one(packed, folder):
     def verdicts(path):
-        return {str(cell.relative_to(path)): verdict for cell, _, verdict in judge.judge_path(path)}
+        return {str(cell.path.relative_to(path)): verdict for cell, _, verdict in judge.judge_path(path)}
 
     assert verdicts(packed) == verdicts(folder)
 

@@ -228,7 +228,7 @@ def test_a_run_of_one_right_worker_has_good_tiles(run):
     ("spoil", "said"),
     [
         (lambda folder: (folder / "verdicts.csv").unlink(), "has no verdicts.csv"),
-        (lambda folder: (folder / "environment.json").unlink(), "environment.json: a run folder has one"),
+        (lambda folder: (folder / "environment.json").unlink(), "environment.json: is missing"),
         (lambda folder: (folder / "environment.json").write_text("{"), "Input data was truncated"),
         (lambda folder: (folder / "handles.csv").write_text("a,b\n1\n"), "handles.csv:2: not as many fields"),
         (lambda folder: (folder / "verdicts.csv").write_text("run,x\n1,2\n"), "scenario"),

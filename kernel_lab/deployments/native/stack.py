@@ -127,6 +127,11 @@ class NativeStack:
         return self.deployment.processes
 
     @property
+    def servers(self) -> Self:
+        """Its server processes are ours to disturb."""
+        return self
+
+    @property
     def processes(self) -> Mapping[str, Process]:
         """The servers, by name; of one that has ended, the last pid it had."""
         return self._servers.processes

@@ -9,7 +9,7 @@ from kernel_lab.judge.staleness import Slice, since_revoke, slices
 from kernel_lab.publish.charts import Picture
 from kernel_lab.publish.charts.plot import Plot, from_zero, percents
 from kernel_lab.publish.figures import Share
-from kernel_lab.run import judging as judge
+from kernel_lab.run.folder import CellFolder
 from kernel_lab.run.saved import SavedCell, SavedRun
 
 SLICES = 6
@@ -68,7 +68,7 @@ def survival(run: SavedRun, drawn: Collection[str], watched: Sequence[str]) -> P
 def _slices(run: SavedRun, cell: SavedCell, lives: dict[str, float]) -> list[Slice]:
     """Up to one slice past the token's life: by then it has expired everywhere."""
     width_s = max(lives.values()) / SLICES
-    history = read_history(judge.history_of(run.path / cell.folder))
+    history = read_history(CellFolder(run.path / cell.folder).history)
     return slices(since_revoke(history, lives), width_s=width_s)[: SLICES + 1]
 
 

@@ -20,10 +20,9 @@ from kernel_lab.publish.report.cells import chapters
 from kernel_lab.publish.report.matrix import fault_tables, tables
 from kernel_lab.publish.report.tiles import asked_about, plain, question, tiles
 from kernel_lab.publish.report.trust import NOT_SHOWN, Teeth, facts, lacking
+from kernel_lab.run.folder import RunFolder, write_whole
 from kernel_lab.run.saved import SavedCell, SavedRun, read_run
 from kernel_lab.run.scenario import Scenario
-
-REPORT = "report.html"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +45,8 @@ def write_report(folder: Path, subjects: Subjects) -> Path:
     Raises:
         NotASavedRun: The folder holds no run.
     """
-    page = folder / REPORT
-    page.write_text(render(read_run(folder), subjects), encoding="utf-8")
+    page = RunFolder(folder).page
+    write_whole(page, render(read_run(folder), subjects).encode())
     return page
 
 

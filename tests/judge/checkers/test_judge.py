@@ -9,15 +9,8 @@ from sketch import cell, expand, grant, history, invoke, revoke
 from kernel_lab.judge.checkers import CHECKERS, revocation
 from kernel_lab.judge.history import MalformedHistory, write_history
 from kernel_lab.judge.verdict import Assumptions, Validity
-from kernel_lab.run.judging import (
-    NotARun,
-    judge_cell,
-    judge_history,
-    judge_path,
-    most_in_flight,
-    read_verdict,
-    write_verdict,
-)
+from kernel_lab.run.folder import CellFolder, NotARun
+from kernel_lab.run.judging import judge_cell, judge_history, judge_path, most_in_flight
 
 LEAK = [grant(0, 1), revoke(2, 3), invoke(4, 5, worker="r0/2/b")]
 RIGHT = [grant(0, 1), revoke(2, 3), invoke(4, 5, error="token_revoked")]
@@ -41,7 +34,7 @@ def test_a_run_is_judged_cell_by_cell_in_order(tmp_path):
     save(tmp_path / "cells/revocation/memory-4-fresh", LEAK)
     save(tmp_path / "cells/handles/single-fresh", [invoke(0, 1, handle="h"), expand(2, 3)], cell("handles"))
     judged = judge_path(tmp_path)
-    assert [folder.parent.name + "/" + folder.name for folder, _, _ in judged] == [
+    assert [folder.path.parent.name + "/" + folder.path.name for folder, _, _ in judged] == [
         "handles/single-fresh",
         "revocation/memory-4-fresh",
         "revocation/single-fresh",
@@ -51,8 +44,8 @@ def test_a_run_is_judged_cell_by_cell_in_order(tmp_path):
 
 def test_a_written_verdict_is_read_back(tmp_path):
     verdicts = judge_cell(save(tmp_path, LEAK))
-    write_verdict(tmp_path, verdicts)
-    assert read_verdict(tmp_path) == verdicts
+    CellFolder(tmp_path).write_verdict(verdicts)
+    assert CellFolder(tmp_path).read_verdict() == verdicts
     written = json.loads((tmp_path / "verdict.json").read_text())
     assert written["validity"] == "invalid"
     assert written["verdicts"][0]["counterexample"][0]["f"] == "revoke"
@@ -71,11 +64,21 @@ def test_a_written_verdict_is_read_back(tmp_path):
         ),
     ],
 )
-def test_assumptions_come_first(tmp_path, assumptions, missing):
-    [verdict] = judge_cell(save(tmp_path, LEAK, cell("revocation", assumptions)))
+def test_unmet_assumptions_make_valid_unknown_and_never_take_back_a_violation(tmp_path, assumptions, missing):
+    held = [*RIGHT[:2], invoke(4, 5, error="token_revoked", worker="r0/2/b")]
+    [verdict] = judge_cell(save(tmp_path / "held", held, cell("revocation", assumptions)))
     assert verdict.validity is Validity.UNKNOWN
     assert missing in verdict.reason
-    assert verdict.anomalies, "what was found is still told"
+    [verdict] = judge_cell(save(tmp_path / "broke", LEAK, cell("revocation", assumptions)))
+    assert verdict.validity is Validity.INVALID
+
+
+def test_a_history_with_fewer_lines_than_were_recorded_is_unknown_whatever_it_shows(tmp_path):
+    for name, operations in (("held", RIGHT), ("broke", LEAK)):
+        recorded = msgspec.structs.replace(cell("revocation"), operations=4)
+        [verdict] = judge_cell(save(tmp_path / name, operations, recorded))
+        assert verdict.validity is Validity.UNKNOWN
+        assert "3 of the 4 operations that were recorded" in verdict.reason
 
 
 def test_assumptions_that_are_met_change_nothing(tmp_path):

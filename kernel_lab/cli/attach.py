@@ -16,8 +16,9 @@ from kernel_lab.deployments.attached import NotALab, attach
 from kernel_lab.deployments.containers.compose import UP, ComposeStack, UnusableStack, find, open_running
 from kernel_lab.deployments.containers.engine import NoEngine
 from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.deployments.live import Live
 from kernel_lab.run import registry
-from kernel_lab.run.matrix import LiveStack, OpenStack
+from kernel_lab.run.schedule import OpenStack
 
 AUTO, COMPOSE, NONE = "auto", "compose", "none"
 
@@ -81,7 +82,7 @@ def _compose(
     tell(f"the compose stack is up: measured there are {', '.join(chosen)}")
 
     @asynccontextmanager
-    async def opened(deployment: Deployment, env: dict[str, str], logs: Path) -> AsyncIterator[LiveStack]:
+    async def opened(deployment: Deployment, env: dict[str, str], logs: Path) -> AsyncIterator[Live]:
         _refuse_anew(env)
         running = stack.deployments[deployment.name]
         async with open_running(running, stack, row=deployment, logs=logs, tell=tell) as live:
@@ -109,7 +110,7 @@ def _url(url: str, names: Sequence[str]) -> Attached:
         found = dataclasses.replace(found, deployment=known[names[0]])
 
     @asynccontextmanager
-    async def opened(deployment: Deployment, env: dict[str, str], logs: Path) -> AsyncIterator[LiveStack]:
+    async def opened(deployment: Deployment, env: dict[str, str], logs: Path) -> AsyncIterator[Live]:
         del deployment, logs
         _refuse_anew(env)
         yield found

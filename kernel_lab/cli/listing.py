@@ -1,0 +1,30 @@
+"""kernel-lab list: what there is, one name a line, to pipe on."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from kernel_lab.bad_input import BadInput
+from kernel_lab.run import registry
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("list")(list_names)
+
+
+def list_names(
+    what: Annotated[str, typer.Argument(help="deployments, scenarios or faults")],
+) -> None:
+    """Print one name a line."""
+    names = {
+        "deployments": list(registry.deployments()),
+        "scenarios": list(registry.scenarios()),
+        "faults": list(registry.faults()),
+    }
+    if what not in names:
+        raise BadInput(f"kernel-lab list {what}: there is no such list; one of: {', '.join(names)}")
+    for name in names[what]:
+        print(name)

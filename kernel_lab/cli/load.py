@@ -1,0 +1,46 @@
+"""kernel-lab load: what each deployment costs under load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(load)
+
+
+def load(
+    part: Annotated[
+        list[str],
+        typer.Option(help="deployments, distance, workers, size, app; may be repeated. [the first two]"),
+    ] = [],  # noqa: B006
+    deployment: Annotated[list[str], typer.Option(help="Only this deployment; may be repeated.")] = [],  # noqa: B006
+    mix: Annotated[
+        list[str], typer.Option(help="Only this mix: read-heavy, grant-heavy, invoke-200, …; may repeat.")
+    ] = [],  # noqa: B006
+    rounds: Annotated[int | None, typer.Option(help="Repetitions of everything, 2 or more.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Short slots, few rounds: wide intervals.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="The run folder itself [results/load-<time>].")] = None,
+) -> None:
+    """Measure what each deployment costs under load, and judge what holds there: cost.csv.
+
+    The column `reading` says which figures are usable. Exit code: 0, or 1 if the load generator failed.
+    """
+    from kernel_lab.load import command  # noqa: PLC0415 - its statistics take long to import
+
+    raise typer.Exit(
+        command.main(
+            parts=part,
+            deployments=deployment,
+            mixes=mix,
+            rounds=rounds,
+            quick=quick,
+            seed=seed,
+            out=out,
+        )
+    )

@@ -1,0 +1,85 @@
+"""A fault: something that breaks in a deployment while it serves, recorded in the history that it disturbs.
+
+A fault is a value. It says to which live deployments it applies. It is injected for as long as an ``async
+with`` lasts. It proves that it landed, for example by a process that is gone: a fault that did not land tells
+nothing about a guarantee, so its cell is unknown.
+
+There is one path into the history: `disturb`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+
+from kernel_lab.deployments.live import Live
+from kernel_lab.judge.operation import Outcome
+from kernel_lab.traffic.client import Recorder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Landing:
+    """Whether a fault took effect, and what shows it."""
+
+    landed: bool
+    evidence: str
+    """One sentence: what was seen, or what was missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Something that breaks."""
+
+    name: str
+    """As ``fault.<name>`` it stands in the history; see ``kernel-lab list faults``."""
+    title: str
+    """What happens, in a few words."""
+    inapplicable: Callable[[Live], str]
+    """Why a live deployment cannot have this fault; an empty string where it can."""
+    inject: Callable[[Live, str | None], AbstractAsyncContextManager[Landing]]
+    """``inject(live, aim)``: once entered, the fault is in force, and its landing is known; once left, it has
+    ended. `aim` is what it hits, such as the name of a worker, where the fault leaves a choice."""
+    lasts: bool = False
+    """Whether it goes on until it is ended, so that its end stands in the history too."""
+
+
+@asynccontextmanager
+async def disturb(
+    fault: Fault, live: Live, recorder: Recorder, *, aim: str | None = None
+) -> AsyncIterator[Landing]:
+    """Inject a fault, write it into the history, and end it.
+
+    The operation ``fault.<name>`` begins when the injection begins and returns once its landing is known. Its
+    outcome is ``ok`` where the fault landed and ``fail`` where it did not. The end of a fault that lasts is a
+    second operation of the same name, with ``{"ended": true}`` as input.
+    """
+    index, called_ns = recorder.writer.next_index(), time.monotonic_ns()
+    async with fault.inject(live, aim) as landing:
+        _write(recorder, fault, index, called_ns, {"worker": aim} if aim else {}, landing)
+        yield landing
+        ended_index, ended_ns = recorder.writer.next_index(), time.monotonic_ns()
+    if fault.lasts:
+        ended = Landing(landed=True, evidence="the fault was ended")
+        _write(recorder, fault, ended_index, ended_ns, {"ended": True}, ended)
+
+
+def _write(
+    recorder: Recorder, fault: Fault, index: int, called_ns: int, asked: dict[str, object], landing: Landing
+) -> None:
+    recorder.writer.write(
+        {
+            "index": index,
+            "client": recorder.client_name(),
+            "f": f"fault.{fault.name}",
+            "input": asked,
+            "output": {"landed": landing.landed, "evidence": landing.evidence},
+            "outcome": Outcome.OK if landing.landed else Outcome.FAIL,
+            "call_ns": called_ns,
+            "return_ns": time.monotonic_ns(),
+            "worker": None,
+            "connection": None,
+            "error": None if landing.landed else "did_not_land",
+        }
+    )

@@ -1,0 +1,313 @@
+"""The run folder: the one module that knows the names of its files, and that reads and writes them.
+
+A run folder holds ``environment.json``, ``verdicts.csv``, ``shares.csv``, one CSV per scenario, ``report.html``,
+``stacks/`` with the servers' logs, and ``cells/<scenario>/<deployment>-<connections>[-<fault>]/``. A cell folder
+holds ``cell.json``, ``history.jsonl`` (``history.jsonl.gz`` once packed), ``probe.jsonl``, ``verdict.json`` and
+``prediction.json``. `docs/interfaces.md` describes them.
+
+Nothing leaves the folder. Every name is checked against one pattern before it becomes a path. A file is written
+beside its place and renamed, so a reader meets the old file or the new one, and a link that stands in its place
+is replaced and not followed. A folder that is a link is refused, and so is a file to be read that is a link or
+no regular file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from kernel_lab.judge.verdict import Cell, Measure, Verdict, merge
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", re.ASCII)
+"""What the name of a scenario, a deployment, a connection policy, a fault or a table may be."""
+MOST_BYTES = 64 << 20
+"""The size of the largest file, other than a history, that is read."""
+
+
+class NotARun(ValueError):  # noqa: N818 - it names a thing
+    """A path with nothing to judge, or a file of it that cannot be used; the message says which and why."""
+
+
+def plain_name(name: str) -> str:
+    """The name, which is fit to be a part of a path.
+
+    Raises:
+        NotARun: It is not.
+    """
+    if not NAME.fullmatch(name):
+        raise NotARun(
+            f"{name!r} cannot name a part of a run: letters, digits, '.', '_', '+' and '-' can, 100 at most"
+        )
+    return name
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file beside its place and rename it there.
+
+    Raises:
+        NotARun: The folder that holds it is a link.
+        OSError: It cannot be written.
+    """
+    if path.parent.is_symlink():
+        raise NotARun(
+            f"{path.parent}: is a link; a run folder holds none, and nothing is written through one"
+        )
+    descriptor, beside = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(beside, 0o666 & ~mask)  # noqa: PTH101 - a name, as mkstemp gave it
+        os.replace(beside, path)  # noqa: PTH105
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+
+
+def read_whole(path: Path, *, most: int = MOST_BYTES) -> bytes:
+    """The bytes of a regular file that is no link and has `most` bytes at most.
+
+    Raises:
+        NotARun: It is something else, or larger.
+        OSError: It cannot be read.
+    """
+    try:
+        # non-blocking: a fifo would wait for somebody to write
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if path.is_symlink():
+            raise NotARun(f"{path}: is a link; a run folder's files are files") from None
+        raise error from None
+    with os.fdopen(descriptor, "rb") as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise NotARun(f"{path}: is no regular file")
+        if about.st_size > most:
+            raise NotARun(f"{path}: has {about.st_size:,} bytes; {most:,} are the most that are read")
+        return file.read()
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a value as indented JSON."""
+    write_whole(path, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+
+
+@dataclass(frozen=True, slots=True)
+class CellFolder:
+    """The folder of one cell."""
+
+    path: Path
+
+    @property
+    def facts(self) -> Path:
+        """``cell.json``."""
+        return self.path / "cell.json"
+
+    @property
+    def recorded(self) -> Path:
+        """``history.jsonl``, where a run records it."""
+        return self.path / "history.jsonl"
+
+    @property
+    def packed(self) -> Path:
+        """``history.jsonl.gz``, where a run was packed for git."""
+        return self.path / "history.jsonl.gz"
+
+    @property
+    def probe(self) -> Path:
+        """``probe.jsonl``: the calls that only show the routing."""
+        return self.path / "probe.jsonl"
+
+    @property
+    def verdict(self) -> Path:
+        """``verdict.json``."""
+        return self.path / "verdict.json"
+
+    @property
+    def prediction(self) -> Path:
+        """``prediction.json``."""
+        return self.path / "prediction.json"
+
+    @property
+    def history(self) -> Path:
+        """The history that there is.
+
+        Raises:
+            NotARun: There is none.
+        """
+        for path in (self.recorded, self.packed):
+            if path.exists():
+                return path
+        raise NotARun(f"{self.path}: no {self.recorded.name} beside its {self.facts.name}")
+
+    def exists(self) -> bool:
+        """Whether this is the folder of a cell."""
+        return self.facts.exists()
+
+    def create(self) -> None:
+        """Make the folder, which must be new."""
+        self.path.mkdir(parents=True)
+
+    def write_cell(self, cell: Cell) -> None:
+        """Write ``cell.json``; what is not assumed is left out."""
+        plain: dict[str, Any] = msgspec.to_builtins(cell)
+        plain["assumptions"] = {k: v for k, v in plain["assumptions"].items() if v is not None}
+        if not plain["beside"]:
+            del plain["beside"]
+        write_json(self.facts, plain)
+
+    def read_cell(self) -> Cell:
+        """What ``cell.json`` says.
+
+        Raises:
+            NotARun: It cannot be read, or something in it is not what it should be.
+        """
+        try:
+            # who writes one by hand may say null for what is not there
+            said = msgspec.json.decode(read_whole(self.facts), type=dict[str, Any])
+            return msgspec.convert({key: value for key, value in said.items() if value is not None}, Cell)
+        except (OSError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            raise NotARun(f"{self.facts}: {_short(error)}") from None
+
+    def write_verdict(self, verdicts: Sequence[Verdict]) -> None:
+        """Write ``verdict.json``: the worst validity, and every verdict with its counter-example and story."""
+        write_json(
+            self.verdict, {"validity": merge(v.validity for v in verdicts), "verdicts": list(verdicts)}
+        )
+
+    def read_verdict(self) -> list[Verdict]:
+        """The verdicts of ``verdict.json``.
+
+        Raises:
+            NotARun: It cannot be read, or something in it is not what it should be.
+        """
+        try:
+            written = msgspec.json.decode(read_whole(self.verdict), type=dict[str, msgspec.Raw])
+            return msgspec.json.decode(written["verdicts"], type=list[Verdict])
+        except KeyError:
+            raise NotARun(f"{self.verdict}: has no verdicts") from None
+        except (OSError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            raise NotARun(f"{self.verdict}: {_short(error)}") from None
+
+    def write_prediction(self, predicted: dict[str, Measure]) -> None:
+        """Write ``prediction.json``."""
+        write_json(self.prediction, predicted)
+
+    def link_logs(self, logs: Path) -> None:
+        """Name the logs of the cell's stack in the cell: one stack serves many cells."""
+        up = self.path.parents[2]
+        for log in sorted(logs.glob("*.log")):
+            (self.path / log.name).symlink_to(Path("../../..") / log.relative_to(up))
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The folder of one run."""
+
+    path: Path
+
+    @property
+    def environment(self) -> Path:
+        """``environment.json``: what the run was made on and with."""
+        return self.path / "environment.json"
+
+    @property
+    def page(self) -> Path:
+        """``report.html``."""
+        return self.path / "report.html"
+
+    @property
+    def stacks(self) -> Path:
+        """Where the servers' logs are."""
+        return self.path / "stacks"
+
+    def exists(self) -> bool:
+        """Whether a run was finished or interrupted here: it has verdicts."""
+        return self.table("verdicts").exists()
+
+    def create(self) -> None:
+        """Make the folder.
+
+        Raises:
+            NotARun: It holds something already, is a file, or cannot be made or written to.
+        """
+        try:
+            if self.path.is_symlink() or (self.path.exists() and not self.path.is_dir()):
+                raise NotARun(f"{self.path}: is no folder; name a new one")
+            if self.path.exists() and any(self.path.iterdir()):
+                raise NotARun(
+                    f"{self.path}: already holds a run, and runs are never overwritten; name a new folder"
+                )
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = self.path / ".writable"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise NotARun(
+                f"{self.path}: cannot be written to ({error.strerror}); name another folder"
+            ) from None
+
+    def write_environment(self, about: dict[str, Any]) -> None:
+        """Write ``environment.json``."""
+        write_json(self.environment, about)
+
+    def read_environment(self) -> dict[str, Any]:
+        """What ``environment.json`` says.
+
+        Raises:
+            NotARun: It is not there, or is no JSON object.
+        """
+        try:
+            return msgspec.json.decode(read_whole(self.environment), type=dict[str, Any])
+        except (OSError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            raise NotARun(f"{self.environment}: {_short(error)}") from None
+
+    def write_environment_beside(self, name: str, about: dict[str, Any]) -> None:
+        """Write ``environment-<name>.json``: of a run whose CSVs were put beside this one's."""
+        write_json(self.path / f"environment-{plain_name(name)}.json", about)
+
+    def table(self, name: str) -> Path:
+        """A CSV by its name, such as ``verdicts`` or ``rate_limit``."""
+        return self.path / f"{plain_name(name)}.csv"
+
+    def tables(self) -> list[Path]:
+        """Every CSV."""
+        return sorted(self.path.glob("*.csv"))
+
+    def logs(self, stack: str) -> Path:
+        """Where the logs of one stack go."""
+        return self.stacks / plain_name(stack)
+
+    def cell(self, scenario: str, deployment: str, connections: str, fault: str | None = None) -> CellFolder:
+        """The folder of one cell."""
+        parts = [plain_name(part) for part in (deployment, connections, fault) if part]
+        return CellFolder(self.path / "cells" / plain_name(scenario) / "-".join(parts))
+
+    def cells(self) -> Iterator[CellFolder]:
+        """Every cell that was recorded, in the order of their paths."""
+        for facts in sorted(self.path.glob("cells/*/*/cell.json")):
+            yield CellFolder(facts.parent)
+
+    def point_latest(self) -> None:
+        """Make ``latest`` beside this run name it."""
+        latest = self.path.parent / "latest"
+        latest.unlink(missing_ok=True)
+        latest.symlink_to(self.path.name)
+
+
+def _short(error: BaseException) -> str:
+    """An error on one line."""
+    if isinstance(error, FileNotFoundError):
+        return "is missing"
+    if isinstance(error, RecursionError):
+        return "is nested too deeply"
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,156 @@
+"""The plan of a run: its cells, and which of them share a stack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import msgspec
+
+from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.judge.verdict import Validity
+from kernel_lab.run.folder import RunFolder
+from kernel_lab.run.results import CellResult
+from kernel_lab.run.scenario import Scenario
+from kernel_lab.traffic.connections import Policy
+
+SIDE_BY_SIDE = 4
+"""Cells of one stack that run at once: most of a cell's time is spent waiting for a window or an expiry."""
+STACKS_AT_ONCE = 2
+"""Stacks that are up at once, where they are started here: one starts or stops while the other works."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedCell:
+    """One cell that will be run: scenario × deployment × connection policy."""
+
+    scenario: Scenario
+    deployment: Deployment
+    policy: Policy
+
+    @property
+    def expected(self) -> Validity | None:
+        """The verdict that a right lab gives; None where it is chance."""
+        return self.scenario.expect(self.deployment, self.policy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Cells that share one stack."""
+
+    deployment: Deployment
+    cells: tuple[PlannedCell, ...]
+    stack: str
+    """The name of the stack, unique in its run: the deployment's, and what tells it from the deployment's others."""
+    side_by_side: int
+    env: dict[str, str]
+    """Settings of the stack's workers."""
+    left_out: str = ""
+    """Why its cells are not run; empty where they are."""
+
+    @property
+    def policies(self) -> list[Policy]:
+        """The connection policies of its cells."""
+        return list(dict.fromkeys(cell.policy for cell in self.cells))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run will do."""
+
+    name: str
+    folder: RunFolder
+    deployments: Sequence[Deployment]
+    scenarios: Sequence[Scenario]
+    policies: Sequence[Policy]
+    seed: int
+    quick: bool
+    env: dict[str, str] = field(default_factory=dict)
+    """Settings of every worker, under each deployment's own."""
+    stacks_at_once: int = STACKS_AT_ONCE
+
+    @cached_property
+    def batches(self) -> list[Batch]:
+        """The cells by the stack they need, in the order in which the stacks start.
+
+        The scenarios that may share a stack share one. Each of the others needs a deployment that nobody has
+        used, so there is one more stack for each connection policy.
+        """
+        shared = [scenario for scenario in self.scenarios if not scenario.own_stack]
+        fresh = [scenario for scenario in self.scenarios if scenario.own_stack]
+        batches = []
+        for deployment in self.deployments:
+            if shared:
+                batches.append(self._batch(deployment, shared, self.policies, SIDE_BY_SIDE, ""))
+            if fresh:
+                batches += [self._batch(deployment, fresh, [one], 1, f"-own-{one}") for one in self.policies]
+        return batches
+
+    @cached_property
+    def cells(self) -> list[PlannedCell]:
+        """Every cell, in the order of the CSVs' rows."""
+        planned = [cell for batch in self.batches for cell in batch.cells]
+        names = [scenario.name for scenario in self.scenarios]
+        deployments = [deployment.name for deployment in self.deployments]
+        return sorted(
+            planned,
+            key=lambda cell: (
+                deployments.index(cell.deployment.name),
+                names.index(cell.scenario.name),
+                self.policies.index(cell.policy),
+            ),
+        )
+
+    def unjudged(self, cell: PlannedCell) -> CellResult:
+        """The row of a cell before anything is known of it."""
+        return CellResult(
+            run=self.name,
+            scenario=cell.scenario.name,
+            deployment=cell.deployment.name,
+            state=cell.deployment.state_name,
+            workers=cell.deployment.workers,
+            replicas=cell.deployment.replicas,
+            routing=cell.deployment.routing,
+            connections=cell.policy,
+            seed=self.seed,
+            claim=cell.scenario.name,
+            expected=cell.expected,
+        )
+
+    def skipped(self, cell: PlannedCell, reason: str) -> CellResult:
+        """The row of a cell that is not run."""
+        return msgspec.structs.replace(
+            self.unjudged(cell), validity=Validity.SKIPPED, reason=reason, expected=None
+        )
+
+    def unknown(self, cell: PlannedCell, reason: str) -> CellResult:
+        """The row of a cell that cannot be judged."""
+        return msgspec.structs.replace(self.unjudged(cell), validity=Validity.UNKNOWN, reason=reason)
+
+    def _batch(
+        self,
+        deployment: Deployment,
+        scenarios: Sequence[Scenario],
+        policies: Sequence[Policy],
+        side_by_side: int,
+        suffix: str,
+    ) -> Batch:
+        env = dict(self.env)
+        for scenario in scenarios:
+            env |= scenario.env
+        left_out = ""
+        if self.quick and suffix and policies[0] is not self.policies[0]:
+            left_out = f"--quick starts one fresh stack per deployment, for {self.policies[0]}"
+        return Batch(
+            deployment=deployment,
+            cells=tuple(
+                PlannedCell(scenario=scenario, deployment=deployment, policy=policy)
+                for scenario in scenarios
+                for policy in policies
+            ),
+            stack=f"{deployment.name}{suffix}",
+            side_by_side=side_by_side,
+            env=env,
+            left_out=left_out,
+        )

@@ -1,0 +1,86 @@
+"""Recording one cell: a scenario drives its traffic, and every call goes into the cell's folder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from kernel_lab.judge.history import HistoryWriter
+from kernel_lab.judge.verdict import Cell, DeploymentFacts
+from kernel_lab.run.folder import CellFolder
+from kernel_lab.run.plan import PlannedCell
+from kernel_lab.run.scenario import Session, Target
+from kernel_lab.traffic.client import Recorder
+from kernel_lab.traffic.connections import Connections
+
+
+async def record(
+    folder: CellFolder,
+    planned: PlannedCell,
+    target: Target,
+    connections: Connections,
+    *,
+    seed: int,
+    quick: bool,
+) -> str:
+    """Drive one cell into its folder, and return why it broke off: an empty string if it did not.
+
+    ``cell.json`` is written twice. Before the first call it says that the cell is not finished, so that a cell
+    that is killed is judged unknown. At the end it says how many operations the history has.
+    """
+    scenario, deployment, policy = planned.scenario, planned.deployment, planned.policy
+    parameters = scenario.parameters(deployment, target, policy)
+    cell = Cell(
+        scenario=scenario.name,
+        deployment=DeploymentFacts(
+            name=deployment.name,
+            state=deployment.state_name,
+            workers=deployment.workers,
+            replicas=deployment.replicas,
+            routing=deployment.routing,
+        ),
+        connections=policy,
+        seed=seed,
+        parameters=parameters,
+        assumptions=scenario.assumptions(deployment, policy),
+        expected=planned.expected,
+        finished=False,
+    )
+    folder.create()
+    folder.write_cell(cell)
+    error = ""
+    with HistoryWriter(folder.recorded) as history, HistoryWriter(folder.probe) as probe:
+        session = Session(
+            deployment=deployment,
+            target=target,
+            connections=connections,
+            main=Recorder(history, target.journal),
+            shadow=Recorder(probe, target.journal),
+            parameters=parameters,
+            seed=seed,
+            quick=quick,
+        )
+        try:
+            await scenario.drive(session)
+        except Exception as failure:  # noqa: BLE001 - one cell's failure is a row, not the end of the run
+            error = f"the cell broke off: {cause(failure)}"
+    beside = target.journal.beside(session.main, _smallest_cap(parameters))
+    finished = msgspec.structs.replace(
+        cell, finished=not error, operations=history.written, beside=beside
+    )
+    folder.write_cell(finished)
+    return error
+
+
+def _smallest_cap(parameters: dict[str, Any]) -> float | None:
+    """The smallest number of handles or traces that the deployment says it keeps."""
+    caps = (parameters.get(name) for name in ("handle_cap", "trace_cap"))
+    return min((cap for cap in caps if cap is not None), default=None)
+
+
+def cause(failure: BaseException) -> str:
+    """The first real error inside a group of errors, on one line."""
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    return f"{type(failure).__name__}: {' | '.join(str(failure).splitlines())}"

@@ -1,0 +1,164 @@
+"""The schedule of a run: stacks start, serve their cells side by side, and stop; every cell becomes a row.
+
+A cell that cannot be run is a row that says why. A cell that broke off is unknown, never valid. The recording
+of one cell is in ``record.py``, its judging in ``judging.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.deployments.live import Live, StackUnavailable
+from kernel_lab.run.judging import judge_recorded
+from kernel_lab.run.plan import Batch, Plan, PlannedCell
+from kernel_lab.run.record import cause, record
+from kernel_lab.run.results import CellResult, write_csvs
+from kernel_lab.run.scenario import Target
+from kernel_lab.traffic.client import open_http
+from kernel_lab.traffic.connections import CALL_TIMEOUT_S, Connections, Policy, open_connections
+
+OpenStack = Callable[[Deployment, dict[str, str], Path], AbstractAsyncContextManager[Live]]
+"""`(deployment, settings of the workers, folder for logs)` to a live deployment; raises `StackUnavailable`."""
+
+
+class Progress(Protocol):
+    """Who is told how far the run is."""
+
+    def planned(self, cells: int) -> None:
+        """This many cells will be run."""
+
+    def doing(self, what: str) -> None:
+        """This is going on now."""
+
+    def done(self, cell: CellResult) -> None:
+        """A cell has its verdict."""
+
+
+class Rows:
+    """The rows of a run: one per cell, filled in as the cells end."""
+
+    def __init__(self, plan: Plan, progress: Progress) -> None:
+        self._plan = plan
+        self._progress = progress
+        self._rows: dict[int, CellResult] = {}
+
+    def fill(self, cell: PlannedCell, row: CellResult) -> None:
+        """A cell has ended."""
+        self._rows[id(cell)] = row
+        self._progress.done(row)
+
+    def missing(self, batch: Batch) -> list[PlannedCell]:
+        """The cells of a batch that have no row yet."""
+        return [cell for cell in batch.cells if id(cell) not in self._rows]
+
+    def in_order(self) -> list[CellResult]:
+        """The rows that there are, in the plan's order."""
+        return [self._rows[id(cell)] for cell in self._plan.cells if id(cell) in self._rows]
+
+
+async def run(plan: Plan, open_stack: OpenStack, progress: Progress) -> list[CellResult]:
+    """Run every cell of the plan, a few stacks at a time, and write the CSVs in the plan's order.
+
+    An interrupted run writes the rows that it has.
+    """
+    progress.planned(len(plan.cells))
+    rows = Rows(plan, progress)
+    waiting = iter(plan.batches)
+
+    async def serve_one_after_another() -> None:
+        for batch in waiting:
+            await serve(plan, batch, open_stack, rows, progress)
+
+    try:
+        async with asyncio.TaskGroup() as stacks:
+            for _ in range(plan.stacks_at_once):
+                stacks.create_task(serve_one_after_another())
+    finally:
+        columns = {scenario.name: scenario.columns for scenario in plan.scenarios}
+        write_csvs(plan.folder, rows.in_order(), columns)
+    return rows.in_order()
+
+
+async def serve(plan: Plan, batch: Batch, open_stack: OpenStack, rows: Rows, progress: Progress) -> None:
+    """Start one stack and run its cells; a stack that fails costs its own cells and not the run."""
+    if batch.left_out:
+        for cell in batch.cells:
+            rows.fill(cell, plan.skipped(cell, batch.left_out))
+        return
+    progress.doing(f"starting {batch.deployment.name}")
+    logs = plan.folder.logs(batch.stack)
+    try:
+        async with open_stack(batch.deployment, batch.env, logs) as live:
+            target = await look_at(live)
+            async with _open_all(batch.policies, target) as connections:
+                await _side_by_side(plan, batch, target, connections, rows, progress, logs)
+    except StackUnavailable as error:
+        for cell in rows.missing(batch):
+            rows.fill(cell, plan.skipped(cell, str(error)))
+    except Exception as failure:  # noqa: BLE001 - whatever a stack dies of, the run goes on
+        for cell in rows.missing(batch):
+            rows.fill(cell, plan.unknown(cell, f"the stack failed: {cause(failure)}"))
+
+
+async def _side_by_side(
+    plan: Plan,
+    batch: Batch,
+    target: Target,
+    connections: dict[Policy, Connections],
+    rows: Rows,
+    progress: Progress,
+    logs: Path,
+) -> None:
+    slots = asyncio.Semaphore(batch.side_by_side)
+
+    async def one(cell: PlannedCell) -> None:
+        async with slots:
+            progress.doing(plan.unjudged(cell).label)
+            folder = plan.folder.cell(cell.scenario.name, cell.deployment.name, cell.policy)
+            error = await record(
+                folder, cell, target, connections[cell.policy], seed=plan.seed, quick=plan.quick
+            )
+            folder.link_logs(logs)
+        try:
+            row = await asyncio.to_thread(judge_recorded, folder, plan.unjudged(cell), cell, error)
+        except Exception as failure:  # noqa: BLE001 - a cell that cannot be judged is unknown, and alone
+            row = plan.unknown(cell, f"not judged: {cause(failure)}")
+        rows.fill(cell, row)
+
+    async with asyncio.TaskGroup() as cells:
+        for cell in batch.cells:
+            cells.create_task(one(cell))
+
+
+async def look_at(live: Live) -> Target:
+    """Ask a live deployment who it is: ``GET /worker`` and ``GET /capabilities``."""
+    async with open_http(live.base_url, kept=False, timeout_s=CALL_TIMEOUT_S) as http:
+        facts = (await http.get("/worker")).raise_for_status().json()
+        capabilities = (await http.get("/capabilities")).raise_for_status().json()["capabilities"]
+    return Target(
+        live=live,
+        facts=facts,
+        capabilities={capability["capability_id"]: capability for capability in capabilities},
+    )
+
+
+@asynccontextmanager
+async def _open_all(policies: Sequence[Policy], target: Target) -> AsyncIterator[dict[Policy, Connections]]:
+    """The connections of every policy, shared by all the cells of a stack."""
+    names = (f"k{number}" for number in itertools.count())
+    opened: dict[Policy, Connections] = {}
+    try:
+        for policy in policies:
+            opened[policy] = await open_connections(
+                policy, target.base_url, workers=target.workers, direct=target.direct, names=names
+            )
+        yield opened
+    finally:
+        for connections in opened.values():
+            await connections.aclose()
