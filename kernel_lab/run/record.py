@@ -66,9 +66,7 @@ async def record(
         except Exception as failure:  # noqa: BLE001 - one cell's failure is a row, not the end of the run
             error = f"the cell broke off: {cause(failure)}"
     beside = target.journal.beside(session.main, _smallest_cap(parameters))
-    finished = msgspec.structs.replace(
-        cell, finished=not error, operations=history.written, beside=beside
-    )
+    finished = msgspec.structs.replace(cell, finished=not error, operations=history.written, beside=beside)
     folder.write_cell(finished)
     return error
 
