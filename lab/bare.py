@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from weaver_kernel import CapabilityRequest, CapabilityToken, Kernel, Principal
 
+from lab.in_force import describe
 from lab.kernel import load_kernel
 from lab.settings import read_settings
-from lab.worker import WorkerName, describe
+from lab.worker import WorkerName
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -47,7 +48,7 @@ class Bare:
         self._kernel: Kernel = load_kernel(settings)
         self._name = (b"x-lab-worker", str(name).encode())
         facts = describe(settings, name, chained_audit=None)
-        self._described = orjson.dumps({"rate_limits": {"WRITE": _limit(facts.rate_limits["WRITE"])}})
+        self._described = orjson.dumps({"rate_limits": facts["rate_limits"]})
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await send({"type": "lifespan.shutdown.complete"})
@@ -91,10 +92,6 @@ def _principal(scope: Scope) -> Principal:
         headers[b"x-principal-roles"].decode().split(","),
         {"tenant": headers[b"x-principal-tenant"].decode()},
     )
-
-
-def _limit(limit: Any) -> dict[str, Any]:
-    return {"limit": limit.limit, "window_s": limit.window_s}
 
 
 app = Bare()

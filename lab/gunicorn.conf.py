@@ -22,11 +22,10 @@ except BadSettings as error:
     print(error, file=sys.stderr)
     sys.exit(3)  # what gunicorn itself ends with when a worker cannot boot
 
-# Other people's modules are imported once, here, and forked: they are most of a worker's start, and the lab
-# starts hundreds. They open nothing and draw no secret at import, so each worker's kernel, state and app are
-# its own as ever. (A reload does not take up a newer version of them.)
-for _module in ("aiohttp",) if settings.sidecar else ("fastapi", "weaver_kernel"):
-    import_module(_module)
+# What a worker imports is most of its start, and the lab starts hundreds of workers. So the libraries and the
+# routes are imported once, here, and forked. They open nothing and draw no secret at import: each worker's
+# kernel, state and application are its own as ever. (A reload does not take up a newer version of them.)
+import_module("aiohttp" if settings.sidecar else "lab.routes")
 import_module("uvicorn_worker")
 
 bind = settings.bind.split(",")

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 
 import msgspec
 import weaver_kernel as wk
@@ -21,7 +23,8 @@ from lab.state import StateUnavailable
 MEDIA_TYPE = "application/problem+json"
 
 
-class Problem(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
     """An RFC 9457 problem document."""
 
     type: str = "about:blank"
@@ -105,6 +108,16 @@ def problem_response(problem: Problem, headers: Mapping[str, str] | None = None)
     return Response(
         msgspec.json.encode(problem), status_code=problem.status, headers=headers, media_type=MEDIA_TYPE
     )
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What a route's description says of the statuses that it refuses with: each is a problem document."""
+    fields = {name: {"type": "integer" if name == "status" else "string"} for name in Problem.__slots__}
+    schema = {"title": "Problem", "type": "object", "properties": fields, "required": list(fields)}
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": schema}}}
+        for status in statuses
+    }
 
 
 def _problem(status: int, reason: str, detail: str) -> Problem:

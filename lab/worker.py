@@ -16,14 +16,9 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import weaver_kernel
-
-from lab.messages import RateLimit, WorkerReply
-from lab.policy import asked_limits
 from lab.problems import TooLarge, problem_of, problem_response
 from lab.settings import BadSettings, Settings, read_settings
 from lab.state import BadStateURL
-from lab.state.url import redacted
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -133,30 +128,6 @@ class Worker:
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"the body is larger than {self._max_body_bytes} bytes (LAB_MAX_BODY_BYTES)")
-
-
-def describe(settings: Settings, name: WorkerName, *, chained_audit: bool | None) -> WorkerReply:
-    """What ``GET /worker`` answers."""
-    return WorkerReply(
-        worker=str(name),
-        replica=name.replica,
-        pid=name.pid,
-        boot=name.boot,
-        kernel_version=weaver_kernel.__version__,
-        state=redacted(settings.state),
-        rate_limits={
-            safety.value: RateLimit(limit=limit, window_s=window_s)
-            for safety, (limit, window_s) in asked_limits(settings).items()
-        },
-        split_limit=settings.split_limit,
-        token_ttl_s=settings.token_ttl_s,
-        token_ttls=dict(settings.token_ttls),
-        handle_ttl_s=settings.handle_ttl_s,
-        handle_cap=settings.handle_cap,
-        trace_cap=settings.trace_cap,
-        budget_total=settings.budget_total,
-        chained_audit=chained_audit,
-    )
 
 
 def quieten(settings: Settings) -> None:

@@ -10,8 +10,9 @@ import httpx
 from weaver_kernel import Kernel
 
 from lab.app import build_api
+from lab.in_force import describe
 from lab.settings import Settings
-from lab.worker import WorkerName, describe
+from lab.worker import WorkerName
 
 
 class Lab:

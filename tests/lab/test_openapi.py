@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import schemathesis
+from fastapi.routing import APIRoute
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from labs import Lab
@@ -21,10 +22,9 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from lab.capabilities import CAPABILITIES
-from lab.endpoints import ENDPOINTS
 from lab.kernel import build_kernel
-from lab.openapi import Endpoint
 from lab.problems import REASONS
+from lab.routes import ROUTES
 from lab.settings import Settings
 
 CONFORMS = [
@@ -62,20 +62,29 @@ def document(fuzzed: Lab) -> Any:
     return schemathesis.openapi.from_asgi("/openapi.json", fuzzed.api)
 
 
-def named(points: Iterable[Endpoint]) -> list[Any]:
-    return [pytest.param(point, id=point.handler) for point in points]
+OPERATIONS = [route for route in ROUTES if isinstance(route, APIRoute)]
 
 
-@pytest.mark.parametrize("point", named(ENDPOINTS))
+def named(routes: Iterable[APIRoute]) -> list[Any]:
+    return [pytest.param(route, id=route.name) for route in routes]
+
+
+def takes_something(route: APIRoute) -> bool:
+    return route.body_field is not None or bool(route.dependant.query_params)
+
+
+@pytest.mark.parametrize("route", named(OPERATIONS))
 def test_no_valid_request_gets_a_server_error_or_an_answer_that_is_not_documented(
-    document: Any, point: Endpoint
+    document: Any, route: APIRoute
 ) -> None:
-    conforms(document[point.path][point.method].as_strategy(generation_mode=GenerationMode.POSITIVE))
+    (method,) = route.methods
+    conforms(document[route.path][method].as_strategy(generation_mode=GenerationMode.POSITIVE))
 
 
-@pytest.mark.parametrize("point", named(point for point in ENDPOINTS if point.body or point.query))
-def test_no_invalid_request_does_either(document: Any, point: Endpoint) -> None:
-    conforms(document[point.path][point.method].as_strategy(generation_mode=GenerationMode.NEGATIVE))
+@pytest.mark.parametrize("route", named(route for route in OPERATIONS if takes_something(route)))
+def test_no_invalid_request_does_either(document: Any, route: APIRoute) -> None:
+    (method,) = route.methods
+    conforms(document[route.path][method].as_strategy(generation_mode=GenerationMode.NEGATIVE))
 
 
 def conforms(requests: st.SearchStrategy[Any]) -> None:
@@ -135,5 +144,5 @@ def test_any_expansion_is_answered_or_refused(query: Any) -> None:
 
 
 def test_every_reason_the_lab_can_give_has_a_documented_status() -> None:
-    documented = {status for point in ENDPOINTS for status in point.refusals}
+    documented = {status for route in OPERATIONS for status in route.responses}
     assert {status for status, _ in REASONS.values()} <= documented

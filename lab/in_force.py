@@ -1,0 +1,64 @@
+"""What a worker promises: the reply to ``GET /worker``."""
+
+from __future__ import annotations
+
+import weaver_kernel
+from typing_extensions import TypedDict
+
+from lab.policy import asked_limits
+from lab.settings import Settings
+from lab.state.url import redacted
+from lab.worker import WorkerName
+
+
+class RateLimit(TypedDict):
+    """At most `limit` grants in any `window_s` seconds, per principal and capability."""
+
+    limit: int
+    window_s: float
+
+
+class WorkerReply(TypedDict):
+    """Who answers, and what its deployment promises: what a run must know of a service it did not start."""
+
+    worker: str
+    replica: str
+    pid: int
+    boot: str
+    kernel_version: str
+    state: str
+    rate_limits: dict[str, RateLimit]
+    """What the deployment is asked to keep; a worker applies it divided by `split_limit`."""
+    split_limit: int
+    token_ttl_s: int
+    token_ttls: dict[str, int]
+    handle_ttl_s: int
+    handle_cap: int
+    trace_cap: int
+    budget_total: int | None
+    chained_audit: bool | None
+    """Null in a worker that forwards to a sidecar and was not told."""
+
+
+def describe(settings: Settings, name: WorkerName, *, chained_audit: bool | None) -> WorkerReply:
+    """What ``GET /worker`` answers."""
+    return WorkerReply(
+        worker=str(name),
+        replica=name.replica,
+        pid=name.pid,
+        boot=name.boot,
+        kernel_version=weaver_kernel.__version__,
+        state=redacted(settings.state),
+        rate_limits={
+            safety.value: RateLimit(limit=limit, window_s=window_s)
+            for safety, (limit, window_s) in asked_limits(settings).items()
+        },
+        split_limit=settings.split_limit,
+        token_ttl_s=settings.token_ttl_s,
+        token_ttls=dict(settings.token_ttls),
+        handle_ttl_s=settings.handle_ttl_s,
+        handle_cap=settings.handle_cap,
+        trace_cap=settings.trace_cap,
+        budget_total=settings.budget_total,
+        chained_audit=chained_audit,
+    )

@@ -1,0 +1,50 @@
+"""``POST /handles/{handle_id}/expansions``: a principal reads rows behind a handle."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, cast
+
+from fastapi import Body, Path
+from pydantic import ConfigDict
+from typing_extensions import TypedDict
+
+from lab.problems import refusals
+from lab.routes.parts import Caller, Count, FrameReply, ServedHere, frame_reply
+from lab.routes.route import KernelRoute
+
+router = KernelRoute.router()
+
+
+class ExpandRequest(TypedDict, total=False):
+    """Asks for rows behind a handle; what is left out is the grant's to decide."""
+
+    __pydantic_config__ = ConfigDict(strict=True, extra="forbid")  # type: ignore[misc] # pydantic's own way
+
+    offset: Count
+    limit: Count
+    fields: list[str]
+    filter: dict[str, Any]
+
+
+class ExpansionReply(FrameReply):
+    """A frame of rows behind a handle."""
+
+    rows: int
+    """How many rows this frame holds."""
+
+
+@router.post(
+    "/handles/{handle_id}/expansions",
+    summary="Read rows behind a handle",
+    responses=refusals(403, 404, 410, 413, 422, 503),
+)
+async def expand(
+    handle_id: Annotated[str, Path(min_length=1)],
+    caller: Caller,
+    served: ServedHere,
+    asked: Annotated[ExpandRequest, Body()] = {},  # noqa: B006 - nobody changes it
+) -> ExpansionReply:
+    """Only a handle's id is taken from a client: upstream's `expand` believes any `Handle` it is given."""
+    handle = served.view.handles.get_meta(handle_id)
+    frame = served.kernel.expand(handle, query=cast("dict[str, Any]", asked), principal=caller)
+    return ExpansionReply(**frame_reply(frame), rows=len(frame.table_preview))

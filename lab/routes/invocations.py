@@ -1,0 +1,209 @@
+"""``POST /invocations`` and ``/invocations/stream``: a token is presented and its capability carried out."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Annotated, Any, Literal
+
+import msgspec
+from fastapi import Body
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from starlette.responses import StreamingResponse
+from typing_extensions import TypedDict
+from weaver_kernel import CapabilityToken, DryRunResult, Frame, Kernel
+
+from lab.problems import Problem, problem_of, refusals
+from lab.routes.parts import (
+    Asked,
+    Caller,
+    FrameReply,
+    KernelInUse,
+    RawFrameReply,
+    ResponseMode,
+    frame_reply,
+)
+from lab.routes.route import KernelRoute, encode
+
+router = KernelRoute.router()
+
+NDJSON = "application/x-ndjson"
+
+_Instant = Annotated[dt.datetime, msgspec.Meta(tz=True)]
+
+
+def _instant(value: object) -> dt.datetime:
+    """An RFC 3339 text with its offset; pydantic itself also takes numbers and dates for instants."""
+    try:
+        return msgspec.convert(value, _Instant)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from None
+
+
+Instant = Annotated[dt.datetime, BeforeValidator(_instant)]
+
+
+class PresentedToken(BaseModel):
+    """A `CapabilityToken` as its holder presents it: typed, so that only its signature can be wrong."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    token_id: str
+    capability_id: str
+    principal_id: str
+    issued_at: Instant
+    expires_at: Instant
+    constraints: dict[str, Any] = Field(default_factory=dict)
+    audit_id: str = ""
+    # upstream compares signatures with hmac.compare_digest, which raises on text beyond ASCII
+    signature: Annotated[str, Field(pattern="^[ -~]*$")] = ""
+
+    def token(self) -> CapabilityToken:
+        """Upstream's own type."""
+        return CapabilityToken(
+            self.token_id,
+            self.capability_id,
+            self.principal_id,
+            self.issued_at,
+            self.expires_at,
+            self.constraints,
+            self.audit_id,
+            self.signature,
+        )
+
+
+class StreamRequest(Asked):
+    """Presents a token and asks for its capability; upstream has no dry run of a stream."""
+
+    token: PresentedToken
+    args: dict[str, Any] = Field(default_factory=dict)
+    response_mode: ResponseMode = "summary"
+
+
+class InvokeRequest(StreamRequest):
+    """Presents a token and asks for its capability, or for what would happen."""
+
+    dry_run: bool = False
+
+
+class DryRunReply(FrameReply):
+    """What a dry run says would happen: no action, no handle, no rows."""
+
+    dry_run: Literal[True]
+    driver_id: str
+    operation: str
+    resolved_args: dict[str, Any]
+    estimated_cost: str
+    budget_remaining: int | None
+
+
+class StreamLine(FrameReply):
+    """One line of a stream."""
+
+    is_final: bool
+    """Is this the last frame?"""
+
+
+class StreamError(TypedDict):
+    """The last line of a stream that failed after its first frame."""
+
+    error: Problem
+
+
+@router.post(
+    "/invocations",
+    summary="Present a token and have its capability carried out",
+    responses=refusals(401, 403, 404, 413, 422, 429, 502, 503),
+)
+async def invoke(
+    asked: Annotated[InvokeRequest, Body()], caller: Caller, kernel: KernelInUse
+) -> FrameReply | RawFrameReply | DryRunReply:
+    """Upstream verifies the token, then its driver runs."""
+    token = asked.token.token()
+    if asked.dry_run:
+        return _dry_run_reply(
+            await kernel.invoke(
+                token, principal=caller, args=asked.args, response_mode=asked.response_mode, dry_run=True
+            )
+        )
+    frame = await kernel.invoke(token, principal=caller, args=asked.args, response_mode=asked.response_mode)
+    return frame_reply(frame, tokens=_charged(kernel, frame))
+
+
+def _line_schema() -> dict[str, Any]:
+    """The schema of a line of a stream, for the OpenAPI document."""
+    lines: TypeAdapter[StreamLine | StreamError] = TypeAdapter(StreamLine | StreamError)
+    schema = lines.json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
+    named = schema.pop("$defs")
+    return {"anyOf": [named["StreamLine"], named["StreamError"]]}
+
+
+@router.post(
+    "/invocations/stream",
+    summary="Present a token and have its capability carried out, one frame a line",
+    response_model=None,
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {NDJSON: {"schema": {"type": "string"}, "itemSchema": _line_schema()}}},
+        **refusals(401, 403, 404, 413, 422, 502, 503),
+    },
+)
+async def invoke_stream(
+    asked: Annotated[StreamRequest, Body()], caller: Caller, kernel: KernelInUse
+) -> StreamingResponse:
+    """The first frame is awaited before the reply begins, so a refusal still has its status."""
+    frames = kernel.invoke_stream(
+        asked.token.token(), principal=caller, args=asked.args, response_mode=asked.response_mode
+    )
+    first = await anext(frames)
+    # upstream annotates an iterator; it is a generator, and closing it is what records a cut-off stream
+    return StreamingResponse(_lines(first, frames), media_type=NDJSON)  # type: ignore[arg-type]
+
+
+async def _lines(first: Frame, frames: AsyncGenerator[Frame]) -> AsyncIterator[bytes]:
+    """The frames as lines. The status has been sent by now, so a failure becomes the last line."""
+    try:
+        yield _line(first)
+        async for frame in frames:
+            yield _line(frame)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
+        yield encode(StreamError(error=problem_of(error))) + b"\n"
+    finally:
+        await frames.aclose()
+
+
+def _line(frame: Frame) -> bytes:
+    return encode(StreamLine(**frame_reply(frame), is_final=frame.is_final)) + b"\n"
+
+
+def _dry_run_reply(dry: DryRunResult) -> DryRunReply:
+    return DryRunReply(
+        action_id=None,
+        capability_id=dry.capability_id,
+        response_mode=dry.response_mode,
+        facts=[],
+        table_preview=[],
+        handle_id=None,
+        handle=None,
+        warnings=[],
+        tokens=None,
+        dry_run=True,
+        driver_id=dry.driver_id,
+        operation=dry.operation,
+        resolved_args=dry.resolved_args,
+        estimated_cost=dry.estimated_cost,
+        budget_remaining=dry.budget_remaining,
+    )
+
+
+def _charged(kernel: Kernel, frame: Frame) -> int | None:
+    """What the budget was charged for `frame`: upstream counts what its mode shows, once more here."""
+    if kernel.budget is None:
+        return None
+    shown = {
+        "raw": frame.raw_data,
+        "table": frame.table_preview,
+        "handle_only": None,
+        "summary": frame.facts,
+    }
+    return kernel.budget.count_tokens(shown[frame.response_mode])

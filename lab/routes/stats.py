@@ -1,0 +1,36 @@
+"""``GET /stats``: what one worker has counted."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import cast
+
+from typing_extensions import TypedDict
+
+from lab.routes.parts import KernelInUse
+from lab.routes.route import KernelRoute
+
+router = KernelRoute.router()
+
+
+class StatsReply(TypedDict):
+    """The fields of upstream's `StatsSnapshot`."""
+
+    grants: int
+    denials: int
+    invocations: int
+    invocation_failures: int
+    fallback_activations: int
+    redaction_events: int
+    budget_downgrades: int
+    handle_stores: int
+    expansions: int
+    denials_by_reason: dict[str, int]
+
+
+@router.get("/stats", summary="This worker's counters")
+async def stats(kernel: KernelInUse) -> StatsReply:
+    """The counters of the kernel that this worker serves; upstream shares them with nobody."""
+    counted = kernel.stats
+    values = {field.name: getattr(counted, field.name) for field in fields(counted)}
+    return cast("StatsReply", {**values, "denials_by_reason": dict(counted.denials_by_reason)})
