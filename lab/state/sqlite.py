@@ -36,18 +36,23 @@ _SWEEP_EVERY = 256
 
 def open_url(url: StateURL, options: StateOptions) -> State:
     """The five stores on the URL's file; the file is opened at the first call."""
-    url.allow()
     return stores(file_of(url, options), options)
 
 
 def file_of(url: StateURL, options: StateOptions) -> SQLiteFile:
     """The file a URL names."""
+    url.allow("blocking", "replaced")
     path = Path(url.rest.removeprefix("/"))
     if not path.name:
         url.wrong("no path to a file in it")
     if not path.parent.is_dir():
         url.wrong(f"there is no folder {path.parent}")
-    return SQLiteFile(path, timeout_ms=options.timeout_ms)
+    return SQLiteFile(
+        path,
+        timeout_ms=options.timeout_ms,
+        blocking=bool(url.number("blocking", 0, at_least=0)),
+        accept_replaced=url.choice("replaced", ("refuse", "accept")) == "accept",
+    )
 
 
 def open_feed(url: StateURL, options: StateOptions) -> SQLiteFeed:
@@ -81,7 +86,7 @@ class SQLiteRevocations:
     """
 
     def __init__(self, file: SQLiteFile) -> None:
-        self._file = file
+        self.file = self._file = file
         self._tracked = 0
 
     def is_revoked(self, token_id: str) -> bool:
@@ -92,37 +97,47 @@ class SQLiteRevocations:
 
     def revoke(self, token_id: str) -> None:
         """Revoke one token, known or not. Idempotent."""
-        with self._file.change(durable=True) as connection:
+
+        def mark(connection: sqlite3.Connection) -> None:
             connection.execute(
                 "INSERT INTO tokens VALUES (?, NULL, ?, ?) ON CONFLICT (token_id)"
                 " DO UPDATE SET revoked = excluded.revoked WHERE revoked IS NULL",
                 (token_id, self._file.now_us() + UNTRACKED_S * _S, _next(connection, "revocations")),
             )
 
+        self._file.change(mark, durable=True)
+
     def track(self, principal_id: str, token_id: str, expires_at: dt.datetime) -> None:
         """Remember that `token_id` was issued to `principal_id`. A revoked token stays revoked."""
-        with self._file.change() as connection:
-            connection.execute(
-                "INSERT INTO tokens VALUES (?, ?, ?, NULL) ON CONFLICT (token_id)"
-                " DO UPDATE SET principal_id = excluded.principal_id, expires_us = excluded.expires_us",
-                (token_id, principal_id, microseconds(expires_at)),
-            )
-            self._tracked += 1
-            if self._tracked % _SWEEP_EVERY == 0:
-                self._sweep(connection, self._file.now_us())
+        self._file.change(lambda connection: self.track_in(connection, principal_id, token_id, expires_at))
+
+    def track_in(
+        self, connection: sqlite3.Connection, principal_id: str, token_id: str, expires_at: dt.datetime
+    ) -> None:
+        """`track` as a part of somebody's transaction."""
+        connection.execute(
+            "INSERT INTO tokens VALUES (?, ?, ?, NULL) ON CONFLICT (token_id)"
+            " DO UPDATE SET principal_id = excluded.principal_id, expires_us = excluded.expires_us",
+            (token_id, principal_id, microseconds(expires_at)),
+        )
+        self._tracked += 1
+        if self._tracked % _SWEEP_EVERY == 0:
+            self._sweep(connection, self._file.now_us())
 
     def revoke_principal(self, principal_id: str) -> int:
         """Revoke every token tracked for `principal_id`; how many of them were good until now."""
-        with self._file.change(durable=True) as connection:
+
+        def mark(connection: sqlite3.Connection) -> int:
             return connection.execute(
                 "UPDATE tokens SET revoked = ? WHERE principal_id = ? AND revoked IS NULL",
                 (_next(connection, "revocations"), principal_id),
             ).rowcount
 
+        return self._file.change(mark, durable=True)
+
     def sweep_expired(self, now: dt.datetime) -> int:
         """Forget tokens that expired before `now`, and at least `MARGIN_S` ago; how many."""
-        with self._file.change() as connection:
-            return self._sweep(connection, microseconds(now))
+        return self._file.change(lambda connection: self._sweep(connection, microseconds(now)))
 
     def _sweep(self, connection: sqlite3.Connection, now_us: int) -> int:
         cutoff_us = min(now_us, self._file.now_us() - MARGIN_S * _S)
@@ -167,28 +182,31 @@ class SQLiteLimiter(SharedLimiter):
     """One row per key: the times of its admissions that still count, in a BLOB of 64-bit integers."""
 
     def __init__(self, file: SQLiteFile) -> None:
-        self._file = file
+        self.file = self._file = file
         self._asked = 0
 
     def acquire(self, key: str, limit: int, window_seconds: float) -> bool:
         """See `SharedLimiter.acquire`."""
+        return self._file.change(lambda connection: self.acquire_in(connection, key, limit, window_seconds))
+
+    def acquire_in(self, connection: sqlite3.Connection, key: str, limit: int, window_seconds: float) -> bool:
+        """`acquire` as a part of somebody's transaction."""
         window_us = round(window_seconds * _S)
-        with self._file.change() as connection:
-            row = connection.execute("SELECT admitted FROM windows WHERE key = ?", (key,)).fetchone()
-            now_us = self._file.now_us()
-            counting = _counting(row, now_us, window_us)
-            admitted = not counting or len(counting) < limit
-            if admitted:
-                counting.append(now_us)
-            # after a refusal, too: what was taken for admitted now must stay so
-            if row is None or row[0] != counting.tobytes():
-                connection.execute(
-                    "REPLACE INTO windows VALUES (?, ?, ?)", (key, counting.tobytes(), now_us + window_us)
-                )
-            self._asked += 1
-            if self._asked % _SWEEP_EVERY == 0:
-                connection.execute("DELETE FROM windows WHERE empty_us <= ?", (now_us,))
-            return admitted
+        row = connection.execute("SELECT admitted FROM windows WHERE key = ?", (key,)).fetchone()
+        now_us = self._file.now_us()
+        counting = _counting(row, now_us, window_us)
+        admitted = not counting or len(counting) < limit
+        if admitted:
+            counting.append(now_us)
+        # after a refusal, too: what was taken for admitted now must stay so
+        if row is None or row[0] != counting.tobytes():
+            connection.execute(
+                "REPLACE INTO windows VALUES (?, ?, ?)", (key, counting.tobytes(), now_us + window_us)
+            )
+        self._asked += 1
+        if self._asked % _SWEEP_EVERY == 0:
+            connection.execute("DELETE FROM windows WHERE empty_us <= ?", (now_us,))
+        return admitted
 
     def peek(self, key: str, limit: int, window_seconds: float) -> bool:
         """See `SharedLimiter.peek`."""
@@ -217,11 +235,12 @@ class SQLiteHandles(SharedHandles):
 
     def evict_expired(self) -> int:
         """Forget every handle whose time has passed, and say how many."""
-        with self._file.change() as connection:
-            return _evict(connection, "expires_us <= ?", self._file.now_us())
+        return self._file.change(
+            lambda connection: _evict(connection, "expires_us <= ?", self._file.now_us())
+        )
 
-    def _put(self, handle_id: str, *, meta: bytes, data: bytes, ttl_s: int) -> Life:
-        with self._file.change() as connection:
+    def _put(self, handle_id: str, *, meta: bytes, data: bytes, ttl_s: int) -> Callable[[], Life]:
+        def insert(connection: sqlite3.Connection) -> Life:
             now_us = self._file.now_us()
             life = Life(now_us, now_us + ttl_s * _S)
             connection.execute(
@@ -239,6 +258,8 @@ class SQLiteHandles(SharedHandles):
                     kept - self._max_entries,
                 )
             return life
+
+        return self._file.start(insert)
 
     def _read(self, handle_id: str) -> tuple[bytes | None, Life] | None:
         rows = self._file.read(
@@ -265,7 +286,7 @@ class SQLiteTraces(SharedTraces):
         self._file = file
 
     def _append(self, action_id: str, link: Callable[[Head], Line]) -> bool:
-        with self._file.change() as connection:
+        def insert(connection: sqlite3.Connection) -> bool:
             if connection.execute("SELECT 1 FROM traces WHERE action_id = ?", (action_id,)).fetchone():
                 return False
             last = connection.execute(
@@ -283,6 +304,8 @@ class SQLiteTraces(SharedTraces):
             )
             connection.execute("DELETE FROM traces WHERE seq <= ?", dropped)
             return True
+
+        return self._file.change(insert)
 
     def _find(self, action_id: str) -> str | None:
         rows = self._file.read("SELECT payload FROM traces WHERE action_id = ?", (action_id,))
@@ -320,7 +343,7 @@ class SQLiteBudget(SharedBudget):
         return Pool(*self._file.read(self._POOL, (self._file.now_us(),))[0])
 
     def _reserve(self, name: str, want: int) -> tuple[int | None, Pool]:
-        with self._file.change() as connection:
+        def insert(connection: sqlite3.Connection) -> tuple[int | None, Pool]:
             now_us = self._file.now_us()
             connection.execute("DELETE FROM leases WHERE overdue_us <= ?", (now_us,))
             pool = Pool(*connection.execute(self._POOL, (now_us,)).fetchone())
@@ -331,8 +354,10 @@ class SQLiteBudget(SharedBudget):
             connection.execute("INSERT INTO leases VALUES (?, ?, ?)", (name, granted, now_us + LEASE_S * _S))
             return granted, pool
 
+        return self._file.change(insert)
+
     def _settle(self, leases: list[tuple[str, int]], actual: int) -> None:
-        with self._file.change() as connection:
+        def update(connection: sqlite3.Connection) -> None:
             connection.executemany(
                 "UPDATE leases SET amount = ? WHERE name = ?", [(amount, name) for name, amount in leases]
             )
@@ -341,6 +366,8 @@ class SQLiteBudget(SharedBudget):
                 "UPDATE counters SET value = min(?, value + ?) WHERE name = 'used'",
                 (self.total_budget, actual),
             )
+
+        self._file.change(update)
 
 
 def _next(connection: sqlite3.Connection, name: str) -> int:

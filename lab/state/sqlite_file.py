@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import sqlite3
@@ -12,8 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lab.bridge import is_bridged, wait
 from lab.state.breaker import Breaker
 from lab.state.seam import StateUnavailable
+from lab.state.sqlite_group import GroupWriter, busy
 
 _SCHEMA = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
 _LONGEST_PAUSE_S = 0.004
@@ -30,17 +33,35 @@ class SQLiteFile:
     the call raises `StateUnavailable`. The lock is the operating system's: a process that is killed gives it
     up.
 
+    Inside `lab.bridge.bridged` nobody's waiting holds the event loop: see `lab.state.sqlite_group`.
+
+    A file that is no longer the one that was opened (somebody has deleted or replaced it) has lost what this
+    process was told. Then every call raises `StateUnavailable`, until the workers are restarted; with
+    `accept_replaced` the file that is there now is opened instead.
+
     A committed transaction survives the death of its process (``synchronous=NORMAL``: it is in the page
     cache). One made `durable` has also reached the disk when it returns, and so has everything before it.
 
     Time is this host's ``time.time``: whoever can open the file reads the same clock.
     """
 
-    def __init__(self, path: Path, *, timeout_ms: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        timeout_ms: int,
+        clock: Callable[[], float] = time.time,
+        blocking: bool = False,
+        accept_replaced: bool = False,
+    ) -> None:
         self.path = path
         self._timeout_s = timeout_ms / 1000
         self._clock = clock
-        self._inherited: list[sqlite3.Connection] = []
+        self._blocking = blocking
+        self._accept_replaced = accept_replaced
+        self._identity: tuple[int, int] | None = None
+        self._inherited: list[object] = []
+        self._groups: dict[asyncio.AbstractEventLoop, GroupWriter] = {}
         self._begin()
 
     def _begin(self) -> None:
@@ -63,13 +84,28 @@ class SQLiteFile:
             deadline_s = time.monotonic() + self._timeout_s
             return self._wait(lambda: self._connected().execute(sql, values).fetchall(), deadline_s)
 
-    @contextmanager
-    def change(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
-        """One transaction, committed when the block ends, rolled back when it raises.
+    def change(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> T:
+        """What `work` returns, done in one transaction that is rolled back when it raises.
+
+        `work` must be done quickly and may be called with other works in the same transaction, each as a
+        savepoint of its own.
 
         Raises:
             StateUnavailable: When the lock was not to be had in time, or the file cannot be written.
         """
+        return self.start(work, durable=durable)()
+
+    def start(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> Callable[[], T]:
+        """As `change`; what is returned waits for the result. What is started first is done first."""
+        if is_bridged() and not self._blocking:
+            self.check_same()
+            self._breaker_now().check()
+            future = self._group().submit(work, durable=durable)
+            return lambda: wait(future)
+        result = self._change(work, durable=durable)
+        return lambda: result
+
+    def _change(self, work: Callable[[sqlite3.Connection], T], *, durable: bool) -> T:
         with self._alone():
             self._breaker.check()
             deadline_s = time.monotonic() + self._timeout_s
@@ -81,19 +117,78 @@ class SQLiteFile:
                 self._breaker.trip(str(error))
                 raise
             try:
-                yield connection
+                result = work(connection)
                 connection.execute("COMMIT")
             except sqlite3.Error as error:
-                raise self._away(error) from error
+                raise self.away(error) from error
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+            return result
+
+    def _group(self) -> GroupWriter:
+        """The running event loop's writer."""
+        loop = asyncio.get_running_loop()
+        group = self._groups.get(loop)
+        if group is None:
+            # another loop's, or a parent's: not to be used here, and SQLite forbids closing it after a fork
+            self._inherited += [other for of, other in self._groups.items() if of.is_closed()]
+            self._groups = {of: other for of, other in self._groups.items() if not of.is_closed()}
+            group = self._groups[loop] = GroupWriter(self, self._timeout_s)
+        return group
+
+    def _breaker_now(self) -> Breaker:
+        if self._pid != os.getpid():
+            self._fork()
+        return self._breaker
+
+    def trip(self, reason: str) -> None:
+        """Refuse calls until the file can be written again."""
+        self._breaker_now().trip(reason)
+
+    def check_same(self) -> None:
+        """Refuse a file that is no longer the one that was opened.
+
+        Raises:
+            StateUnavailable: When it is another, or gone.
+        """
+        if self._identity is None or _identity(self.path) == self._identity:
+            return
+        if not self._accept_replaced:
+            raise StateUnavailable(
+                f"{self.path}: the file is no longer the one that was opened, so revocations may be lost; "
+                "restart the workers once you know what it holds, or let the state URL say ?replaced=accept"
+            )
+        self._identity = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        for group in self._groups.values():
+            group.reopen()
+
+    def connect(self) -> sqlite3.Connection:
+        """A new connection to the file, which is made if it is not there.
+
+        Raises:
+            StateUnavailable: When it is not the file that this process has opened before.
+            sqlite3.Error: When it cannot be opened.
+        """
+        self.check_same()
+        connection = _connect(self.path)
+        self._identity = self._identity or _identity(self.path)
+        return connection
 
     def close(self) -> None:
         """Close this process's connection."""
         if self._pid != os.getpid():
             return
         self._breaker.close()
+        groups, self._groups = self._groups, {}
+        for loop, group in groups.items():
+            if loop.is_closed():
+                group.close()
+            else:
+                loop.call_soon_threadsafe(group.close)
         with self._mutex:
             if self._connection is not None:
                 self._connection.close()
@@ -103,16 +198,20 @@ class SQLiteFile:
     def _alone(self) -> Iterator[None]:
         """Keep this process's other threads off the connection, and its parent's connection out of it."""
         if self._pid != os.getpid():
-            # SQLite forbids using, and even closing, a connection on this side of a fork: it is only kept
-            if self._connection is not None:
-                self._inherited.append(self._connection)
-            self._begin()
+            self._fork()
         with self._mutex:
+            self.check_same()
             yield
+
+    def _fork(self) -> None:
+        """SQLite forbids using, and even closing, a connection on this side of a fork: it is only kept."""
+        self._inherited += [self._connection, *self._groups.values()]
+        self._groups = {}
+        self._begin()
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
-            self._connection = _connect(self.path)
+            self._connection = self.connect()
         return self._connection
 
     def _wait(self, attempt: Callable[[], T], deadline_s: float) -> T:
@@ -126,8 +225,8 @@ class SQLiteFile:
             try:
                 return attempt()
             except sqlite3.Error as error:
-                if not _busy(error) or time.monotonic() > deadline_s:
-                    raise self._away(error) from error
+                if not busy(error) or time.monotonic() > deadline_s:
+                    raise self.away(error) from error
             time.sleep(random.uniform(0, pause_s))
             pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
 
@@ -141,15 +240,20 @@ class SQLiteFile:
             finally:
                 connection.close()
         except sqlite3.Error as error:
-            raise self._away(error) from error
+            raise self.away(error) from error
 
-    def _away(self, error: sqlite3.Error) -> StateUnavailable:
+    def away(self, error: sqlite3.Error) -> StateUnavailable:
+        """The error as callers are told it."""
         return StateUnavailable(f"{self.path}: {error}")
 
 
-def _busy(error: sqlite3.Error) -> bool:
-    # the low byte is the code, the rest says why
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+def _identity(path: Path) -> tuple[int, int]:
+    """Which file a path names: its device and inode; zeros for none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - called at every store call, and this is the faster one
+    except OSError:
+        return 0, 0
+    return found.st_dev, found.st_ino
 
 
 def _connect(path: Path) -> sqlite3.Connection:

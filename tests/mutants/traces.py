@@ -117,8 +117,8 @@ class RewritesRecords(Wrap):
     def record(self, trace):
         self.right.record(trace)
         if self.every(20):
-            with self.right._file.change() as connection:
-                connection.execute("UPDATE traces SET payload = replace(payload, 'billing', 'gambling')")
+            change = "UPDATE traces SET payload = replace(payload, 'billing', 'gambling')"
+            self.right._file.change(lambda connection: connection.execute(change).rowcount)
 
 
 @breaks_the_chain("traces")
@@ -136,8 +136,8 @@ class DeletesRecords(Wrap):
     def record(self, trace):
         self.right.record(trace)
         if self.every(20):
-            with self.right._file.change() as connection:
-                connection.execute("DELETE FROM traces WHERE seq = (SELECT max(seq) / 2 FROM traces)")
+            change = "DELETE FROM traces WHERE seq = (SELECT max(seq) / 2 FROM traces)"
+            self.right._file.change(lambda connection: connection.execute(change).rowcount)
 
 
 @mutant("traces", breaks="traces", finds="chain_short")

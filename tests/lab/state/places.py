@@ -31,7 +31,7 @@ PATIENT = StateOptions(secret=SECRET, budget_total=1_000_000, timeout_ms=5_000)
 
 SHARED = (
     "sqlite", "redis", "redis+unix", "redis+cluster", "cached+sqlite", "cached+redis", "bridged+redis",
-    "bridged+redis+cluster", "bridged+cached+redis",
+    "bridged+redis+cluster", "bridged+cached+redis", "bridged+sqlite",
 )  # fmt: skip
 """Every right state that processes share."""
 ALL = ("memory", *SHARED)

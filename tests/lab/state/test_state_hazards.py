@@ -152,9 +152,13 @@ def test_ours_takes_back_what_it_could_not_commit(ours: list[State], tmp_path: P
 def test_ours_rolls_back_whatever_fails_inside_a_change(ours: list[State]) -> None:
     one, other = ours
     file: Any = one.revocations._file  # type: ignore[attr-defined]
-    with contextlib.suppress(ZeroDivisionError), file.change() as connection:
+
+    def fails(connection: sqlite3.Connection) -> None:
         connection.execute("INSERT INTO tokens VALUES ('t1', NULL, 0, 1)")
         raise ZeroDivisionError
+
+    with contextlib.suppress(ZeroDivisionError):
+        file.change(fails)
     assert not one.revocations.is_revoked("t1")
     other.revocations.revoke("t2")
 

@@ -17,7 +17,7 @@ KILLS = int(os.environ.get("LAB_TEST_KILLS", "10"))
 
 
 @pytest.mark.timeout(60 + KILLS)
-@pytest.mark.parametrize("name", ["sqlite", "redis", "bridged+redis"])
+@pytest.mark.parametrize("name", ["sqlite", "redis", "bridged+redis", "bridged+sqlite"])
 def test_a_killed_writer_loses_nothing_it_acknowledged_and_leaves_no_lock(
     name: str, url_of: Callable[[str], str], tmp_path: Path, processes: list[Process]
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 from bridged import open_state
 from places import PATIENT, Process, Together
 
-RIGHT = ("sqlite", "redis", "redis+cluster", "bridged+redis")
+RIGHT = ("sqlite", "redis", "redis+cluster", "bridged+redis", "bridged+sqlite")
 
 Url = Callable[[str], str]
 
