@@ -42,6 +42,7 @@ class FixedWindowClock:
     """An instant at which a window begins, on the history's clock; None where nobody knows."""
 
     fewer_is_easier = True
+    denials_count = False
 
     def start(self) -> State:
         """No window is open: its number is 0 and it holds nothing."""
@@ -88,6 +89,7 @@ class FixedWindowFirstHit:
     window_ns: int
 
     fewer_is_easier = False
+    denials_count = False
     """Without its first admission a window would have begun later, and might have held too many."""
 
     def start(self) -> State:

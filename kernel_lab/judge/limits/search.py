@@ -13,7 +13,7 @@ None of the rules loses a legal order.
   the second and have ended no later. Swapping their instants in a legal order leaves both inside their
   intervals, so the first may go first. The same holds for two denials. Of the calls with an unknown outcome,
   which have no end, the one that was called earliest goes first.
-- *A denial that changes nothing goes at once.* Denials change no count. If taking one now leaves a zone that
+- *A denial that changes nothing goes at once.* If taking one now leaves the counts and a zone that
   covers the
   zone before it, whatever could follow can still follow.
 - *Dead ends.* If the earliest possible instant lies after the end of a call that is still to come, nothing
@@ -60,6 +60,11 @@ class Limiter(Protocol):
     @property
     def fewer_is_easier(self) -> bool:
         """Whether leaving out an admission never makes another admission wrong."""
+        ...
+
+    @property
+    def denials_count(self) -> bool:
+        """Whether a denial can change what later calls meet: it keeps windows going, for instance."""
         ...
 
     def start(self) -> State:
@@ -195,7 +200,11 @@ def explains(
             done = node.denied.plus(index)
             for state in _stepped(work, limiter.deny(node.state, *refusals.spans[index])):
                 following.append(_Node(node.admitted, done, node.maybe, state))
-                if state.counts == node.state.counts and state.zone.covers(node.state.zone):
+                if (
+                    not limiter.denials_count
+                    and state.counts == node.state.counts
+                    and state.zone.covers(node.state.zone)
+                ):
                     forced = following[-1]
         if forced is not None:
             stack.append(forced)
@@ -207,9 +216,13 @@ def explains(
                 for state in _stepped(work, limiter.admit(node.state, *grants.spans[index]))
             ]
         if node.maybe < len(unknown) and unknown[node.maybe] <= deadline:
+            asked = [limiter.admit(node.state, unknown[node.maybe], latest)]
+            if limiter.denials_count:
+                asked.append(limiter.deny(node.state, unknown[node.maybe], latest))
             following += [
                 _Node(node.admitted, node.denied, node.maybe + 1, state)
-                for state in _stepped(work, limiter.admit(node.state, unknown[node.maybe], latest))
+                for states in asked
+                for state in _stepped(work, states)
             ]
         stack += reversed(following)
     return False

@@ -16,7 +16,8 @@ accused, and one that is off by less than one admission is not caught. For that 
 Two kinds differ in where windows begin. ``sliding_counter_clock``: at all multiples of W on the limiter's
 clock, or a fixed distance from them that nobody need know. ``sliding_counter_first_hit``: at the first
 admission, and from then on every W, until nothing was asked for a whole window; the next admission begins
-anew. (``limits`` does the first in memory and the second on Redis.)
+anew. A denial asks too, so it can keep windows going. (``limits`` does the first in memory and the second on
+Redis.)
 
 The search anchors at a beginning of windows. Between two calls the estimate only falls until the next window
 begins, so an admission bounds its instant from below and a denial from above, both relative to the anchor.
@@ -46,6 +47,11 @@ class SlidingCounter:
     def fewer_is_easier(self) -> bool:
         """Fewer admissions lower every estimate, unless they move the windows."""
         return not self.first_hit
+
+    @property
+    def denials_count(self) -> bool:
+        """A denial keeps windows going that began with the first hit."""
+        return self.first_hit
 
     def start(self) -> State:
         """Nothing has been counted."""

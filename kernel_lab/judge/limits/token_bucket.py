@@ -43,6 +43,7 @@ class TokenBucket:
     """Tokens of a full bucket."""
 
     fewer_is_easier = True
+    denials_count = False
 
     def start(self) -> State:
         """The bucket is full: no token has been taken since it was full last."""
