@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 
 from kernel_lab.bad_input import BadInput, pick
+from kernel_lab.cli.app import run as run_app
 from kernel_lab.cli.attach import look
 from kernel_lab.cli.screen import Screen, print_table, short
 from kernel_lab.deployments import AppSpec, NativeStack
@@ -59,11 +60,23 @@ def run(
             "compose up), or auto (that stack if it is up)."
         ),
     ] = "none",
+    app: Annotated[
+        Path | None,
+        typer.Option(help="Measure a service that is not the lab's, as this app.toml describes it."),
+    ] = None,
 ) -> None:
     """Run scenarios over deployments and connection policies, and judge them.
 
     Exit code: 0 every cell judged as expected, 1 an expectation failed, 2 something stayed unknown.
     """
+    if app is not None:
+        if deployment or kernel is not None or attach != "none":
+            raise BadInput(
+                "--app cannot be combined with --deployment, --kernel or --attach: app.toml says what is measured"
+            )
+        run_app(
+            app, scenarios=scenario, connections=connections, faults=fault, quick=quick, seed=seed, out=out
+        )
     console = Console(stderr=True, highlight=False)
     tell = partial(console.print, markup=False, soft_wrap=True)
     if fault:
