@@ -123,3 +123,12 @@ upstream-tests: setup ## upstream's own tests with our stores in place of its ow
 	@$(BIN)/python tests/upstream/run_with_our_stores.py $(ARGS)
 
 .PHONY: bench-state upstream-tests
+
+# What goes back to the project under test: docs/upstream/README.md.
+upstream-patches: setup ## the patch series with the figures of a run (RUN=results/reference; ARGS='--base CHECKOUT --out DIR')
+	@$(BIN)/python -m kernel_lab.upstream.series $(RUN) $(ARGS)
+
+upstream-check: setup ## the series on the sdist, in a fresh environment: git am, then upstream's own make ci
+	@$(BIN)/python -m kernel_lab.upstream.check $(ARGS)
+
+.PHONY: upstream-patches upstream-check

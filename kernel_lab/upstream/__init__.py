@@ -1,0 +1,1 @@
+"""What goes back to the project under test: a patch series, its check, and which release changed what."""

@@ -1,0 +1,99 @@
+"""The follow-ups: issues that are ready to file, each with the script that shows what it describes.
+
+``python -m kernel_lab.upstream.followups NUMBER`` prints the body of one as it is filed: without the head and
+without the markers of our figures.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kernel_lab.bad_input import EXIT_CODE
+from kernel_lab.run import registry
+
+FOLDER = registry.root() / "docs" / "upstream" / "followups"
+REMEDIES = registry.root() / "docs" / "upstream" / "remedies"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followup:
+    """One follow-up, read from its file."""
+
+    path: Path
+    head: dict[str, str]
+    """``title``, ``file`` (public, or a comment on an issue), ``scope``, ``affects``, ``after``."""
+    body: str
+
+    @property
+    def number(self) -> str:
+        """Of this folder; it becomes an issue number when the follow-up is filed."""
+        return self.path.name[:2]
+
+    @property
+    def affects(self) -> tuple[str, ...]:
+        """The versions on which the script behaves as described."""
+        return tuple(self.head["affects"].split(", "))
+
+    @property
+    def script(self) -> str:
+        """The reproduction."""
+        return self._block("</summary>\n\n```python\n")
+
+    @property
+    def stdout(self) -> str:
+        """What the reproduction prints."""
+        return self._block("Standard output:\n\n```text\n")
+
+    @property
+    def stderr(self) -> str:
+        """What the reproduction prints to standard error."""
+        return "" if "Standard error is empty." in self.body else self._block("Standard error:\n\n```text\n")
+
+    @property
+    def remedies(self) -> tuple[Path, ...]:
+        """The patches of the proposed change, in the order in which they apply; empty for a comment."""
+        numbers = [*filter(None, [self.head.get("after")]), self.number]
+        paths = [REMEDIES / f"{number}.diff" for number in numbers]
+        return tuple(paths) if paths[-1].exists() else ()
+
+    def issue(self) -> str:
+        """The body as it is filed."""
+        return re.sub(r"<!--.*?-->", "", self.body, flags=re.DOTALL).strip() + "\n"
+
+    def _block(self, opening: str) -> str:
+        _, found, rest = self.body.partition(opening)
+        if not found:
+            raise ValueError(f"{self.path.name} has no {opening.strip()!r}")
+        return rest.partition("\n```")[0] + "\n"
+
+
+def read(path: Path) -> Followup:
+    """One follow-up from its file."""
+    _, head, body = path.read_text(encoding="utf-8").split("---\n", 2)
+    pairs = (line.split(": ", 1) for line in head.splitlines())
+    return Followup(path=path, head={key: value.strip('"') for key, value in pairs}, body=body)
+
+
+def every() -> list[Followup]:
+    """All follow-ups by number."""
+    return [read(path) for path in sorted(FOLDER.glob("*.md"))]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print one follow-up as it is filed."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    known = {one.number: one for one in every()}
+    if len(given) != 1 or given[0] not in known:
+        print(f"make upstream-issue: N should be one of: {', '.join(known)}", file=sys.stderr)
+        return EXIT_CODE
+    one = known[given[0]]
+    print(f"{one.head['title']}\n\n{one.issue()}", end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
