@@ -131,4 +131,16 @@ upstream-patches: setup ## the patch series with the figures of a run (RUN=resul
 upstream-check: setup ## the series on the sdist, in a fresh environment: git am, then upstream's own make ci
 	@$(BIN)/python -m kernel_lab.upstream.check $(ARGS)
 
-.PHONY: upstream-patches upstream-check
+upstream-issue: setup ## one follow-up as it is filed (N=05)
+	@$(BIN)/python -m kernel_lab.upstream.followups $(N)
+
+versions: setup ## which published version has which guarantee: docs/upstream/versions.csv and its table
+	@$(BIN)/python -m kernel_lab.upstream.versions $(ARGS)
+
+rollout: setup ## two versions behind one balancer, and the change of a signing key: docs/upstream/rollout.csv
+	@$(BIN)/python -m kernel_lab.upstream.rollout $(ARGS)
+
+advisories: setup ## a private bundle outside of the repository (OUT=/elsewhere/bundle.tar.gz; ARGS='--notes DIR')
+	@$(BIN)/python -m kernel_lab.upstream.advisories --out "$(or $(OUT),$(error OUT=FILE.tar.gz is needed, outside of the repository))" $(ARGS)
+
+.PHONY: upstream-patches upstream-check upstream-issue versions rollout advisories

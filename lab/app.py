@@ -1,9 +1,8 @@
 """The lab's HTTP application: a request in, one kernel call, a reply out.
 
 The handlers stand in `lab.routes`. They are async and await nothing between their store steps but the
-kernel's own call. They must not run in threads: upstream's limiter has no lock, and its budget belongs to one
-event loop. A principal is who its headers say: the lab authenticates nobody. A handle is never taken from a
-client, only its id: upstream's `expand` believes whatever `Handle` it is given.
+kernel's own call. They must not run in threads: upstream's budget belongs to one event loop. A principal is who
+its headers say: the lab authenticates nobody. A client names a handle by its id, and the store has the rest.
 
 ``lab.app:app`` is what a server runs. It opens the kernel when the server starts the worker; importing this
 module opens nothing.

@@ -56,7 +56,7 @@ class Followup:
     @property
     def remedies(self) -> tuple[Path, ...]:
         """The patches of the proposed change, in the order in which they apply; empty for a comment."""
-        numbers = [*filter(None, [self.head.get("after")]), self.number]
+        numbers = [*filter(None, self.head.get("after", "").split(", ")), self.number]
         paths = [REMEDIES / f"{number}.diff" for number in numbers]
         return tuple(paths) if paths[-1].exists() else ()
 

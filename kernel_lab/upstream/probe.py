@@ -4,6 +4,8 @@ Two Kernels that share a secret stand for two workers. The script needs the stan
 under whichever of its two names that version has. It prints one JSON object: claim → what was seen.
 """
 
+# ruff: noqa: D102, D103, UP017 - a claim's words stand in CLAIMS; it runs where upstream runs
+
 from __future__ import annotations
 
 import asyncio
@@ -67,9 +69,7 @@ class Worker:
         )
         driver = wk.InMemoryDriver()
         driver.register_handler("tickets.list", lambda _: [{"id": n} for n in range(3)])
-        policy = wk.DefaultPolicyEngine(
-            rate_limits={wk.SafetyClass.READ: (LIMIT, 60.0)}, clock=lambda: 100.0
-        )
+        policy = wk.DefaultPolicyEngine(rate_limits={wk.SafetyClass.READ: (LIMIT, 60.0)}, clock=lambda: 100.0)
         self.kernel = wk.Kernel(registry, policy=policy, token_provider=self.tokens, **stores)
         self.kernel.register_driver(driver)
 
@@ -279,7 +279,7 @@ def import_reaches() -> str:
     return f"{len(c.list_capabilities())} here, {len(other.list_capabilities())} elsewhere"
 
 
-def yes(held: bool) -> str:  # noqa: D103 - what it says
+def yes(held: bool) -> str:
     return "yes" if held else "no"
 
 

@@ -90,7 +90,7 @@ def installed(version: str, folder: Path) -> Path:
     environment = folder / "env"
     venv.create(environment, with_pip=True)
     python = environment / "bin" / "python"
-    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     done = subprocess.run(
         [*command, f"weaver-kernel=={version}"], capture_output=True, text=True, check=False
     )

@@ -44,7 +44,7 @@ async def expand(
     served: ServedHere,
     asked: Annotated[ExpandRequest, Body()] = {},  # noqa: B006 - nobody changes it
 ) -> ExpansionReply:
-    """Only a handle's id is taken from a client: upstream's `expand` believes any `Handle` it is given."""
+    """A client names a handle by its id; its principal and its constraints are the stored ones."""
     handle = served.view.handles.get_meta(handle_id)
     frame = served.kernel.expand(handle, query=cast("dict[str, Any]", asked), principal=caller)
     return ExpansionReply(**frame_reply(frame), rows=len(frame.table_preview))

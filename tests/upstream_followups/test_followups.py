@@ -1,6 +1,8 @@
-"""Each follow-up is ready to file, and its reproduction holds on the version it names."""
+"""Each follow-up is ready to file, and its script prints what it says on the version the lab pins."""
 
 import ast
+import csv
+import os
 import re
 import subprocess
 import sys
@@ -9,135 +11,107 @@ from pathlib import Path
 
 import pytest
 
-UPSTREAM = Path(__file__).parents[2] / "docs" / "upstream"
-FOLLOWUPS = sorted((UPSTREAM / "followups").glob("*.md"))
+from kernel_lab.upstream import followups
+from kernel_lab.upstream.followups import Followup
+
+UPSTREAM = followups.FOLDER.parent
+EVERY = followups.every()
 SECTIONS = [
     "Why",
-    "Evidence",
     "Reproduction",
-    "Proposed seam",
-    "Acceptance criteria",
+    "Affected versions",
+    "Proposed change",
     "Compatibility",
+    "Acceptance criteria",
     "Claim language",
 ]
-ADVISORY_FIRST = {
-    "02-revoke-principal-race",
-    "03-revocation-lost-after-lock",
-    "04-sweep-under-clock-skew",
-    "09-forged-handle",
-    "11-side-effect-without-audit-row",
-}
-PUBLISHED = [
-    UPSTREAM.parents[1] / "README.md",
-    *(UPSTREAM / name for name in ("recommendation.md", "deployment-consistency.md", "checklist.md")),
-    *(UPSTREAM / name for name in ("changelog.md", "security.md")),
-    *sorted((UPSTREAM.parents[1] / "kernel_lab" / "publish" / "report").rglob("*.py")),
-]
-"""What is shown to everybody, the report page's own words among it."""
 
-each_followup = pytest.mark.parametrize("path", FOLLOWUPS, ids=lambda path: path.stem)
+each = pytest.mark.parametrize("one", EVERY, ids=lambda one: one.path.stem)
 
 
-def front_matter(path: Path) -> dict[str, str]:
-    head = path.read_text(encoding="utf-8").split("---\n")[1]
-    pairs = (line.split(": ", 1) for line in head.splitlines())
-    return {key: value.strip('"') for key, value in pairs}
+def run(script: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """The script as somebody runs it who copied it: alone, in an environment that sets nothing of ours."""
+    (folder / "reproduction.py").write_text(script, encoding="utf-8")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "WEAVER"))}
+    return subprocess.run(
+        [sys.executable, "reproduction.py"], cwd=folder, env={**clean, **env}, capture_output=True,
+        text=True, check=False, timeout=60,
+    )  # fmt: skip
 
 
-def reproduction(path: Path) -> Path:
-    return path.with_name(front_matter(path)["reproduction"])
+@each
+def test_its_script_prints_what_the_follow_up_shows(one: Followup, tmp_path: Path) -> None:
+    done = run(one.script, tmp_path)
+    assert (done.stdout, done.stderr, done.returncode) == (one.stdout, one.stderr, 0)
 
 
-@each_followup
-def test_what_a_followup_describes_is_what_its_reproduction_meets(path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, reproduction(path)], capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.returncode == 0, f"upstream no longer behaves as described:\n{done.stdout}{done.stderr}"
-    (shown,) = re.findall(r"^```text\n(.*?)^```$", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    assert shown == done.stdout
+@each
+def test_it_carries_what_a_maintainer_needs_to_file_it(one: Followup) -> None:
+    assert set(one.head) <= {"title", "file", "scope", "affects", "after"}
+    assert re.match(r"(feat|fix|docs)\([a-z]+\): \S|comment: \S", one.head["title"])
+    assert one.head["file"] == "public" or one.head["file"].startswith("comment on #")
+    assert one.head["scope"] in ("several workers", "one process too")
+    assert version("weaver-kernel") in one.affects
+    assert [
+        name for name in re.findall(r"^## (.+)$", one.body, re.MULTILINE) if name != "Measured"
+    ] == SECTIONS
+    assert "weaver-kernel==" + version("weaver-kernel") in one.body
+    assert "Prefer:" in one.body
+    assert "Avoid:" in one.body
+    assert "- [ ] " in one.body
 
 
-@each_followup
-def test_a_followup_carries_what_a_maintainer_needs_to_file_it(path: Path) -> None:
-    head, text = front_matter(path), path.read_text(encoding="utf-8")
-    assert list(head) == ["title", "disclosure", "affects", "scope", "reproduction"]
-    assert re.match(r"(feat|fix|docs|refactor)(\([a-z]+\))?: \S", head["title"])
-    assert head["affects"] == f"weaver-kernel {version('weaver-kernel')}"
-    assert head["reproduction"] == f"{path.stem.replace('-', '_')}.py"
-    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == SECTIONS
-    assert "**Good:**" in text
-    assert "**Avoid:**" in text
+@each
+def test_what_is_filed_has_no_marker_and_no_link_into_this_folder(one: Followup) -> None:
+    issue = one.issue()
+    assert "<!--" not in issue
+    assert re.findall(r"\]\((?!https://)[^)]+\)", issue) == []
 
 
-@each_followup
-def test_evidence_is_figures_of_a_run_or_the_reproduction_alone(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    evidence = text.partition("## Evidence\n")[2].partition("\n## ")[0]
-    alone = "<!-- evidence: reproduction -->" in evidence
-    assert alone != ("<!-- figure: " in evidence)
-    assert "To be filled" not in text
-
-
-@pytest.mark.parametrize("stem", sorted(ADVISORY_FIRST))
-def test_an_advisory_is_not_named_in_what_everybody_is_shown(stem: str) -> None:
-    head = front_matter(UPSTREAM / "followups" / f"{stem}.md")
-    for page in PUBLISHED:
-        text = page.read_text(encoding="utf-8")
-        assert [name for name in (stem, head["title"], head["reproduction"]) if name in text] == [], page
-
-
-@each_followup
-def test_what_could_be_abused_is_an_advisory_first(path: Path) -> None:
-    expected = "advisory-first" if path.stem in ADVISORY_FIRST else "public"
-    assert front_matter(path)["disclosure"] == expected
-
-
-@each_followup
-def test_what_one_process_shows_too_is_not_called_a_worker_finding(path: Path) -> None:
-    scope, text = front_matter(path)["scope"], path.read_text(encoding="utf-8")
-    assert scope in ("several workers", "one process too")
-    assert ("One process too: not a multi-worker effect." in text) == (scope == "one process too")
-
-
-@each_followup
-def test_a_reproduction_needs_nothing_but_weaver_kernel(path: Path) -> None:
+@each
+def test_its_script_needs_nothing_but_weaver_kernel(one: Followup) -> None:
     imported = {
         (node.module or "") if isinstance(node, ast.ImportFrom) else alias.name
-        for node in ast.walk(ast.parse(reproduction(path).read_text(encoding="utf-8")))
+        for node in ast.walk(ast.parse(one.script))
         if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names
     }
-    roots = {name.partition(".")[0] for name in imported}
-    assert roots <= sys.stdlib_module_names | {"weaver_kernel"}
+    assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names | {"weaver_kernel"}
 
 
-def test_every_reproduction_belongs_to_a_followup() -> None:
-    scripts = set((UPSTREAM / "followups").glob("*.py"))
-    assert scripts == {reproduction(path) for path in FOLLOWUPS}
+def test_the_scripts_keep_upstreams_lint_rules(tmp_path: Path) -> None:
+    for one in EVERY:
+        (tmp_path / f"reproduction_{one.number}.py").write_text(one.script, encoding="utf-8")
+    ruff = [sys.executable, "-m", "ruff"]
+    for command in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [*ruff, *command, "--quiet", "--config", UPSTREAM / "ruff.toml", tmp_path],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.stdout == ""
 
 
-def test_the_index_lists_every_followup_as_its_front_matter_has_it() -> None:
+@each
+def test_the_versions_it_names_are_those_on_which_its_script_was_run(one: Followup) -> None:
+    with (UPSTREAM / "versions.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["subject"] == one.number]
+    assert one.affects == tuple(row["version"] for row in rows if row["outcome"] == "as described")
+
+
+def test_the_index_says_of_each_where_to_file_it() -> None:
     index = (UPSTREAM / "README.md").read_text(encoding="utf-8")
     rows = re.findall(
         r"^\| \[(\d\d)\]\(followups/(.+)\.md\) \| (.+) \| (.+) \| (.+) \|$", index, re.MULTILINE
     )
-    expected = [
-        (path.stem[:2], path.stem, head["title"], head["disclosure"], head["scope"])
-        for path in FOLLOWUPS
-        for head in [front_matter(path)]
+    assert rows == [
+        (one.number, one.path.stem, one.head["title"], one.head["file"], one.head["scope"]) for one in EVERY
     ]
-    assert rows == expected
 
 
-def test_the_tests_for_upstream_pass_on_the_version_they_are_about() -> None:
-    tests = UPSTREAM / "test_multi_worker_consistency.py"
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
-    assert done.returncode == 0, done.stdout
-    assert "7 passed" in done.stdout
+def test_one_is_printed_as_it_is_filed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert followups.main(["05"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("feat(policy): accept a limiter")
+    assert "<!--" not in printed
+    assert followups.main(["99"]) == 64
+    assert capsys.readouterr().err.startswith("make upstream-issue: N should be one of: 01, ")

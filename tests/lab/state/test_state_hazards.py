@@ -1,8 +1,4 @@
-"""What goes wrong in upstream's SQLite stores once two processes share them, and does not in ours.
-
-Each hazard is shown by letting the second process act at the worst moment of the first: between two steps
-that upstream's store takes one after the other.
-"""
+"""What our stores keep when two processes share them: the second acts between two steps of the first."""
 
 import contextlib
 import datetime as dt
@@ -14,8 +10,7 @@ from typing import Any
 import pytest
 from bridged import open_state
 from places import trace, until
-from weaver_kernel import AgentKernelError
-from weaver_kernel.stores import JsonlTraceStore, SQLiteRevocationStore, SQLiteTraceStore
+from weaver_kernel.stores import JsonlTraceStore, SQLiteRevocationStore
 
 from lab.state import State, StateOptions, StateUnavailable
 
@@ -72,15 +67,6 @@ def ours(tmp_path: Path) -> Iterator[list[State]]:
 # -- a token issued while revoke_all runs -------------------------------------------------------------
 
 
-def test_stock_revoke_all_forgets_a_token_issued_meanwhile(stock: list[SQLiteRevocationStore]) -> None:
-    one, other = stock
-    one.track("alice", "t1", SOON)
-    one._conn = Meddled(one._conn, "INSERT", lambda: other.track("alice", "t2", SOON))  # type: ignore[assignment]
-    assert one.revoke_principal("alice") == 1
-    assert not other.is_revoked("t2")
-    assert other.revoke_principal("alice") == 0, "nor can it be revoked with its principal ever again"
-
-
 def test_our_revoke_all_lets_no_token_be_issued_in_its_middle(ours: list[State]) -> None:
     one, other = (state.revocations for state in ours)
     one.track("alice", "t1", SOON)
@@ -102,24 +88,6 @@ def test_our_revoke_all_lets_no_token_be_issued_in_its_middle(ours: list[State])
 
 
 # -- a revocation that could not be committed ---------------------------------------------------------
-
-
-def test_stock_says_revoked_here_and_good_elsewhere_after_a_lock_failed(
-    stock: list[SQLiteRevocationStore], tmp_path: Path
-) -> None:
-    one, other = stock
-    other.track("alice", "t1", SOON)
-    other.track("alice", "t2", SOON)
-    reader = sqlite3.connect(tmp_path / "stock.db")
-    rows = reader.execute("SELECT * FROM principal_tokens")
-    rows.fetchone()  # a backup, a report: somebody reads
-    with pytest.raises(sqlite3.OperationalError, match="locked"):
-        one.revoke("t1")
-    reader.close()
-    assert one.is_revoked("t1")
-    assert one._conn.in_transaction
-    one.close()  # or it is killed
-    assert not other.is_revoked("t1")
 
 
 def test_ours_is_not_kept_from_revoking_by_a_reader(ours: list[State], tmp_path: Path) -> None:
@@ -184,19 +152,6 @@ def test_stock_readers_are_shut_out_by_a_writer_and_ours_are_not(
 # -- two writers of one audit log ---------------------------------------------------------------------
 
 
-def test_two_stock_trace_stores_collide_after_the_driver_has_run(tmp_path: Path) -> None:
-    one, other = (SQLiteTraceStore(tmp_path / "traces.db", secret="s") for _ in range(2))
-    one._conn = Meddled(one._conn, "INSERT", lambda: other.record(trace("a2")))  # type: ignore[assignment]
-    with pytest.raises(AgentKernelError, match="Cannot record"):
-        one.record(trace("a1"))
-    assert [kept.action_id for kept in other.list_all()] == ["a2"], (
-        "the action happened and is not in the log"
-    )
-    assert other.verify_chain().ok, "and nothing shows it"
-    one.close()
-    other.close()
-
-
 def test_two_stock_jsonl_stores_fork_the_chain(tmp_path: Path) -> None:
     one, other = (JsonlTraceStore(tmp_path / "traces.jsonl", secret="s") for _ in range(2))
     one.record(trace("a1"))
@@ -217,16 +172,6 @@ def test_two_of_our_trace_stores_write_one_chain(name: str, url_of: Callable[[st
 
 
 # -- the sweep ----------------------------------------------------------------------------------------
-
-
-def test_a_stock_sweep_on_a_host_61_seconds_ahead_frees_a_live_token(
-    stock: list[SQLiteRevocationStore],
-) -> None:
-    one, other = stock
-    one.track("alice", "t1", dt.datetime.now(dt.UTC) + dt.timedelta(seconds=60))
-    one.revoke("t1")
-    assert other.sweep_expired(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=61)) == 1
-    assert not one.is_revoked("t1")
 
 
 def test_our_sweep_keeps_to_the_stores_clock_and_its_margin(ours: list[State]) -> None:

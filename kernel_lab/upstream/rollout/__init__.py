@@ -1,0 +1,1 @@
+"""make rollout: two versions behind one balancer, and the change of a signing key, under real workers."""
