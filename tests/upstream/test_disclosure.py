@@ -33,8 +33,10 @@ LONGEST = 3
 WORDS = [
     (
         "5ee124468e5a 8a11e25267cb",
-        "45d4d091b2cc e68e43985d78 5d40fe31606e ec995f1cc3fa cfff46a44915 98606e2db324 "
-        "c5397a6dd64e c7d09d6d7ccf 9dfa8af2609e",
+        (
+            "45d4d091b2cc e68e43985d78 5d40fe31606e ec995f1cc3fa cfff46a44915 98606e2db324 "
+            "c5397a6dd64e c7d09d6d7ccf 9dfa8af2609e"
+        ),
     ),
     (
         "a344872d9859 4ccf73b562e7 e636984b699d 6beb19675d17",
@@ -46,16 +48,20 @@ WORDS = [
     ),
     (
         "f004f02ce4af 2132d22118bf a3ed8ca5d232",
-        "499697ff7486 cbffc8fe5c87 b6e41ef63ebd 5c47383d2216 ed89a3e91ed2 baf502e86c47 "
-        "655143581c70 6a2c4be2279d",
+        (
+            "499697ff7486 cbffc8fe5c87 b6e41ef63ebd 5c47383d2216 ed89a3e91ed2 baf502e86c47 "
+            "655143581c70 6a2c4be2279d"
+        ),
     ),
     (
         "6c81a221e091 8a7dcb8824bc",
         "617116e340a3 1812e91f2ec8 77f036c70696 586876693070 162e50bbbc90",
     ),
     (
-        "2173c7ac0633 1f120b545332 d05b9c620e2d 5865a6085fb3 3c3b8304d6d7 05e68d6d71cd "
-        "4cd97cb94ea2 deb5109f7a73",
+        (
+            "2173c7ac0633 1f120b545332 d05b9c620e2d 5865a6085fb3 3c3b8304d6d7 05e68d6d71cd "
+            "4cd97cb94ea2 deb5109f7a73"
+        ),
         "97fbc7c911da 082d05629d9f e375c9122d0e ef3ba4888df6 420289ff262a c867957e1f18 c95d8dbd5679",
     ),
     (
