@@ -13,7 +13,7 @@ FIVE = [Rate(5, 4000)]
 
 
 class BucketPerUser(BucketFactory):
-    """One bucket for each key; the package's default is one bucket for all keys."""
+    """One bucket for each key."""
 
     def __init__(self, store: str) -> None:
         self.redis = Redis.from_url(store) if store else None

@@ -236,7 +236,8 @@ class Service:
         if claim == "rate_limit" and self.file.rate_limit is None:
             return "rate_limit is left out: there is no [rate_limit] with its promise"
         missing = self.app.lacks(claim)
-        return f"{claim} is left out: it needs {' and '.join(missing)}" if missing else ""
+        words = " and ".join([", ".join(missing[:-1]), missing[-1]] if len(missing) > 1 else missing)
+        return f"{claim} is left out: it needs {words}" if missing else ""
 
 
 def read(path: Path) -> Service:

@@ -135,10 +135,10 @@ async def attached(service: Service) -> AsyncIterator[Running]:
 
 def _tell_workers(running: Running, met: set[str]) -> None:
     running.named = bool(met)
-    if not met:
+    if not met and running.workers != 1:
         running.notes.append(
-            "the replies do not name their worker, so nobody can tell how many workers answered, and no claim "
-            "can be shown to hold; kernel_lab/middleware.py names them (docs/any-app.md)"
+            "the replies do not name their worker, so nobody can tell how many workers answered, and nothing can be "
+            "shown to hold for several workers; kernel_lab/middleware.py names them (docs/any-app.md)"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import sys
 from collections.abc import Coroutine, Sequence
@@ -57,9 +58,8 @@ def run(
         seed=seed,
         out=out,
     )
-    for claim in claims or NEEDS:
-        if why := service.left_out(claim):
-            say(why)
+    if left_out := [why for claim in claims or NEEDS if (why := service.left_out(claim))]:
+        say("; ".join(left_out))
     _check(plan)
     try:
         plan.folder.create()
@@ -77,8 +77,19 @@ def run(
         number = f"[{len(rows)}/{plan.cells()}]"
         say(f"{number} {MARK[row.validity]} {row.validity:8} {row.label}" + (f"  ({said})" if said else ""))
 
+    told: set[str] = set()
+
+    def once(note: str) -> None:
+        if note not in told:
+            told.add(note)
+            say(note)
+
     try:
-        results = asyncio.run(_until_terminated(apps.run(plan, say=say, done=done)))
+        results = asyncio.run(_until_terminated(apps.run(plan, say=once, done=done)))
+    except BadInput:
+        if not rows:  # nothing was measured: the folder's name may be used again
+            shutil.rmtree(plan.folder.path)
+        raise
     except (KeyboardInterrupt, asyncio.CancelledError):
         _finish(plan, rows, about)
         say(f"interrupted; judge what was recorded with: kernel-lab check {short(plan.folder.path)}")

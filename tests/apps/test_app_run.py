@@ -72,6 +72,7 @@ def test_a_rude_service_is_told_in_one_sentence(command_line, app_toml, tmp_path
     last = done.stderr.splitlines()[-1]
     assert said in last
     assert last.startswith("kernel-lab: handles: put failed at the first try")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -87,6 +88,23 @@ def test_a_service_that_does_not_start_says_why(command_line, app_toml, tmp_path
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+async def test_an_attached_service_is_asked_how_many_workers_it_has(app_toml, tmp_path, monkeypatch):
+    from kernel_lab.apps.mapping import read
+    from kernel_lab.apps.server import attached, started
+
+    monkeypatch.setenv("SHOP_TOKEN", "secret")
+    async with started(read(app_toml()), 2, tmp_path / "logs") as running:
+        there = tmp_path / "there.toml"
+        there.write_text(
+            f'name = "there"\n[attach]\nurl = "{running.place.url}"\nheaders = {{ X-Token = "${{SHOP_TOKEN}}" }}\n'
+        )
+        async with attached(read(there)) as found:
+            assert (found.workers, found.named, found.guard) == (2, True, None)
+            assert "missed with a probability below 1%" in found.notes[0]
+            assert found.place.headers == {"X-Token": "secret"}
+            assert not found.kill_worker("r0/1/a")
 
 
 async def test_a_reply_that_drips_is_given_up(monkeypatch):

@@ -26,6 +26,7 @@ def test_a_claim_without_its_operations_is_left_out_with_one_line(app_toml):
     service = read(app_toml('[handles]\nput = { request = "POST /a", id = { json = "/id" } }'))
     assert service.claims() == []
     assert service.left_out("handles") == "handles is left out: it needs get"
+    assert service.left_out("revocation") == "revocation is left out: it needs login, use and revoke"
     assert "no [rate_limit]" in service.left_out("rate_limit")
 
 
