@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.judge.checkers import budget as checker
 from kernel_lab.judge.verdict import Assumptions, Validity
+from kernel_lab.run.declaration import Component, Multiple
+from kernel_lab.run.measures import Column, Kind, Observed, Quantity
 from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere
 from kernel_lab.traffic.connections import Policy
 
@@ -56,9 +58,56 @@ def expect(deployment: Deployment, policy: Policy) -> Validity:
     return Validity.VALID if deployment.homes("budget") == 1 else Validity.INVALID
 
 
-def tell(m: Mapping[str, Any]) -> str:
+POOL = Quantity(
+    name="total", title="budget", kind=Kind.SETTING, unit="tokens",
+    meaning="The pool, in tokens of the model."
+)  # fmt: skip
+SPENT = Quantity(
+    name="spent", title="spent", kind=Kind.COUNT, unit="tokens", of=POOL,
+    meaning="What the invokes that returned ok have cost.",
+)  # fmt: skip
+FACTOR = Quantity(
+    name="factor", title="times the budget", kind=Kind.MULTIPLE,
+    meaning="`spent` ÷ `total`. Slightly above 1 is the overshoot of one process.",
+)  # fmt: skip
+SERVED = Quantity(
+    name="served", title="invokes served", kind=Kind.COUNT, unit="invokes", column=Column.NONE,
+    meaning="Invokes that returned ok.",
+)  # fmt: skip
+REFUSED = Quantity(
+    name="refused", title="invokes refused", kind=Kind.COUNT, unit="invokes",
+    meaning="Invokes that were refused because the budget was exhausted.",
+)  # fmt: skip
+OVERSPENDS = Quantity(
+    name="overspends", title="invokes called after the budget was spent", kind=Kind.COUNT, unit="invokes",
+    of=SERVED, column=Column.NONE,
+    meaning="Of `served`, the invokes that were called after others had returned that cost the whole budget.",
+)  # fmt: skip
+USED_MAX = Quantity(
+    name="used_max", title="largest use reported", kind=Kind.COUNT, unit="tokens", of=POOL,
+    meaning="The largest use that any worker reported.",
+)  # fmt: skip
+FALSE_DENIALS = Quantity(
+    name="false_denials", title="invokes refused too early", kind=Kind.COUNT, unit="invokes", of=REFUSED,
+    column=Column.NONE,
+    meaning="Of `refused`, the invokes that were refused although the budget cannot have been gone.",
+)  # fmt: skip
+
+
+def tell(seen: Observed) -> str:
     """How much was spent of how much."""
-    return f"{m['spent']} tokens spent of a budget of {m['total']} (×{m['factor']:.1f})"
+    return f"{seen.count(SPENT)} tokens spent of a budget of {seen.count(POOL)} (× {seen.number(FACTOR):.1f})"
+
+
+BUDGET = Component(
+    name="budget",
+    order=60,
+    default="`BudgetManager` in each process, one pool for all principals",
+    seen="each worker spends a pool of its own, and a new one after a restart",
+    bound="× N·M, and once more at each restart",
+    away="503: nothing is invoked",
+    repair="a shared pool with reservations, or a sidecar",
+)
 
 
 def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[str, Any]:
@@ -72,13 +121,16 @@ SCENARIO = Scenario(
     claim="No invoke is called once ok invokes that had returned cost the budget or more; the use never goes "
     "backward.",
     drive=drive,
+    checker=checker,
     parameters=_parameters,
     assumptions=lambda deployment, policy: Assumptions(
         min_workers=met_everywhere(deployment, policy), min_operations=16
     ),
     expect=expect,
     tell=tell,
-    columns=("total", "spent", "factor", "refused", "used_max"),
+    measures=(POOL, SPENT, FACTOR, REFUSED, USED_MAX, SERVED, OVERSPENDS, FALSE_DENIALS),
+    headline=Multiple(factor=FACTOR, words="tokens spent, as a multiple of the budget"),
+    components=(BUDGET,),
     own_stack=True,
     env={"LAB_BUDGET_TOTAL": str(TOTAL), "LAB_BUDGET_REQUEST": str(REQUEST)},
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.judge.checkers import capabilities as checker
 from kernel_lab.judge.verdict import Assumptions, Validity
-from kernel_lab.run.results import percent
+from kernel_lab.run.declaration import Component, Proportion
+from kernel_lab.run.measures import Column, Kind, Observed, Quantity
 from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere
 from kernel_lab.traffic.connections import Policy
 
@@ -67,10 +68,45 @@ def expect(deployment: Deployment, policy: Policy) -> Validity:
     return Validity.VALID if deployment.homes("capabilities") == 1 else Validity.INVALID
 
 
-def tell(m: Mapping[str, Any]) -> str:
+IMPORTS = Quantity(
+    name="imports", title="capabilities imported", kind=Kind.COUNT, unit="imports",
+    meaning="Capabilities that were imported at run time.",
+)  # fmt: skip
+USES = Quantity(
+    name="uses", title="uses of an imported capability", kind=Kind.COUNT, unit="grants and invokes",
+    meaning="Grants and invokes of an imported capability that were called after the import had returned.",
+)  # fmt: skip
+NOT_FOUND = Quantity(
+    name="not_found", title="uses that found nothing", kind=Kind.COUNT, unit="grants and invokes", of=USES,
+    meaning="Of `uses`, those that found no such capability.",
+)  # fmt: skip
+NOT_FOUND_RATE = Quantity(
+    name="not_found_rate", title="share of uses that found nothing", kind=Kind.RATE, of=USES,
+    meaning="`not_found` ÷ `uses`.",
+)  # fmt: skip
+PHANTOMS = Quantity(
+    name="phantoms", title="uses before any import", kind=Kind.COUNT, unit="grants and invokes",
+    column=Column.NONE, meaning="Uses that succeeded before anybody had imported the capability.",
+)  # fmt: skip
+
+
+def tell(seen: Observed) -> str:
     """How often an imported capability was not there."""
-    share = percent(m["not_found_rate"])
-    return f"{m['not_found']} of {m['uses']} uses of an imported capability found nothing ({share})"
+    return (
+        f"{seen.count(NOT_FOUND)} of {seen.count(USES)} uses of an imported capability found nothing "
+        f"({seen.percent(NOT_FOUND_RATE)})"
+    )
+
+
+REGISTRY = Component(
+    name="capability registry",
+    order=70,
+    default="`CapabilityRegistry` in each process",
+    seen="`CapabilityNotFound` for what was imported at run time through another worker",
+    bound="1 − 1/(N·M) of uses",
+    away="in no store",
+    repair="register at start-up, or a sidecar on one host; no store holds it",
+)
 
 
 def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[str, Any]:
@@ -83,9 +119,12 @@ SCENARIO = Scenario(
     order=60,
     claim="A capability imported through one worker is invocable on all from then on.",
     drive=drive,
+    checker=checker,
     parameters=_parameters,
     assumptions=lambda deployment, policy: Assumptions(min_workers=met_everywhere(deployment, policy)),
     expect=expect,
     tell=tell,
-    columns=("imports", "uses", "not_found", "not_found_rate"),
+    measures=(IMPORTS, USES, NOT_FOUND, NOT_FOUND_RATE, PHANTOMS),
+    headline=Proportion(hits=NOT_FOUND, of=USES, rate=NOT_FOUND_RATE, words="uses that found nothing"),
+    components=(REGISTRY,),
 )

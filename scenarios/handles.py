@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.judge.checkers import handles as checker
 from kernel_lab.judge.history import AnyOperation, Expand, Invoke
-from kernel_lab.judge.verdict import Assumptions, Measure, Validity
-from kernel_lab.run.results import percent
+from kernel_lab.judge.verdict import Assumptions, Validity
+from kernel_lab.run.declaration import (
+    AgainstWorkers,
+    Component,
+    Forecast,
+    Front,
+    Predicted,
+    Proportion,
+    Tile,
+    prediction_of,
+)
+from kernel_lab.run.measures import Column, Kind, Observed, Quantity, percent
 from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere, pause_until
 from kernel_lab.traffic.client import Principal, RecordingClient
 from kernel_lab.traffic.connections import Policy
@@ -103,7 +114,7 @@ async def _until_expiry(session: Session, client: Caller, number: int) -> None:
 
 def predict(
     probe: Sequence[AnyOperation], deployment: Deployment, parameters: dict[str, Any]
-) -> dict[str, Measure]:
+) -> Forecast | None:
     """An expansion misses where it meets another home of handles than the invoke did."""
     del parameters
     made = {
@@ -119,7 +130,7 @@ def predict(
         if worker is not None and principal == op.input.principal:
             asked += 1
             missed += deployment.home("handles", worker) != deployment.home("handles", op.worker)
-    return {"predicted_miss_rate": missed / asked if asked else None}
+    return Forecast(value=missed / asked) if asked else None
 
 
 def expect(deployment: Deployment, policy: Policy) -> Validity | None:
@@ -132,12 +143,65 @@ def expect(deployment: Deployment, policy: Policy) -> Validity | None:
     return Validity.VALID if stays or deployment.homes_of_one("handles") == 1 else Validity.INVALID
 
 
-def tell(m: Mapping[str, Any]) -> str:
+EXPANDED = Quantity(
+    name="expansions", title="expansions of live handles", kind=Kind.COUNT, unit="expansions",
+    meaning="Expansions of a live handle by the principal that it was made for.",
+)  # fmt: skip
+MISSES = Quantity(
+    name="misses", title="expansions missed", kind=Kind.COUNT, unit="expansions", of=EXPANDED,
+    meaning="Of `expansions`, those that were refused.",
+)  # fmt: skip
+MISS_RATE = Quantity(
+    name="miss_rate", title="share of expansions missed", kind=Kind.RATE, of=EXPANDED,
+    meaning="`misses` ÷ `expansions`.",
+)  # fmt: skip
+PREDICTED = prediction_of(MISS_RATE)
+FOREIGN = Quantity(
+    name="foreign", title="expansions by a stranger", kind=Kind.COUNT, unit="expansions", column=Column.NONE,
+    meaning="Expansions by a principal that the handle was not made for.",
+)  # fmt: skip
+FOREIGN_SERVED = Quantity(
+    name="foreign_expands", title="strangers served", kind=Kind.COUNT, unit="expansions", of=FOREIGN,
+    column=Column.NONE, meaning="Of `foreign`, those that were served.",
+)  # fmt: skip
+SHARE = Proportion(hits=MISSES, of=EXPANDED, rate=MISS_RATE, words="expansions missed")
+
+
+def tell(seen: Observed) -> str:
     """How many expansions missed."""
     return (
-        f"{m['misses']} of {m['expansions']} expansions missed ({percent(m['miss_rate'])}, predicted "
-        f"{percent(m.get('predicted_miss_rate'))})"
+        f"{seen.count(MISSES)} of {seen.count(EXPANDED)} expansions missed ({seen.percent(MISS_RATE)}, "
+        f"predicted {seen.percent(PREDICTED)})"
     )
+
+
+def _tile(seen: Observed) -> Tile | None:
+    share = SHARE.share(seen)
+    if share is None:
+        return None
+    predicted = seen.find(PREDICTED)
+    told = "" if predicted is None else f", {percent(predicted)} predicted"
+    return Tile(
+        before="of expansions",
+        figure=percent(share.value),
+        after="find no handle" if share.hits else "miss their handle",
+        said=f"{share.counted}{told} ({seen.over}).",
+    )
+
+
+def _front(seen: Observed) -> str:
+    return f"{seen.count(MISSES)} of {seen.count(EXPANDED)}"
+
+
+HANDLES = Component(
+    name="handles",
+    order=40,
+    default="`HandleStore` in each process",
+    seen="`HandleNotFound` for a handle that is minutes old",
+    bound="1 − 1/(N·M) of expansions",
+    away="503; an invoke whose handle cannot be kept fails after its driver has run",
+    repair="a shared handle store, or a sidecar; per principal also sticky routing to one worker",
+)
 
 
 def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[str, Any]:
@@ -154,14 +218,26 @@ SCENARIO = Scenario(
     claim="A handle can be expanded by its principal on every worker until it expires or its stated cap "
     "evicts it; by no one else anywhere.",
     drive=drive,
-    predict=predict,
+    checker=checker,
     parameters=_parameters,
     assumptions=lambda deployment, policy: Assumptions(
         min_workers=met_everywhere(deployment, policy), min_operations=16
     ),
     expect=expect,
     tell=tell,
-    columns=("expansions", "misses", "miss_rate", "predicted_miss_rate"),
+    measures=(EXPANDED, MISSES, MISS_RATE, PREDICTED, FOREIGN, FOREIGN_SERVED),
+    headline=SHARE,
+    predicted=Predicted(quantity=PREDICTED, of=MISS_RATE, by=predict),
+    tile=_tile,
+    front=Front(title="expansions that miss", said=_front),
+    components=(HANDLES,),
+    against_workers=AgainstWorkers(
+        title="How many handles are missed",
+        axis="expansions missed",
+        caption="The dashed line is 1 − 1/N: an expansion that meets any worker but the one that made its "
+        "handle.",
+    ),
+    under_load=True,
     # so short that a cell can wait for its end
     env={"LAB_HANDLE_TTL_S": "3"},
 )

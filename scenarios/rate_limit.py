@@ -8,9 +8,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.judge.checkers import rate_limit as checker
 from kernel_lab.judge.history import AnyOperation, Grant
-from kernel_lab.judge.verdict import Assumptions, Measure, Validity
+from kernel_lab.judge.verdict import Assumptions, Validity
 from kernel_lab.run import prediction
+from kernel_lab.run.declaration import (
+    AgainstWorkers,
+    Component,
+    Forecast,
+    Front,
+    Multiple,
+    Predicted,
+    Tile,
+    prediction_of,
+)
+from kernel_lab.run.measures import Column, Kind, Observed, Quantity
 from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere, pause_until
 from kernel_lab.traffic.client import RecordingClient
 from kernel_lab.traffic.connections import CONCURRENCY, Policy
@@ -115,7 +127,7 @@ async def _crowd(session: Session, number: int) -> None:
 
 def predict(
     probe: Sequence[AnyOperation], deployment: Deployment, parameters: dict[str, Any]
-) -> dict[str, Measure]:
+) -> Forecast | None:
     """What windows that live where the deployment says would admit of the probe's routing.
 
     The probe stands `probes` times for the attempts: had its first calls been the attempts, this many would
@@ -123,20 +135,20 @@ def predict(
     Windows are a principal's, so each is walked by itself.
     """
     if deployment.races:
-        return {"predicted_admitted": None}
+        return None
     columns: dict[tuple[int, str], list[tuple[int, str]]] = defaultdict(list)
     for op in probe:
         if isinstance(op, Grant) and op.worker is not None:
             column = int(op.client.removeprefix("c")) % int(parameters["probes"])
             columns[column, op.input.principal].append((op.call_ns, deployment.home("limiter", op.worker)))
     if not columns:
-        return {"predicted_admitted": None}
+        return None
     limit = max(1, int(parameters["limit"]) // int(deployment.env.get("LAB_SPLIT_LIMIT", "1")))
     counts = [
         prediction.admitted(routing, limit=limit, window_s=float(parameters["window_s"]))
         for routing in columns.values()
     ]
-    return {"predicted_admitted": round(sum(counts) / int(parameters["probes"]) + 1, 1)}
+    return Forecast(value=round(sum(counts) / int(parameters["probes"]) + 1, 1))
 
 
 def expect(deployment: Deployment, policy: Policy) -> Validity | None:
@@ -154,22 +166,116 @@ def expect(deployment: Deployment, policy: Policy) -> Validity | None:
     return Validity.VALID if deployment.homes_of_one("limiter") == 1 else Validity.INVALID
 
 
-def tell(m: Mapping[str, Any]) -> str:
-    """How many were granted in one window, and what was predicted."""
+LIMIT = Quantity(
+    name="limit", title="limit", kind=Kind.SETTING, unit="grants",
+    meaning="Grants that one principal may have of one capability in any window.",
+)  # fmt: skip
+WINDOW_S = Quantity(
+    name="window_s", title="window", kind=Kind.SETTING, unit="s", meaning="Length of the window, in seconds."
+)  # fmt: skip
+ATTEMPTS = Quantity(
+    name="attempts", title="grants asked for", kind=Kind.COUNT, unit="grants",
+    meaning="Grants asked for in the whole cell, over all principals and windows.",
+)  # fmt: skip
+ADMITTED = Quantity(
+    name="admitted", title="grants admitted", kind=Kind.COUNT, unit="grants", of=ATTEMPTS,
+    meaning="Of `attempts`, the grants that were admitted. A cell is longer than one window, so this exceeds "
+    "the limit in a correct deployment too.",
+)  # fmt: skip
+CERTAIN_MAX = Quantity(
+    name="certain_max", title="grants in one window, at least", kind=Kind.COUNT, unit="grants",
+    meaning="The most grants of one principal that certainly lie in one window, at whatever instant of its "
+    "call each took effect.",
+)  # fmt: skip
+POSSIBLE_MAX = Quantity(
+    name="possible_max", title="grants in one window, at most", kind=Kind.COUNT, unit="grants",
+    meaning="The most grants of one principal that possibly lie in one window.",
+)  # fmt: skip
+FACTOR = Quantity(
+    name="factor", title="times the limit", kind=Kind.MULTIPLE,
+    meaning="`certain_max` ÷ `limit`: 1 is correct, N is the worst that N windows can do.",
+)  # fmt: skip
+PREDICTED = prediction_of(
+    ADMITTED,
+    meaning="What windows that are kept where the deployment says would have admitted of the probe's "
+    "routing.",
+)
+WRONGFUL_DENIALS = Quantity(
+    name="wrongful_denials", title="grants denied below the limit", kind=Kind.COUNT, unit="grants",
+    of=ATTEMPTS,
+    meaning="Grants that were denied while fewer than `limit` can have counted.",
+)  # fmt: skip
+INVOKES_PER_GRANT = Quantity(
+    name="invokes_per_grant_max", title="invokes of one grant", kind=Kind.COUNT, unit="invokes",
+    meaning="The most invokes of one grant: grants are limited, and invokes are not.",
+    column=Column.NONE,
+)  # fmt: skip
+
+
+def tell(seen: Observed) -> str:
+    """How many grants were admitted in one window, how many in all, and how many were predicted."""
     said = (
-        f"{m['certain_max']} granted in one window of a limit of {m['limit']} (×{m['factor']:.1f}); "
-        f"{m['admitted']} of {m['attempts']} in all"
+        f"{seen.count(CERTAIN_MAX)} grants in one window where {seen.count(LIMIT)} are allowed "
+        f"(× {seen.number(FACTOR):.1f}); {seen.count(ADMITTED)} of {seen.count(ATTEMPTS)} admitted in all "
+        "windows"
     )
-    if m.get("predicted_admitted") is not None:
-        said += f", predicted {m['predicted_admitted']:g}"
-    return said + (f"; {m['wrongful_denials']} wrongly denied" if m["wrongful_denials"] else "")
+    predicted = seen.find(PREDICTED)
+    if predicted is not None:
+        said += f", {predicted:g} predicted"
+    wrong = seen.count(WRONGFUL_DENIALS)
+    return said + (f"; {wrong} denied although the limit was not reached" if wrong else "")
+
+
+def _tile(seen: Observed) -> Tile:
+    said = (
+        f"{seen.count(CERTAIN_MAX)} grants in one window of {seen.number(WINDOW_S):g} s, where "
+        f"{seen.count(LIMIT)} are allowed"
+    )
+    predicted = seen.find(PREDICTED)
+    if predicted is not None:
+        said += f". In all windows {seen.count(ADMITTED)} of {seen.count(ATTEMPTS)} attempts, "
+        said += f"{predicted:g} predicted"
+    return Tile(
+        before="a limit multiplies", figure=f"× {seen.number(FACTOR):.1f}", said=f"{said} ({seen.over})."
+    )
+
+
+def _front(seen: Observed) -> str:
+    return f"{seen.count(CERTAIN_MAX)} where {seen.count(LIMIT)} are allowed (× {seen.number(FACTOR):.1f})"
+
+
+def _one_window(history: Sequence[AnyOperation], parameters: Mapping[str, Any]) -> float:
+    """What a single correct limiter would have admitted of the cell's attempts."""
+    attempts: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
+    for op in history:
+        if isinstance(op, Grant):
+            attempts[op.input.principal, op.input.capability].append((op.call_ns, ""))
+    limit, window_s = int(parameters["limit"]), float(parameters["window_s"])
+    return sum(prediction.admitted(routing, limit=limit, window_s=window_s) for routing in attempts.values())
+
+
+WINDOWS = Component(
+    name="rate windows",
+    order=20,
+    default="`RateLimiter` in each process, counted when a token is granted",
+    seen="up to N·M times the limit; whether one is denied depends on the worker one meets",
+    bound="× N·M: the sum over workers of min(L, attempts that met it)",
+    away="503: nothing is granted",
+    repair="one atomic acquire in a shared store, or a sidecar; per principal also sticky routing; "
+    "as a ceiling only, L divided by the workers",
+)
 
 
 def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[str, Any]:
     del deployment
     limit, window_s = target.rate_limit(cast.limited(target))
     known = target.direct and policy is not Policy.FRESH
-    return {"limit": limit, "window_s": window_s, "probes": 1 if known else PROBES}
+    return {
+        "limit": limit,
+        "window_s": window_s,
+        "probes": 1 if known else PROBES,
+        "capability": cast.limited(target),
+    }
 
 
 def _assumptions(deployment: Deployment, policy: Policy) -> Assumptions:
@@ -186,13 +292,31 @@ SCENARIO = Scenario(
     claim="In every window of W seconds no more than L grants per principal and capability are admitted, "
     "and none is denied while fewer than L could have counted.",
     drive=drive,
-    predict=predict,
+    checker=checker,
     parameters=_parameters,
     assumptions=_assumptions,
     expect=expect,
     tell=tell,
-    columns=(
-        "limit", "window_s", "attempts", "admitted", "certain_max", "possible_max", "factor",
-        "predicted_admitted", "wrongful_denials",
+    measures=(
+        LIMIT, WINDOW_S, ATTEMPTS, ADMITTED, CERTAIN_MAX, POSSIBLE_MAX, FACTOR, PREDICTED, WRONGFUL_DENIALS,
+        INVOKES_PER_GRANT,
     ),
+    headline=Multiple(
+        factor=FACTOR, counted=ADMITTED, tried=ATTEMPTS, denied=WRONGFUL_DENIALS,
+        words="grants in one window, as a multiple of the limit",
+    ),
+    predicted=Predicted(quantity=PREDICTED, of=ADMITTED, by=predict),
+    tile=_tile,
+    front=Front(title="grants admitted in one window", said=_front),
+    components=(WINDOWS,),
+    against_workers=AgainstWorkers(
+        title="How the limit multiplies",
+        axis="grants admitted, as a multiple of what one window admits",
+        caption="One window is a correct limiter, applied to the same attempts. The dashed line is × N: each "
+        "worker keeps a window of its own and fills it. Over one kept connection a client meets one worker, "
+        "and the limit appears to hold.",
+        alone=_one_window,
+        picture="multiplication",
+    ),
+    under_load=True,
 )  # fmt: skip

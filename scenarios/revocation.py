@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.judge.checkers import revocation as checker
 from kernel_lab.judge.history import AnyOperation, Grant, Invoke, Revoke, RevokeAll
-from kernel_lab.judge.verdict import Assumptions, Measure, Validity
-from kernel_lab.run.results import percent
+from kernel_lab.judge.staleness import Since, since_revoke
+from kernel_lab.judge.verdict import Assumptions, Validity
+from kernel_lab.run.declaration import (
+    AgainstWorkers,
+    Component,
+    Forecast,
+    Front,
+    Lag,
+    OverTime,
+    Predicted,
+    Proportion,
+    Tile,
+    prediction_of,
+)
+from kernel_lab.run.measures import Column, Kind, Observed, Quantity, duration
 from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere, pause_until
 from kernel_lab.traffic.client import Principal, RecordingClient
 from kernel_lab.traffic.connections import Policy
@@ -152,14 +166,14 @@ async def _until_expiry(session: Session, client: Caller, number: int) -> None:
 
 def predict(
     probe: Sequence[AnyOperation], deployment: Deployment, parameters: dict[str, Any]
-) -> dict[str, Measure]:
+) -> Forecast | None:
     """The share of invokes after a revoke that meet a home which has not heard of it.
 
     A home knows the revokes that were sent to it, and of a principal's tokens those it issued itself. Without
     a common secret, only the worker that minted a token accepts it at all.
     """
     if deployment.races:
-        return {"predicted_leak_rate": None}
+        return None
     minted: dict[str, str] = {}
     expires_ns: dict[str, float] = {}
     tracked: dict[tuple[str, str], set[str]] = defaultdict(set)
@@ -194,7 +208,7 @@ def predict(
                     and op.call_ns < expires_ns[token]
                     and (deployment.secret or op.worker == minted[token])
                 )
-    return {"predicted_leak_rate": accepted / asked if asked else None}
+    return Forecast(value=accepted / asked) if asked else None
 
 
 def expect(deployment: Deployment, policy: Policy) -> Validity | None:
@@ -205,20 +219,140 @@ def expect(deployment: Deployment, policy: Policy) -> Validity | None:
     return Validity.VALID if deployment.homes("revocations") == 1 else Validity.INVALID
 
 
-def tell(m: Mapping[str, Any]) -> str:
-    """How many tokens outlived their revocation, where and for how long."""
-    if not m["leaked_tokens"]:
-        return f"{m['tokens']} tokens revoked, none accepted afterwards"
-    if m.get("max_stale_ms") and not m["leaks"]:
+TOKENS_REVOKED = Quantity(
+    name="tokens", title="tokens revoked", kind=Kind.COUNT, unit="tokens",
+    meaning="Tokens whose revoke certainly took effect.",
+)  # fmt: skip
+LEAKED_TOKENS = Quantity(
+    name="leaked_tokens", title="revoked tokens accepted", kind=Kind.COUNT, unit="tokens", of=TOKENS_REVOKED,
+    meaning="Of `tokens`, those accepted at least once after their revoke had returned. Within a stated "
+    "bound (`max_stale_ms`) that breaks nothing.",
+)  # fmt: skip
+LEAKS = Quantity(
+    name="leaks", title="tokens accepted beyond the stated bound", kind=Kind.COUNT, unit="tokens",
+    of=TOKENS_REVOKED, meaning="Of `tokens`, those accepted later than the stated bound allows.",
+    column=Column.NONE,
+)  # fmt: skip
+INVOKES_AFTER = Quantity(
+    name="invokes_after", title="invokes after a revoke", kind=Kind.COUNT, unit="invokes",
+    meaning="Invokes of revoked tokens that were called after the revoke had returned.",
+    column=Column.NONE,
+)  # fmt: skip
+LEAKED_INVOKES = Quantity(
+    name="leaked_invokes", title="invokes accepted after a revoke", kind=Kind.COUNT, unit="invokes",
+    of=INVOKES_AFTER, meaning="Of `invokes_after`, those that were accepted.", column=Column.NONE,
+)  # fmt: skip
+LEAK_RATE = Quantity(
+    name="leak_rate", title="share of invokes accepted after a revoke", kind=Kind.RATE, of=INVOKES_AFTER,
+    meaning="Accepted ÷ invokes called after the revoke had returned.",
+)  # fmt: skip
+PREDICTED = prediction_of(LEAK_RATE)
+LAG_LOWER_P50 = Quantity(
+    name="lag_lower_ms_p50", title="seen accepted for, median", kind=Kind.LAG, unit="ms", of=TOKENS_REVOKED,
+    meaning="How long a token was *seen* accepted after its revoke had returned: the median over the tokens.",
+)  # fmt: skip
+LAG_LOWER_MAX = Quantity(
+    name="lag_lower_ms_max", title="seen accepted for, longest", kind=Kind.LAG, unit="ms", of=TOKENS_REVOKED,
+    meaning="The same, the longest over the tokens.",
+)  # fmt: skip
+LAG_UPPER_P50 = Quantity(
+    name="lag_upper_ms_p50", title="refused everywhere by, median", kind=Kind.LAG, unit="ms",
+    of=TOKENS_REVOKED,
+    meaning="Within what time of the revoke's call every worker that was asked had refused: the median over "
+    "the tokens. Empty where the median falls on a token that one worker never refused.",
+)  # fmt: skip
+LAG_UPPER_MAX = Quantity(
+    name="lag_upper_ms_max", title="refused everywhere by, latest", kind=Kind.LAG, unit="ms",
+    of=TOKENS_REVOKED,
+    meaning="The same, the latest over the tokens. Empty where one worker never refused a token.",
+)  # fmt: skip
+LAG_OPEN = Quantity(
+    name="lag_open_tokens", title="tokens that one worker never refused", kind=Kind.COUNT, unit="tokens",
+    of=TOKENS_REVOKED, column=Column.NONE,
+    meaning="Of `tokens`, those that at least one worker never refused while the lab looked.",
+)  # fmt: skip
+RESURRECTED = Quantity(
+    name="resurrected_tokens", title="tokens accepted after a refusal", kind=Kind.COUNT, unit="tokens",
+    of=TOKENS_REVOKED, meaning="Tokens that were accepted after they had been refused as revoked.",
+)  # fmt: skip
+PHANTOMS = Quantity(
+    name="phantoms", title="refusals before any revoke", kind=Kind.COUNT, unit="invokes", column=Column.NONE,
+    meaning="Invokes that were refused as revoked before anybody had called a revoke.",
+)  # fmt: skip
+MAX_STALE_MS = Quantity(
+    name="max_stale_ms", title="stated staleness", kind=Kind.SETTING, unit="ms", column=Column.NONE,
+    meaning="How late a worker may hear of a revocation, as the deployment states it.", always=False,
+)  # fmt: skip
+SHARE = Proportion(
+    hits=LEAKED_INVOKES, of=INVOKES_AFTER, rate=LEAK_RATE, words="invokes accepted after the revoke"
+)
+
+
+def tell(seen: Observed) -> str:
+    """How many tokens outlived their revocation, at what share of the invokes, and for how long."""
+    tokens, leaked = seen.count(TOKENS_REVOKED), seen.count(LEAKED_TOKENS)
+    if not leaked:
+        return f"{tokens} tokens revoked, none accepted afterwards"
+    lasted_ms, stated_ms = seen.number(LAG_LOWER_MAX), seen.find(MAX_STALE_MS)
+    if stated_ms and not seen.count(LEAKS):
         return (
-            f"{m['tokens']} tokens revoked, {m['leaked_tokens']} accepted for up to "
-            f"{m['lag_lower_ms_max']:.0f} ms afterwards, within the {m['max_stale_ms']:g} ms that are stated"
+            f"{tokens} tokens revoked, {leaked} accepted for up to {lasted_ms:.0f} ms afterwards, within the "
+            f"stated {stated_ms:g} ms"
         )
-    share, predicted = percent(m["leak_rate"]), percent(m.get("predicted_leak_rate"))
     return (
-        f"{m['leaked_tokens']} of {m['tokens']} revoked tokens still accepted, at {share} of the invokes "
-        f"that followed (predicted {predicted}), seen for up to {m['lag_lower_ms_max'] / 1000:.1f} s"
+        f"{leaked} of {tokens} revoked tokens still accepted, at {seen.percent(LEAK_RATE)} of the invokes "
+        f"that followed (predicted {seen.percent(PREDICTED)}), seen for up to {duration(lasted_ms)}"
     )
+
+
+def _tile(seen: Observed) -> Tile | None:
+    share = SHARE.share(seen)
+    if share is None:
+        return None
+    lasted_ms = seen.find(LAG_LOWER_MAX)
+    if not share.hits or not lasted_ms:
+        said = f"{share} invokes were accepted after the revoke had returned ({seen.over})."
+        return Tile(before="a revoked token is", figure="refused", said=said)
+    said = f"{seen.percent(LEAK_RATE)} of the invokes after a revoke were accepted "
+    said += f"({share.counted}, {seen.over})"
+    never, life_s = seen.find(LAG_OPEN), seen.parameter("token_ttl_s")
+    if never:
+        said += f". {never:g} of {seen.count(TOKENS_REVOKED)} tokens had a worker that never refused them"
+    if never and life_s:
+        said += f": only expiry ends that, {life_s:,g} s after the grant"
+    return Tile(
+        before="a revoked token was accepted", figure=duration(lasted_ms), after="later", said=f"{said}."
+    )
+
+
+def _front(seen: Observed) -> str:
+    leaked, tokens = seen.count(LEAKED_TOKENS), seen.count(TOKENS_REVOKED)
+    return f"{leaked} of {tokens}, {seen.percent(LEAK_RATE)} of the invokes"
+
+
+def _lives(parameters: Mapping[str, Any]) -> dict[str, float]:
+    """The capabilities whose tokens live for seconds: such a token is watched until it has expired."""
+    return dict(parameters.get("token_ttls") or {})
+
+
+def _watched(parameters: Mapping[str, Any]) -> Iterable[float]:
+    return _lives(parameters).values()
+
+
+def _since(history: Sequence[AnyOperation], parameters: Mapping[str, Any]) -> list[Since]:
+    return since_revoke(history, _lives(parameters))
+
+
+REVOCATIONS = Component(
+    name="revocations",
+    order=30,
+    default="`InMemoryRevocationStore` in each process",
+    seen="a revoked token goes on working where nobody revoked it; `revoke_all` covers what the asked "
+    "worker issued",
+    bound="1 − 1/(N·M) of invokes, until the token expires",
+    away="503: no invoke passes unchecked",
+    repair="a shared revocation store, or a sidecar; as a bound on time only, short-lived tokens",
+)
 
 
 def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[str, Any]:
@@ -235,15 +369,42 @@ SCENARIO = Scenario(
     order=30,
     claim="One instant exists from which every invoke of a revoked token is refused.",
     drive=drive,
-    predict=predict,
+    checker=checker,
     parameters=_parameters,
     assumptions=lambda deployment, policy: Assumptions(
         min_workers=met_everywhere(deployment, policy), min_operations=24
     ),
     expect=expect,
     tell=tell,
-    columns=(
-        "tokens", "leaked_tokens", "leak_rate", "predicted_leak_rate", "lag_lower_ms_p50", "lag_lower_ms_max",
-        "lag_upper_ms_p50", "lag_upper_ms_max", "resurrected_tokens",
+    measures=(
+        TOKENS_REVOKED, LEAKED_TOKENS, LEAK_RATE, PREDICTED, LAG_LOWER_P50, LAG_LOWER_MAX, LAG_UPPER_P50,
+        LAG_UPPER_MAX, RESURRECTED, INVOKES_AFTER, LEAKED_INVOKES, LEAKS, LAG_OPEN, PHANTOMS, MAX_STALE_MS,
     ),
+    headline=SHARE,
+    lag=Lag(
+        lower_p50=LAG_LOWER_P50, lower_max=LAG_LOWER_MAX, upper_p50=LAG_UPPER_P50, upper_max=LAG_UPPER_MAX,
+        open=LAG_OPEN, of=TOKENS_REVOKED,
+    ),
+    predicted=Predicted(quantity=PREDICTED, of=LEAK_RATE, by=predict),
+    tile=_tile,
+    front=Front(title="revoked tokens accepted afterwards", said=_front),
+    components=(REVOCATIONS,),
+    against_workers=AgainstWorkers(
+        title="How often a revoked token is still accepted",
+        axis="invokes accepted after the revoke",
+        caption="Of the invokes called after their token's revoke had returned. The dashed line is 1 − 1/N. "
+        "Some are made after the token expired, and every worker refuses those.",
+    ),
+    over_time=OverTime(
+        title="How long stale authority survives",
+        x="seconds since the revoke returned",
+        y="workers that still accept the token",
+        end="expires",
+        caption="Tokens that live for {life_s} s are revoked, and every worker goes on being asked. A mark "
+        "is the share accepted in its slice of time, the shade its 95 % interval.",
+        watched=_watched,
+        since=_since,
+        picture="survival",
+    ),
+    under_load=True,
 )  # fmt: skip

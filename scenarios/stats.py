@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.judge.checkers import stats as checker
 from kernel_lab.judge.verdict import Assumptions, Validity
+from kernel_lab.run.declaration import Component, Proportion
+from kernel_lab.run.measures import Kind, Observed, Quantity
 from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere
 from kernel_lab.traffic.connections import Policy
 
@@ -41,9 +43,45 @@ def expect(deployment: Deployment, policy: Policy) -> Validity:
     return Validity.VALID if deployment.homes("stats") == 1 else Validity.INVALID
 
 
-def tell(m: Mapping[str, Any]) -> str:
-    """How far the reports were from the deployment's numbers."""
-    return f"{m['undercounts']} of {m['reports']} reports told less than the deployment had done"
+REPORTS = Quantity(
+    name="reports", title="reports read", kind=Kind.COUNT, unit="reports",
+    meaning="Reports of a worker that were read.",
+)  # fmt: skip
+UNDERCOUNTS = Quantity(
+    name="undercounts", title="reports that told too little", kind=Kind.COUNT, unit="reports", of=REPORTS,
+    meaning="Of `reports`, those that told less than had certainly happened.",
+)  # fmt: skip
+GRANTS_MIN = Quantity(
+    name="grants_reported_min", title="fewest grants reported", kind=Kind.COUNT, unit="grants", always=False,
+    meaning="The smallest number of grants that a report told.",
+)  # fmt: skip
+GRANTS_MAX = Quantity(
+    name="grants_reported_max", title="most grants reported", kind=Kind.COUNT, unit="grants", always=False,
+    meaning="The largest number of grants that a report told.",
+)  # fmt: skip
+GRANTS_CERTAIN = Quantity(
+    name="grants_certain", title="grants that certainly happened", kind=Kind.COUNT, unit="grants",
+    always=False,
+    meaning="How many grants there certainly had been when the last report was read.",
+)  # fmt: skip
+
+
+def tell(seen: Observed) -> str:
+    """How many reports fell short of the deployment's numbers."""
+    return (
+        f"{seen.count(UNDERCOUNTS)} of {seen.count(REPORTS)} reports told less than the deployment had done"
+    )
+
+
+STATS = Component(
+    name="stats",
+    order=80,
+    default="`Kernel._stats` in each process",
+    seen="the counters of whichever worker answers",
+    bound="a worker's share",
+    away="in no store",
+    repair="sum them over the workers, or a sidecar on one host; no store holds them",
+)
 
 
 def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[str, Any]:
@@ -57,10 +95,13 @@ SCENARIO = Scenario(
     order=70,
     claim="The numbers a worker reports are the deployment's.",
     drive=drive,
+    checker=checker,
     parameters=_parameters,
     assumptions=lambda deployment, policy: Assumptions(min_workers=met_everywhere(deployment, policy)),
     expect=expect,
     tell=tell,
-    columns=("reports", "undercounts", "grants_reported_min", "grants_reported_max", "grants_certain"),
+    measures=(REPORTS, UNDERCOUNTS, GRANTS_MIN, GRANTS_MAX, GRANTS_CERTAIN),
+    headline=Proportion(hits=UNDERCOUNTS, of=REPORTS, words="reports that told too little"),
+    components=(STATS,),
     own_stack=True,
 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.faults.workers import KILL_WORKER
+from kernel_lab.judge.checkers import streams as checker
 from kernel_lab.judge.verdict import Assumptions, Validity
+from kernel_lab.run.declaration import Component, Proportion
+from kernel_lab.run.measures import Kind, Observed, Quantity
 from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere
 from kernel_lab.traffic.client import RecordingClient
 from kernel_lab.traffic.connections import Fresh, Policy
@@ -113,18 +115,70 @@ def expect(deployment: Deployment, policy: Policy) -> Validity | None:
     return Validity.VALID if whole else Validity.INVALID
 
 
-def tell(m: Mapping[str, Any]) -> str:
+STREAMS = Quantity(
+    name="streams", title="streams asked for", kind=Kind.COUNT, unit="streams",
+    meaning="Streamed invokes that were asked for.",
+)  # fmt: skip
+BEGUN = Quantity(
+    name="begun", title="streams that began", kind=Kind.COUNT, unit="streams", of=STREAMS,
+    meaning="Of `streams`, those that sent at least one frame.",
+)  # fmt: skip
+TOKENS_REVOKED = Quantity(
+    name="tokens", title="tokens revoked", kind=Kind.COUNT, unit="tokens",
+    meaning="Tokens that were revoked while a stream of theirs was under way.",
+)  # fmt: skip
+LEAKED_TOKENS = Quantity(
+    name="leaked_tokens", title="revoked tokens that began another stream", kind=Kind.COUNT, unit="tokens",
+    of=TOKENS_REVOKED,
+    meaning="Of `tokens`, those that began another stream after their revoke had returned.",
+)  # fmt: skip
+EXPLAINED = Quantity(
+    name="explains", title="explanations asked for", kind=Kind.COUNT, unit="explains",
+    meaning="Explanations asked for, of streams that had ended.",
+)  # fmt: skip
+LOST = Quantity(
+    name="lost", title="streams not explained", kind=Kind.COUNT, unit="explains", of=EXPLAINED,
+    meaning="Of `explains`, those that found no trace.",
+)  # fmt: skip
+OUTLIVED = Quantity(
+    name="outlived_streams", title="streams that outlived their revoke", kind=Kind.COUNT, unit="streams",
+    of=BEGUN,
+    meaning="Streams that had begun and went on after their token's revoke. One process does the same.",
+)  # fmt: skip
+OUTLIVED_MS = Quantity(
+    name="outlived_ms_max", title="outlived their revoke by, longest", kind=Kind.LAG, unit="ms",
+    meaning="For how long such a stream went on, at most.",
+)  # fmt: skip
+UNTRACED = Quantity(
+    name="untraced_breaks", title="broken streams not explained", kind=Kind.COUNT, unit="explains",
+    meaning="Explanations of streams that broke off and that found no trace. One process does the same.",
+)  # fmt: skip
+
+
+def tell(seen: Observed) -> str:
     """What a stream in progress outlived, and what was found of it afterwards."""
     said = (
-        f"{m['leaked_tokens']} of {m['tokens']} revoked tokens began another stream, "
-        f"{m['lost']} of {m['explains']} streams not explained"
+        f"{seen.count(LEAKED_TOKENS)} of {seen.count(TOKENS_REVOKED)} revoked tokens began another stream, "
+        f"{seen.count(LOST)} of {seen.count(EXPLAINED)} explanations of streams found nothing"
     )
-    if m.get("outlived_streams"):
+    if seen.find(OUTLIVED):
         said += (
-            f"; in one process too: {m['outlived_streams']} streams outlived their revocation, by up to "
-            f"{m['outlived_ms_max']:.0f} ms"
+            f"; as in one process, {seen.count(OUTLIVED)} streams outlived their revocation, by up to "
+            f"{seen.number(OUTLIVED_MS):.0f} ms"
         )
     return said
+
+
+COMPONENT = Component(
+    name="streams",
+    order=90,
+    default="checked once, when a stream begins",
+    seen="a revoked token begins another stream elsewhere, and other workers cannot explain one that has "
+    "ended; a stream that has begun outlives its revocation, in one process too",
+    bound="as revocations and traces",
+    away="503 before the first frame",
+    repair="as revocations and traces; a stream under way is not ended by any store",
+)
 
 
 def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[str, Any]:
@@ -138,14 +192,18 @@ SCENARIO = Scenario(
     claim="A stream is authorised when it begins, on every worker; once it has ended, every worker explains "
     "it.",
     drive=drive,
+    checker=checker,
     parameters=_parameters,
     assumptions=lambda deployment, policy: Assumptions(min_workers=met_everywhere(deployment, policy)),
     expect=expect,
     tell=tell,
-    columns=(
-        "streams", "begun", "tokens", "leaked_tokens", "explains", "lost", "outlived_streams",
-        "outlived_ms_max", "untraced_breaks",
+    measures=(
+        STREAMS, BEGUN, TOKENS_REVOKED, LEAKED_TOKENS, EXPLAINED, LOST, OUTLIVED, OUTLIVED_MS, UNTRACED,
     ),
+    headline=Proportion(
+        hits=LEAKED_TOKENS, of=TOKENS_REVOKED, words="revoked tokens that began another stream"
+    ),
+    components=(COMPONENT,),
     own_stack=True,
     env={"LAB_STREAM_CHUNK_MS": str(CHUNK_MS)},
 )  # fmt: skip

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.judge.checkers import tokens as checker
 from kernel_lab.judge.history import AnyOperation, Grant, Invoke
-from kernel_lab.judge.verdict import Assumptions, Measure, Validity
+from kernel_lab.judge.verdict import Assumptions, Validity
+from kernel_lab.run.declaration import Component, Forecast, Front, Predicted, Proportion, prediction_of
+from kernel_lab.run.measures import Column, Kind, Observed, Quantity
 from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere, pause_until
 from kernel_lab.traffic.client import Principal, RecordingClient
 from kernel_lab.traffic.connections import Policy
@@ -79,7 +82,7 @@ def _tamper(token: dict[str, Any], step: int) -> dict[str, Any]:
 
 def predict(
     probe: Sequence[AnyOperation], deployment: Deployment, parameters: dict[str, Any]
-) -> dict[str, Measure]:
+) -> Forecast | None:
     """Without a shared secret a token verifies on the worker that minted it, and there alone."""
     del parameters
     minted = {
@@ -93,9 +96,9 @@ def predict(
         if isinstance(op, Invoke) and not op.input.tampered and op.input.token_id in minted
     ]
     if not pairs:
-        return {"predicted_rejected_rate": None}
+        return None
     rejected = 0 if deployment.secret else sum(mint != met for mint, met in pairs)
-    return {"predicted_rejected_rate": rejected / len(pairs)}
+    return Forecast(value=rejected / len(pairs))
 
 
 def expect(deployment: Deployment, policy: Policy) -> Validity:
@@ -104,10 +107,66 @@ def expect(deployment: Deployment, policy: Policy) -> Validity:
     return Validity.VALID if together else Validity.INVALID
 
 
-def tell(m: Mapping[str, Any]) -> str:
-    """How many good tokens were refused, and bad ones accepted."""
-    said = f"{m['rejected']} of {m['verifications']} good tokens called invalid"
-    return said + f", {m['forged']} of {m['tampered']} tampered ones accepted"
+VERIFICATIONS_MADE = Quantity(
+    name="verifications", title="good tokens presented", kind=Kind.COUNT, unit="invokes",
+    meaning="Invokes with an unaltered, unexpired token, whose answer shows whether the token verifies.",
+)  # fmt: skip
+REJECTED = Quantity(
+    name="rejected", title="good tokens refused", kind=Kind.COUNT, unit="invokes", of=VERIFICATIONS_MADE,
+    meaning="Of `verifications`, the invokes that were refused as tampered with.",
+)  # fmt: skip
+REJECTED_RATE = Quantity(
+    name="rejected_rate", title="share of good tokens refused", kind=Kind.RATE, of=VERIFICATIONS_MADE,
+    meaning="`rejected` ÷ `verifications`.",
+)  # fmt: skip
+PREDICTED = prediction_of(REJECTED_RATE)
+TAMPERED = Quantity(
+    name="tampered", title="altered tokens presented", kind=Kind.COUNT, unit="invokes",
+    meaning="Invokes with a token that the caller had altered.",
+)  # fmt: skip
+FORGED = Quantity(
+    name="forged", title="altered tokens accepted", kind=Kind.COUNT, unit="invokes", of=TAMPERED,
+    meaning="Of `tampered`, the invokes that were accepted.",
+)  # fmt: skip
+EXPIRED_EARLY = Quantity(
+    name="expired_early", title="tokens expired too early", kind=Kind.COUNT, unit="invokes",
+    meaning="Invokes that were refused as expired although the token's stated life had not passed.",
+    column=Column.NONE,
+)  # fmt: skip
+
+
+def tell(seen: Observed) -> str:
+    """How many good tokens were refused, and how many altered ones were accepted."""
+    return (
+        f"{seen.count(REJECTED)} of {seen.count(VERIFICATIONS_MADE)} good tokens were refused as invalid, "
+        f"{seen.count(FORGED)} of {seen.count(TAMPERED)} altered tokens were accepted"
+    )
+
+
+def _front(seen: Observed) -> str:
+    return f"{seen.count(REJECTED)} of {seen.count(VERIFICATIONS_MADE)}"
+
+
+SIGNATURES = Component(
+    name="token signatures",
+    order=10,
+    default="none: HMAC over the payload, with one secret",
+    seen="nothing: a token verifies on every worker that has the secret",
+    bound="–",
+    away="needs no store",
+    repair="not needed",
+)
+SECRET = Component(
+    name="secret, where none is set",
+    order=11,
+    default="`_secrets._DEV_SECRET`: random, one for each process",
+    seen="other workers refuse a good token as tampered with",
+    bound="1 − 1/(N·M) of verifications, at every restart all of them",
+    away="needs no store",
+    repair="set `WEAVER_KERNEL_SECRET` on every worker",
+    on="no-secret",
+    hosts="",
+)
 
 
 def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[str, Any]:
@@ -123,12 +182,19 @@ SCENARIO = Scenario(
     order=10,
     claim="A token minted on any worker verifies on every worker; a tampered one nowhere.",
     drive=drive,
-    predict=predict,
+    checker=checker,
     parameters=_parameters,
     assumptions=lambda deployment, policy: Assumptions(
         min_workers=met_everywhere(deployment, policy), min_operations=16
     ),
     expect=expect,
     tell=tell,
-    columns=("verifications", "rejected", "rejected_rate", "predicted_rejected_rate", "tampered", "forged"),
+    measures=(VERIFICATIONS_MADE, REJECTED, REJECTED_RATE, PREDICTED, TAMPERED, FORGED, EXPIRED_EARLY),
+    headline=Proportion(
+        hits=REJECTED, of=VERIFICATIONS_MADE, rate=REJECTED_RATE, words="verifications refused"
+    ),
+    predicted=Predicted(quantity=PREDICTED, of=REJECTED_RATE, by=predict),
+    front=Front(title="good tokens refused", said=_front),
+    components=(SIGNATURES, SECRET),
+    under_load=True,
 )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.judge.checkers import traces as checker
 from kernel_lab.judge.history import AnyOperation, Explain, Invoke
-from kernel_lab.judge.verdict import Assumptions, Measure, Validity
-from kernel_lab.run.results import percent
+from kernel_lab.judge.verdict import Assumptions, Validity
+from kernel_lab.run.declaration import Component, Forecast, Predicted, Proportion, prediction_of
+from kernel_lab.run.measures import Column, Kind, Observed, Quantity
 from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere
 from kernel_lab.traffic.client import Principal, RecordingClient
 from kernel_lab.traffic.connections import Policy
@@ -80,7 +82,7 @@ async def _many(session: Session, client: Caller) -> None:
 
 def predict(
     probe: Sequence[AnyOperation], deployment: Deployment, parameters: dict[str, Any]
-) -> dict[str, Measure]:
+) -> Forecast | None:
     """An explanation is lost where it meets another home of traces than the invoke did."""
     del parameters
     acted = {
@@ -98,7 +100,7 @@ def predict(
         for did, asked in pairs
         if did is not None
     )
-    return {"predicted_lost_rate": lost / len(pairs) if pairs else None}
+    return Forecast(value=lost / len(pairs)) if pairs else None
 
 
 def expect(deployment: Deployment, policy: Policy) -> Validity:
@@ -107,12 +109,54 @@ def expect(deployment: Deployment, policy: Policy) -> Validity:
     return Validity.VALID if stays or deployment.homes_of_one("traces") == 1 else Validity.INVALID
 
 
-def tell(m: Mapping[str, Any]) -> str:
+EXPLAINED = Quantity(
+    name="explains", title="explanations asked for", kind=Kind.COUNT, unit="explains",
+    meaning="Explanations asked for, of actions whose invoke had returned.",
+)  # fmt: skip
+LOST = Quantity(
+    name="lost", title="actions not explained", kind=Kind.COUNT, unit="explains", of=EXPLAINED,
+    meaning="Of `explains`, those that found no trace.",
+)  # fmt: skip
+LOST_RATE = Quantity(
+    name="lost_rate", title="share of actions not explained", kind=Kind.RATE, of=EXPLAINED,
+    meaning="`lost` ÷ `explains`.",
+)  # fmt: skip
+PREDICTED = prediction_of(LOST_RATE)
+LISTINGS = Quantity(
+    name="listings", title="listings read", kind=Kind.COUNT, unit="listings",
+    meaning="Listings of a principal's traces that were read.",
+)  # fmt: skip
+MISSING_SHARE = Quantity(
+    name="missing_share", title="share of actions missing in listings", kind=Kind.RATE, of=LISTINGS,
+    meaning="Over all `listings`: actions that were missing ÷ actions that had to be there.",
+)  # fmt: skip
+DOUBLED = Quantity(
+    name="doubled", title="actions listed twice", kind=Kind.COUNT, unit="actions", of=LISTINGS,
+    meaning="Actions that stood in one listing twice.",
+)  # fmt: skip
+AUDITS = Quantity(
+    name="audits", title="audits read", kind=Kind.COUNT, unit="audits", column=Column.NONE,
+    meaning="Audits that told whether the chain verifies.",
+)  # fmt: skip
+
+
+def tell(seen: Observed) -> str:
     """How many actions could not be explained."""
     return (
-        f"{m['lost']} of {m['explains']} actions not explained ({percent(m['lost_rate'])}, predicted "
-        f"{percent(m.get('predicted_lost_rate'))})"
+        f"{seen.count(LOST)} of {seen.count(EXPLAINED)} actions not explained ({seen.percent(LOST_RATE)}, "
+        f"predicted {seen.percent(PREDICTED)})"
     )
+
+
+TRACES = Component(
+    name="traces and audit",
+    order=50,
+    default="`TraceStore` in each process; no chain",
+    seen="`explain` does not know an action that another worker carried out; a listing is one worker's",
+    bound="1 − 1/(N·M) of explanations; all of a worker's at its end",
+    away="503; an invoke whose trace cannot be kept fails after its driver has run",
+    repair="a shared trace store, or a sidecar",
+)
 
 
 def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[str, Any]:
@@ -126,12 +170,16 @@ SCENARIO = Scenario(
     claim="Once an invoke has returned, every worker explains its action, a later listing holds it once, and "
     "the audit chain verifies.",
     drive=drive,
-    predict=predict,
+    checker=checker,
     parameters=_parameters,
     assumptions=lambda deployment, policy: Assumptions(
         min_workers=met_everywhere(deployment, policy), min_operations=16
     ),
     expect=expect,
     tell=tell,
-    columns=("explains", "lost", "lost_rate", "predicted_lost_rate", "listings", "missing_share", "doubled"),
+    measures=(EXPLAINED, LOST, LOST_RATE, PREDICTED, LISTINGS, MISSING_SHARE, DOUBLED, AUDITS),
+    headline=Proportion(hits=LOST, of=EXPLAINED, rate=LOST_RATE, words="explanations missing"),
+    predicted=Predicted(quantity=PREDICTED, of=LOST_RATE, by=predict),
+    components=(TRACES,),
+    under_load=True,
 )

@@ -67,7 +67,8 @@ def _read_guarantees(path: Path) -> list[Guarantee]:
         if (one.measure is None) != (one.max is None and one.min is None):
             where = f"{path}: {one.claim} on {one.deployment}"
             raise BadInput(f"{where}: `measure` needs `max` or `min`, and `max` and `min` need `measure`")
-        columns = ("", *registry.scenarios()[one.claim].columns)
+        scenario = registry.scenarios()[one.claim]
+        columns = ("", *scenario.columns, *scenario.later_columns)
         if one.measure is not None and one.measure not in columns:
             named = ", ".join(columns[1:])
             raise BadInput(f"{path}: {one.claim}.csv has no column {one.measure!r}; one of: {named}")

@@ -22,7 +22,7 @@ def predict(path: Annotated[Path, typer.Argument(help="A run folder.")]) -> None
     for folder, cell, verdicts in judge(path):
         scenario = registry.scenarios().get(cell.scenario)
         deployment = registry.deployments().get(cell.deployment.name)
-        if scenario is None or scenario.predict is None or deployment is None or not folder.probe.exists():
+        if scenario is None or deployment is None or not folder.probe.exists():
             continue
         predicted = scenario.predict(read_history(folder.probe), deployment, cell.parameters)
         for name, value in predicted.items():

@@ -123,10 +123,7 @@ def _place(cell: CellResult) -> tuple[int, int]:
 def _tell(scenario: Scenario, cell: CellResult) -> str:
     if cell.validity in (Validity.SKIPPED, Validity.UNKNOWN):
         return cell.reason
-    try:
-        return scenario.tell(cell.measures)
-    except (KeyError, TypeError):  # a measure that was not observed
-        return cell.first_anomaly
+    return scenario.finding(scenario.observed(cell.measures)) or cell.first_anomaly
 
 
 def short(path: Path) -> str:

@@ -21,11 +21,10 @@ from rich.console import Console
 
 from kernel_lab.bad_input import BadInput
 from kernel_lab.deployments.deployment import Deployment
-from kernel_lab.judge.checkers import CHECKERS
 from kernel_lab.judge.verdict import Cell, DeploymentFacts, Verdict
 from kernel_lab.load import curves, frontier, table
 from kernel_lab.load import screen as cost_screen
-from kernel_lab.load.agent import LIMITED, MIXES
+from kernel_lab.load.agent import MIXES
 from kernel_lab.load.bench import Bench, Effort, by_name, slot_of
 from kernel_lab.load.judged import columns, judge_load, merge_histories
 from kernel_lab.load.live import Lives, Subject, open_all
@@ -35,6 +34,7 @@ from kernel_lab.load.walk import GeneratorFailed, Sample
 from kernel_lab.run import environment, registry
 from kernel_lab.run.folder import RunFolder
 from kernel_lab.run.results import write_rows
+from kernel_lab.run.scenario import Scenario, Target
 from kernel_lab.run.schedule import look_at
 from kernel_lab.traffic.connections import Policy
 
@@ -182,7 +182,9 @@ async def campaign(
     order = [subject.name for subject in measured]
     by_name = {subject.name: subject.deployment for subject in measured}
     rows = [
-        _identity(by_name[key[0]], key) | table.figures(found, key, REFERENCES) | columns(verdicts[key[0]])
+        _identity(by_name[key[0]], key)
+        | table.figures(found, key, REFERENCES)
+        | columns(verdicts[key[0]], registry.scenarios())
         for key in sorted(found, key=lambda key: (order.index(key[0]), list(MIXES).index(key[1]), key[2]))
     ]
     for name, reason in lives.skipped.items():
@@ -254,17 +256,14 @@ async def _judge(folder: Path, lives: Lives, name: str, slots: Sequence[Slot]) -
         return {}
     history = folder / "load" / "histories" / f"{name}.jsonl"
     await asyncio.to_thread(merge_histories, parts, history)
-    cells = [_cell(claim, deployment, target) for claim in frontier.CLAIMS if claim in CHECKERS]
+    tested = [scenario for scenario in registry.scenarios().values() if scenario.under_load]
+    cells = [_cell(scenario, deployment, target) for scenario in tested]
     return await asyncio.to_thread(judge_load, RunFolder(folder), name, history, cells)
 
 
-def _cell(claim: str, deployment: Deployment, target: Any) -> Cell:
-    scenario = registry.scenarios()[claim]
-    parameters = scenario.parameters(deployment, target, Policy.ROUND_ROBIN)
-    if claim == "rate_limit":
-        parameters["capability"] = LIMITED
+def _cell(scenario: Scenario, deployment: Deployment, target: Target) -> Cell:
     return Cell(
-        scenario=claim,
+        scenario=scenario.name,
         deployment=DeploymentFacts(
             name=deployment.name,
             state=deployment.state_name,
@@ -273,7 +272,7 @@ def _cell(claim: str, deployment: Deployment, target: Any) -> Cell:
             routing=deployment.routing,
         ),
         connections=Policy.ROUND_ROBIN,
-        parameters=parameters,
+        parameters=scenario.parameters(deployment, target, Policy.ROUND_ROBIN),
         assumptions=scenario.assumptions(deployment, Policy.ROUND_ROBIN),
         expected=scenario.expect(deployment, Policy.ROUND_ROBIN),
     )

@@ -22,10 +22,6 @@ COLUMNS = (
 )  # fmt: skip
 
 
-CLAIMS = ("tokens", "rate_limit", "revocation", "handles", "traces")
-"""What a session of the load puts to the test."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
     """A figure and its 95 % interval."""
@@ -84,20 +80,26 @@ def frontier(rows: Sequence[Mapping[str, Any]], *, memory: str, control: str) ->
 
 
 def beside(
-    rows: Sequence[Mapping[str, str]], broken: Mapping[str, Collection[str]], *, memory: str, control: str
+    rows: Sequence[Mapping[str, str]],
+    broken: Mapping[str, Collection[str]],
+    *,
+    tested: Collection[str],
+    memory: str,
+    control: str,
 ) -> list[dict[str, Any]]:
     """The rows of frontier.csv, from a cost.csv as it was written and what a matrix found broken.
 
     Args:
         rows: Of cost.csv, as text.
-        broken: Deployment -> scenarios; only those of `CLAIMS` count.
+        broken: Deployment -> claims that a matrix found broken; only those of `tested` count.
+        tested: The claims that a load session puts to the test.
         memory: See `frontier`.
         control: See `frontier`.
     """
     figures = [name for name in COLUMNS if "_ms" in name or "_vs_" in name]
     merged = []
     for row in rows:
-        found = {*row["broken"].split(), *(set(broken.get(row["deployment"], ())) & set(CLAIMS))}
+        found = {*row["broken"].split(), *(set(broken.get(row["deployment"], ())) & set(tested))}
         told: dict[str, Any] = {name: float(row[name]) if row.get(name) else None for name in figures}
         told |= {"broken": " ".join(sorted(found))} | ({"validity": "invalid"} if found else {})
         merged.append({**row, **told})

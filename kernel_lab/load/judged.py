@@ -11,6 +11,7 @@ import msgspec
 from kernel_lab.judge.verdict import Cell, Validity, Verdict, merge
 from kernel_lab.run import judging as judge
 from kernel_lab.run.folder import RunFolder
+from kernel_lab.run.scenario import Scenario
 
 _line = msgspec.json.Decoder(dict[str, Any])
 
@@ -48,18 +49,28 @@ def judge_load(run: RunFolder, deployment: str, history: Path, cells: Sequence[C
     return verdicts
 
 
-def columns(verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
-    """Columns of ``cost.csv``: the weakest validity, which claims are broken, how long revocation lagged.
+def columns(verdicts: Mapping[str, Verdict], scenarios: Mapping[str, Scenario]) -> dict[str, Any]:
+    """Columns of ``cost.csv``: the weakest validity, which claims are broken, how long a change lagged.
 
     ``lag_at_most_ms`` is empty where a worker that was asked never refused.
     """
-    broken = [claim for claim, verdict in verdicts.items() if verdict.validity is Validity.INVALID]
-    lag = verdicts["revocation"].measures if "revocation" in verdicts else {}
     if not verdicts:
         return {"validity": "", "broken": ""}
+    broken = [claim for claim, verdict in verdicts.items() if verdict.validity is Validity.INVALID]
+    lows: list[float] = []
+    highs: list[float] = []
+    still_open = False
+    for claim, verdict in verdicts.items():
+        lag = scenarios[claim].lag
+        if lag is not None:
+            seen = scenarios[claim].observed(verdict.measures)
+            low, high = seen.find(lag.lower_max), seen.find(lag.upper_max)
+            lows += [] if low is None else [low]
+            highs += [] if high is None else [high]
+            still_open |= bool(seen.find(lag.open))
     return {
         "validity": merge(verdict.validity for verdict in verdicts.values()),
         "broken": " ".join(broken),
-        "lag_at_least_ms": lag.get("lag_lower_ms_max"),
-        "lag_at_most_ms": None if lag.get("lag_open_tokens") else lag.get("lag_upper_ms_max"),
+        "lag_at_least_ms": max(lows, default=None),
+        "lag_at_most_ms": None if still_open else max(highs, default=None),
     }

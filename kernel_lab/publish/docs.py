@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from kernel_lab.bad_input import EXIT_CODE
 from kernel_lab.judge.verdict import Validity
@@ -19,13 +19,14 @@ from kernel_lab.load import tables as cost_tables
 from kernel_lab.publish import figures, markers
 from kernel_lab.publish.charts.standalone import standalone
 from kernel_lab.publish.charts.survival import survival
-from kernel_lab.publish.charts.workers import multiplication
-from kernel_lab.publish.components import COMPONENTS, Component
+from kernel_lab.publish.charts.workers import against_workers
 from kernel_lab.publish.report.matrix import MARK, WORD
 from kernel_lab.publish.report.page import in_order
 from kernel_lab.publish.report.tiles import plain
 from kernel_lab.publish.reporting import subjects
 from kernel_lab.run import registry
+from kernel_lab.run.declaration import Component
+from kernel_lab.run.measures import NotObserved, duration, percent
 from kernel_lab.run.saved import NotASavedRun, SavedCell, SavedRun, read_run
 
 REFERENCE = registry.results() / "reference"
@@ -34,6 +35,8 @@ NAMED = ("weaver-kernel", "gunicorn", "uvicorn")
 """Packages whose versions the figures hang on first."""
 HEADLINE = ("single", "memory-4", "replicas", "sticky", "sqlite", "redis", "redis-cached", "sidecar")
 """Of the first table: the reference, the problem, what bounds it, what repairs it."""
+SHARING = ("redis", "sidecar")
+"""Beside these in the picture of what survives a change: deployments in which nothing should."""
 GROWING = ("single", "memory-2", "memory-4", "memory-8")
 """State in each worker, and nothing else done about it: what grows with N."""
 
@@ -61,11 +64,13 @@ def filled(run: SavedRun) -> dict[Path, str]:
 def pictures(run: SavedRun) -> dict[str, str]:
     """The pictures of README, by file name."""
     names = [name for name, one in registry.deployments().items() if plain(one)]
-    drawn = {
-        "multiplication.svg": multiplication(run, names),
-        "survival.svg": survival(run, names, [*names, "redis", "sidecar"]),
-    }
-    return {name: standalone(one) for name, one in drawn.items() if one is not None}
+    drawn = {}
+    for name, scenario in run.declared.items():
+        if scenario.against_workers and scenario.against_workers.picture:
+            drawn[scenario.against_workers.picture] = against_workers(run, name, names)
+        if scenario.over_time and scenario.over_time.picture:
+            drawn[scenario.over_time.picture] = survival(run, name, names, [*names, *SHARING])
+    return {f"{name}.svg": standalone(one) for name, one in drawn.items() if one is not None}
 
 
 def tables_for(path: Path) -> dict[str, Callable[[SavedRun], str]]:
@@ -80,11 +85,18 @@ def tables_for(path: Path) -> dict[str, Callable[[SavedRun], str]]:
         "run": provenance,
         "front": lambda run: front(run, linked),
         "components": lambda run: components(run, linked),
-        "counter-example": counter_example,
+        **{
+            f"counter-example {name}": partial(counter_example, scenario=name)
+            for name in registry.scenarios()
+        },
         "growth": lambda run: growth(run, linked),
         "connections": lambda run: connections(run, linked),
         "repairs": lambda run: repairs(run, linked),
-        "lags": lambda run: lags(run, linked),
+        **{
+            f"lags {name}": partial(lags, scenario=name, linked=linked)
+            for name, one in registry.scenarios().items()
+            if one.lag
+        },
         "deployments": deployments,
         "runbook": runbook,
         **cost_tables.TABLES,
@@ -114,35 +126,22 @@ def provenance(run: SavedRun) -> str:
 
 
 def front(run: SavedRun, linked: Linked) -> str:
-    """What a stranger should know: four figures of a few deployments, every worker asked in turn."""
-    limit = None
+    """The figures of a few deployments that a newcomer should know, with every worker asked in turn."""
+    fronts = {name: one.front for name, one in run.declared.items() if one.front}
     rows = []
     for name in [name for name in HEADLINE if name in run.deployments]:
         row = [f"`{name}`"]
-        for scenario, said in _HEADLINES.items():
+        for scenario, shown in fronts.items():
             cell = _cell(run, scenario, name, "round_robin")
-            if cell is None or cell.verdict is None:
+            if cell is None or cell.verdict is None or cell.observed is None:
                 row.append("not run")
                 continue
-            m = cell.verdict.measures
-            limit = m.get("limit") or limit
-            row.append(f"{linked(cell, MARK[cell.validity])} {said(m)}")
+            try:
+                row.append(f"{linked(cell, MARK[cell.validity])} {shown.said(cell.observed)}")
+            except NotObserved:
+                row.append(linked(cell, WORD[cell.validity]))
         rows.append(row)
-    head = [
-        "deployment", f"limit of {limit} admits, in one window", "revoked tokens accepted afterwards",
-        "expansions that miss", "good tokens refused",
-    ]  # fmt: skip
-    return markers.cells([head, *rows])
-
-
-_HEADLINES: dict[str, Callable[[Mapping[str, Any]], str]] = {
-    "rate_limit": lambda m: f"{m['certain_max']} (× {m['factor']:.1f})",
-    "revocation": lambda m: (
-        f"{m['leaked_tokens']} of {m['tokens']}, {figures.percent(m['leak_rate'])} of the invokes"
-    ),
-    "handles": lambda m: f"{m['misses']} of {m['expansions']}",
-    "tokens": lambda m: f"{m['rejected']} of {m['verifications']}",
-}
+    return markers.cells([["deployment", *(shown.title for shown in fronts.values())], *rows])
 
 
 def components(run: SavedRun, linked: Linked) -> str:
@@ -151,16 +150,18 @@ def components(run: SavedRun, linked: Linked) -> str:
         "component", "default state", "what the caller sees, N workers on M hosts", "measured, N workers",
         "measured, M hosts", "bound", "shared store away", "mitigation",
     ]  # fmt: skip
-    return markers.cells([head, *(_component(run, one, linked) for one in COMPONENTS)])
+    found = [(one, name) for name, scenario in run.declared.items() for one in scenario.components]
+    found.sort(key=lambda pair: pair[0].order)
+    return markers.cells([head, *(_component(run, one, name, linked) for one, name in found)])
 
 
-def _component(run: SavedRun, one: Component, linked: Linked) -> list[str]:
+def _component(run: SavedRun, one: Component, scenario: str, linked: Linked) -> list[str]:
     return [
         f"**{one.name}**",
         one.default,
         one.seen,
-        _measured(run, one.scenario, one.on, linked),
-        _measured(run, one.scenario, one.hosts, linked),
+        _measured(run, scenario, one.on, linked),
+        _measured(run, scenario, one.hosts, linked),
         one.bound,
         one.away,
         one.repair,
@@ -193,9 +194,9 @@ def connections(run: SavedRun, linked: Linked) -> str:
     return markers.cells([["claim, memory-4", *(policy.replace("_", " ") for policy in POLICIES)], *rows])
 
 
-def counter_example(run: SavedRun) -> str:
-    """The smallest set of calls that breaks the limit of memory-4, as ``kernel-lab check`` tells it."""
-    cell = _cell(run, "rate_limit", "memory-4", "round_robin")
+def counter_example(run: SavedRun, scenario: str) -> str:
+    """The smallest set of calls that breaks a claim on memory-4, as ``kernel-lab check`` tells it."""
+    cell = _cell(run, scenario, "memory-4", "round_robin")
     if cell is None or cell.verdict is None or not cell.verdict.story:
         return "not broken in this run"
     return "\n".join(("```", cell.verdict.anomalies[0].message, *cell.verdict.story, "```"))
@@ -212,23 +213,25 @@ def repairs(run: SavedRun, linked: Linked) -> str:
     return markers.cells([["deployment", *(name.replace("_", " ") for name in scenarios)], *rows])
 
 
-def lags(run: SavedRun, linked: Linked) -> str:
-    """Timings: how long a revoked token was seen accepted, per deployment."""
+def lags(run: SavedRun, scenario: str, linked: Linked) -> str:
+    """How long the old answer was seen after the change, per deployment."""
     rows = []
     for name in registry.deployments():
-        cell = figures.worst(run.of("revocation", name))
-        if cell is None or cell.verdict is None:
+        cell = figures.worst(run.of(scenario, name))
+        lag = cell.declared.lag if cell and cell.declared else None
+        if cell is None or cell.verdict is None or cell.observed is None or lag is None:
             continue
-        lower = _ms(cell, "lag_lower_ms_max")
-        upper = f"{_ms(cell, 'lag_upper_ms_p50')}, at most {_ms(cell, 'lag_upper_ms_max')}"
-        never = cell.measures.get("lag_open_tokens") or 0
+        seen = cell.observed
+        lower = _ms(seen.find(lag.lower_max))
+        upper = f"{_ms(seen.find(lag.upper_p50))}, at most {_ms(seen.find(lag.upper_max))}"
+        never = seen.find(lag.open) or 0
         part = figures.share(cell)
         rows.append(
             [
                 linked(cell, name),
                 cell.connections.replace("_", " "),
                 lower,
-                f"open: {never} of {cell.measures.get('tokens')} tokens" if never else upper,
+                f"open: {never:g} of {seen.find(lag.of):g} {lag.of.unit}" if never else upper,
                 str(part) if part else "",
             ]
         )
@@ -297,23 +300,21 @@ def _with_prediction(cell: SavedCell, linked: Linked) -> str:
     part, over, told = figures.share(cell), figures.times(cell), figures.predicted(cell)
     if over is not None:
         said = linked(cell, f"× {over:.1f}")
-        counted = figures.number(cell, "admitted")
-        predicted = figures.number(cell, "predicted_admitted")
-        if counted is not None:
-            said += f" ({counted:g} of {cell.measures['attempts']} attempts admitted"
-            said += f", {predicted:g} predicted)" if predicted is not None else ")"
+        headline, seen = figures.multiple(cell), cell.observed
+        if headline and seen and headline.counted and headline.tried:
+            counted, tried = seen.find(headline.counted), seen.find(headline.tried)
+            if counted is not None and tried is not None:
+                said += f" ({counted:g} of {tried:g} {headline.counted.title}"
+                said += f", {told:g} predicted)" if told is not None else ")"
         return said
     if part is None:
         return linked(cell, WORD[cell.validity])
     said = linked(cell, str(part))
-    return said if told is None else f"{said}, {figures.percent(told)} predicted"
+    return said if told is None else f"{said}, {percent(told)} predicted"
 
 
-def _ms(cell: SavedCell, measure: str) -> str:
-    value = figures.number(cell, measure)
-    if value is None:
-        return "–"
-    return f"{value / 1000:.1f} s" if value >= 950 else f"{value:.0f} ms"
+def _ms(value: float | None) -> str:
+    return "–" if value is None else duration(value)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

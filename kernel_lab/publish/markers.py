@@ -21,6 +21,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from kernel_lab.publish import figures
+from kernel_lab.run.measures import Kind, percent
 from kernel_lab.run.saved import Row, SavedRun, number
 
 KEYS: dict[str, tuple[str, ...]] = {
@@ -90,7 +91,9 @@ def figure(run: SavedRun, words: str) -> str:
         raise BadMarker(f"figure: {words}: {len(found)} rows of {file} have {wanted}")
     if column == "share" and name not in KEYS:
         return _share(run, name, wanted, words)
-    return _say(found[0], column, words)
+    declared = run.declared.get(name)
+    kinds = {one.name: one.kind for one in declared.measures} if declared else {}
+    return _say(found[0], column, kinds.get(column), words)
 
 
 def _share(run: SavedRun, scenario: str, wanted: Mapping[str, str], words: str) -> str:
@@ -101,8 +104,8 @@ def _share(run: SavedRun, scenario: str, wanted: Mapping[str, str], words: str) 
     raise BadMarker(f"figure: {words}: the cell counts no share")
 
 
-def _say(row: Row, column: str, words: str) -> str:
-    """A field with the unit that its column's name tells."""
+def _say(row: Row, column: str, kind: Kind | None, words: str) -> str:
+    """A field with its unit: as its scenario declares it, or as its column's name tells."""
     if column not in row:
         raise BadMarker(f"figure: {words}: no such column; one of: {', '.join(row)}")
     value = number(row[column])
@@ -114,11 +117,11 @@ def _say(row: Row, column: str, words: str) -> str:
     between = f" ({float(low):.2f} to {float(high):.2f})" if low and high else ""
     if "_vs_" in column:
         return f"× {value:.2f}{between}"
-    if column == "factor":
+    if kind is Kind.MULTIPLE:
         return f"× {value:.1f}"
-    if column.endswith(("_rate", "_share", "share")):
-        return figures.percent(value)
-    if "_ms" in column:
+    if kind is Kind.RATE or column.endswith(("_rate", "_share", "share")):
+        return percent(value)
+    if kind is Kind.LAG or "_ms" in column:
         said = f"{value / 1000:.1f} s" if value >= 950 else f"{value:.3g} ms"
         return said + between.replace(")", " ms)")
     return f"{value:,.0f}" if isinstance(value, int) or value >= 100 else f"{value:.3g}"

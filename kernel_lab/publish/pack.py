@@ -121,7 +121,10 @@ def _weigh(saved: SavedRun, out: RunFolder) -> None:
         if cell.validity is Validity.INVALID and not cell.fault:
             broken[cell.deployment].add(cell.scenario)
     names = References()
-    rows = frontier.beside(read_table(out.table("cost")), broken, memory=names.memory, control=names.control)
+    tested = [name for name, scenario in saved.declared.items() if scenario.under_load]
+    rows = frontier.beside(
+        read_table(out.table("cost")), broken, tested=tested, memory=names.memory, control=names.control
+    )
     write_rows(out.table("frontier"), frontier.COLUMNS, rows)
 
 

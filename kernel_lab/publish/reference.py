@@ -11,6 +11,7 @@ from kernel_lab.run import judging as judge
 from kernel_lab.run import results
 from kernel_lab.run.folder import RunFolder
 from kernel_lab.run.saved import NotASavedRun, SavedRun, read_run, read_table
+from kernel_lab.run.scenario import Scenario
 
 MOST_BYTES = 6_000_000
 """A clone should stay quick."""
@@ -20,18 +21,18 @@ PLACES = ("/home/", "/root/", "/tmp/", "/Users/", "/mnt/", "/var/")  # noqa: S10
 """How paths of somebody's machine begin."""
 
 
-def complaints(folder: Path, columns: Mapping[str, Sequence[str]]) -> list[str]:
+def complaints(folder: Path, scenarios: Mapping[str, Scenario]) -> list[str]:
     """What is wrong with a packed run: one line each, none if all is well.
 
     Args:
         folder: A packed run.
-        columns: The measures of every scenario's CSV.
+        scenarios: The claims that it may have measured, by name.
     """
     try:
-        run = read_run(folder)
+        run = read_run(folder, scenarios)
     except NotASavedRun as error:
         return [str(error)]
-    found = [*_about(run), *_tables(folder, columns), *_cells(run), *_links(folder), *_paths(folder)]
+    found = [*_about(run), *_tables(folder, scenarios), *_cells(run), *_links(folder), *_paths(folder)]
     if size(folder) > MOST_BYTES:
         found.append(f"{size(folder):,} bytes, where {MOST_BYTES:,} are allowed")
     return found
@@ -46,10 +47,10 @@ def _about(run: SavedRun) -> Iterable[str]:
         yield f"environment.json: {changed} changed files: the commit alone should say what was measured"
 
 
-def _tables(folder: Path, columns: Mapping[str, Sequence[str]]) -> Iterable[str]:
+def _tables(folder: Path, scenarios: Mapping[str, Scenario]) -> Iterable[str]:
     wanted: dict[str, Sequence[str]] = {"verdicts": results.VERDICTS, "shares": results.SHARES}
-    for scenario, measures in columns.items():
-        wanted[scenario] = (*results.LEADING, *measures, "validity", "reason")
+    for name, scenario in scenarios.items():
+        wanted[name] = results.columns_of(scenario)
     for path in RunFolder(folder).tables():
         try:
             rows = read_table(path)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
+
+import msgspec
 
 from kernel_lab.bad_input import BadInput
 from kernel_lab.publish.pack import CannotPack, size
 from kernel_lab.publish.pack import pack as pack_run
 from kernel_lab.publish.report import Subjects, write_report
 from kernel_lab.publish.report.tiles import plain
-from kernel_lab.publish.report.trust import Teeth
+from kernel_lab.publish.report.trust import MutationTests
 from kernel_lab.run import registry
 from kernel_lab.run.saved import NotASavedRun
 
@@ -23,7 +24,8 @@ CONTROLS = ("redis-naive", "stash")
 """Wrong on purpose: what the checkers have to catch."""
 
 
-TEETH = registry.root() / "docs" / "teeth.md"
+TEETH = registry.results() / "teeth.json"
+"""Written by ``make teeth``."""
 
 
 def subjects() -> Subjects:
@@ -33,21 +35,22 @@ def subjects() -> Subjects:
         deployments=registry.deployments(),
         front=FRONT,
         controls=CONTROLS,
-        teeth=teeth(TEETH.read_text(encoding="utf-8")) if TEETH.exists() else None,
+        teeth=read_mutation_tests(TEETH),
     )
 
 
-def teeth(page: str) -> Teeth:
-    """The summary of docs/teeth.md: its figures are the ones in bold.
+def read_mutation_tests(path: Path) -> MutationTests | None:
+    """The counts of ``results/teeth.json``; None where there is no such file.
 
     Raises:
-        BadInput: It has none.
+        BadInput: The file cannot be read.
     """
-    bold = [re.findall(r"[\d,]+", words) for words in re.findall(r"\*\*([\d,]+ of [\d,]+ [^*]+)\*\*", page)]
-    if len(bold) < 2:
-        raise BadInput(f"{TEETH}: should say how many were caught and accused; `make teeth` writes it")
-    (caught, wrong), (accused, right) = ([int(figure.replace(",", "")) for figure in one] for one in bold[:2])
-    return Teeth(caught=caught, wrong=wrong, accused=accused, right=right)
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=MutationTests)
+    except FileNotFoundError:
+        return None
+    except msgspec.MsgspecError as error:
+        raise BadInput(f"{path}: {error}; `make teeth` writes this file") from None
 
 
 def report(path: Path) -> Path:

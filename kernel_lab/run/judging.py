@@ -14,13 +14,14 @@ from pathlib import Path
 
 import msgspec
 
-from kernel_lab.judge.checkers import CHECKERS, Checker
+from kernel_lab.judge.checkers import Checker
 from kernel_lab.judge.history import AnyOperation, FaultEvent, Outcome, collector_paused, read_history
-from kernel_lab.judge.verdict import Assumptions, Cell, Measure, Validity, Verdict
-from kernel_lab.run import prediction
+from kernel_lab.judge.verdict import Assumptions, Cell, Validity, Verdict
+from kernel_lab.run import prediction, registry
 from kernel_lab.run.folder import CellFolder, NotARun, RunFolder
 from kernel_lab.run.plan import PlannedCell
 from kernel_lab.run.results import CellResult, with_verdict
+from kernel_lab.run.scenario import Scenario
 
 
 def judge_path(path: Path) -> list[tuple[CellFolder, Cell, list[Verdict]]]:
@@ -51,8 +52,12 @@ def cell_folders(path: Path) -> list[CellFolder]:
     return folders
 
 
-def judge_cell(folder: CellFolder | Path) -> list[Verdict]:
+def judge_cell(folder: CellFolder | Path, scenario: Scenario | None = None) -> list[Verdict]:
     """The verdicts on one cell: today each scenario makes one claim.
+
+    Args:
+        folder: The cell's folder.
+        scenario: Whose checker judges; without one, the installed scenario that the cell names.
 
     Raises:
         NotARun: No history, a cell that cannot be read, or a scenario that nobody can judge.
@@ -60,14 +65,20 @@ def judge_cell(folder: CellFolder | Path) -> list[Verdict]:
     """
     folder = CellFolder(folder) if isinstance(folder, Path) else folder
     cell = folder.read_cell()
-    checker = CHECKERS.get(cell.scenario)
-    if checker is None:
+    known = registry.scenarios() if scenario is None else {scenario.name: scenario}
+    if cell.scenario not in known:
         raise NotARun(
-            f"{folder.facts}: no checker for scenario {cell.scenario!r}; one of: {', '.join(CHECKERS)}"
+            f"{folder.facts}: no scenario {cell.scenario!r} is installed; one of: {', '.join(known)}"
         )
+    judged = known[cell.scenario]
     with collector_paused():
-        history = read_history(folder.history, lacks=checker.lacks)
-        return [judge_history(history, cell, checker)]
+        history = read_history(folder.history, lacks=judged.checker.lacks)
+        verdict = judge_history(history, cell, judged.checker)
+    strangers = judged.undeclared(verdict.measures)
+    if strangers:
+        said = f"the checker returned the measure {strangers[0]!r}, which the scenario does not declare"
+        verdict = msgspec.structs.replace(verdict, validity=Validity.UNKNOWN, reason=said)
+    return [verdict]
 
 
 def judge_recorded(
@@ -81,13 +92,11 @@ def judge_recorded(
         planned: What was run.
         error: Why the cell broke off: the judgement knows that it was cut off, and not why.
     """
-    verdicts = judge_cell(folder)
+    verdicts = judge_cell(folder, planned.scenario)
     folder.write_verdict(verdicts)
     probe = read_history(folder.probe)
-    predicted: dict[str, Measure] = {}
-    if planned.scenario.predict is not None and probe:
-        parameters = folder.read_cell().parameters
-        predicted = planned.scenario.predict(probe, planned.deployment, parameters)
+    predicted = planned.scenario.predict(probe, planned.deployment, folder.read_cell().parameters)
+    if predicted:
         folder.write_prediction(predicted)
     result = with_verdict(unjudged, verdicts[0], predicted)
     if error:

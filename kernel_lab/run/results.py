@@ -15,6 +15,7 @@ import msgspec
 
 from kernel_lab.judge.verdict import Measure, Validity, Verdict
 from kernel_lab.run.folder import RunFolder, write_whole
+from kernel_lab.run.scenario import COUNT_OF_ANOMALIES, Scenario
 
 LEADING = ("deployment", "state", "workers", "replicas", "routing", "connections", "fault")
 VERDICTS = (
@@ -61,7 +62,7 @@ class CellResult(msgspec.Struct, frozen=True, kw_only=True):
 
 def with_verdict(cell: CellResult, verdict: Verdict, predicted: Mapping[str, Measure]) -> CellResult:
     """The cell, judged and predicted."""
-    counted = verdict.measures.get("anomalies")
+    counted = verdict.measures.get(COUNT_OF_ANOMALIES)
     return msgspec.structs.replace(
         cell,
         claim=verdict.claim,
@@ -73,15 +74,19 @@ def with_verdict(cell: CellResult, verdict: Verdict, predicted: Mapping[str, Mea
     )
 
 
-def write_csvs(
-    folder: RunFolder, cells: Sequence[CellResult], columns: Mapping[str, tuple[str, ...]]
-) -> None:
-    """``verdicts.csv``, ``shares.csv`` and one CSV per scenario; `columns` names a scenario's measures."""
+def columns_of(scenario: Scenario) -> tuple[str, ...]:
+    """The columns of a scenario's CSV, in their order."""
+    return (*LEADING, *scenario.columns, "validity", "reason", *scenario.later_columns)
+
+
+def write_csvs(folder: RunFolder, cells: Sequence[CellResult], scenarios: Iterable[Scenario]) -> None:
+    """Write ``verdicts.csv``, ``shares.csv`` and one CSV for each scenario that has a row."""
     write_rows(folder.table("verdicts"), VERDICTS, (msgspec.to_builtins(cell) for cell in cells))
-    for scenario, measures in columns.items():
-        rows = [{**cell.measures, **msgspec.to_builtins(cell)} for cell in cells if cell.scenario == scenario]
-        if rows:
-            write_rows(folder.table(scenario), (*LEADING, *measures, "validity", "reason"), rows)
+    for scenario in scenarios:
+        its = [cell for cell in cells if cell.scenario == scenario.name]
+        if its:
+            rows = [{**cell.measures, **msgspec.to_builtins(cell)} for cell in its]
+            write_rows(folder.table(scenario.name), columns_of(scenario), rows)
     write_rows(folder.table("shares"), SHARES, _share_rows(cells))
 
 
@@ -110,8 +115,3 @@ def _cell(value: object) -> object:
     if value is None:
         return ""
     return f"{value:.6g}" if isinstance(value, float) else value
-
-
-def percent(share: float | None) -> str:
-    """A share as a person reads it."""
-    return "?" if share is None else f"{100 * share:.0f} %"

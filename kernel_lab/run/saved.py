@@ -14,7 +14,10 @@ from typing import Any
 import msgspec
 
 from kernel_lab.judge.verdict import Cell, Measure, Validity, Verdict
+from kernel_lab.run import registry
 from kernel_lab.run.folder import NotARun, RunFolder
+from kernel_lab.run.measures import Observed
+from kernel_lab.run.scenario import Scenario
 
 CELL_TABLES = ("verdicts", "shares")
 """CSVs that are about every scenario; one more is named after each scenario."""
@@ -47,6 +50,8 @@ class SavedCell(msgspec.Struct, frozen=True, kw_only=True):
     """Names of what is in the folder."""
     parameters: dict[str, Any] = {}
     verdict: Verdict | None = None
+    declared: Scenario | None = None
+    """What the cell's scenario says of itself; None where that scenario is not installed."""
 
     @property
     def name(self) -> str:
@@ -64,6 +69,13 @@ class SavedCell(msgspec.Struct, frozen=True, kw_only=True):
     def processes(self) -> int:
         """Workers in all."""
         return self.workers * self.replicas
+
+    @property
+    def observed(self) -> Observed | None:
+        """The cell's numbers, to be read by their declarations; None where its scenario is not installed."""
+        if self.declared is None:
+            return None
+        return self.declared.observed(self.measures, parameters=self.parameters, connections=self.connections)
 
     @property
     def as_expected(self) -> bool:
@@ -87,6 +99,8 @@ class SavedRun(msgspec.Struct, frozen=True, kw_only=True):
     cells: tuple[SavedCell, ...]
     tables: dict[str, tuple[Row, ...]]
     """Every CSV by its name without ``.csv``, as text."""
+    declared: Mapping[str, Scenario] = {}
+    """The installed scenarios, by name."""
 
     @property
     def name(self) -> str:
@@ -112,8 +126,12 @@ class SavedRun(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def read_run(path: Path) -> SavedRun:
+def read_run(path: Path, scenarios: Mapping[str, Scenario] | None = None) -> SavedRun:
     """Read a run folder.
+
+    Args:
+        path: The folder.
+        scenarios: What is known of the claims, by name; the installed scenarios if nothing is given.
 
     Raises:
         NotASavedRun: It is none, or a file of it cannot be read.
@@ -122,6 +140,7 @@ def read_run(path: Path) -> SavedRun:
     if not run.exists():
         missing = "has no verdicts.csv" if path.exists() else "there is no such folder"
         raise NotASavedRun(f"{path}: {missing}: `kernel-lab run` writes a run folder")
+    known = registry.scenarios() if scenarios is None else scenarios
     tables = {file.stem: read_table(file) for file in run.tables()}
     try:
         about: dict[tuple[str, ...], Row] = {
@@ -130,14 +149,14 @@ def read_run(path: Path) -> SavedRun:
             for row in tables.get(name, ())
         }
         environment = run.read_environment()
-        cells = tuple(_cell(path, row, about) for row in tables["verdicts"])
+        cells = tuple(_cell(path, row, about, known) for row in tables["verdicts"])
     except KeyError as error:
         raise NotASavedRun(f"{path}: one of its CSVs has no column {error}") from None
     except NotARun as error:
         raise NotASavedRun(str(error)) from None
     except (msgspec.DecodeError, ValueError) as error:
         raise NotASavedRun(f"{path}: {error}") from None
-    return SavedRun(path=path, environment=environment, cells=cells, tables=tables)
+    return SavedRun(path=path, environment=environment, cells=cells, tables=tables, declared=known)
 
 
 def read_table(path: Path) -> tuple[Row, ...]:
@@ -167,7 +186,9 @@ def number(text: str) -> Measure:
     return text or None
 
 
-def _cell(path: Path, row: Row, about: Mapping[tuple[str, ...], Row]) -> SavedCell:
+def _cell(
+    path: Path, row: Row, about: Mapping[tuple[str, ...], Row], scenarios: Mapping[str, Scenario]
+) -> SavedCell:
     place = row["deployment"], row["connections"], row["fault"]
     measured = about.get((*place, row["scenario"]), {})
     cell = RunFolder(path).cell(row["scenario"], *place)
@@ -190,6 +211,7 @@ def _cell(path: Path, row: Row, about: Mapping[tuple[str, ...], Row]) -> SavedCe
         files=tuple(sorted(file.name for file in cell.path.iterdir())) if recorded else (),
         parameters=known.parameters if known else {},
         verdict=told[0] if told else None,
+        declared=scenarios.get(row["scenario"]),
         **_facts(measured, known),
     )
 

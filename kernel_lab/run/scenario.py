@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,8 +14,20 @@ from typing import Any
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.deployments.live import Live
 from kernel_lab.faults.fault import Fault, Landing, disturb
+from kernel_lab.judge.checkers import Checker
 from kernel_lab.judge.history import AnyOperation
 from kernel_lab.judge.verdict import Assumptions, Measure, Validity
+from kernel_lab.run.declaration import (
+    AgainstWorkers,
+    Component,
+    Front,
+    Headline,
+    Lag,
+    OverTime,
+    Predicted,
+    Tile,
+)
+from kernel_lab.run.measures import Column, NotObserved, Observed, Quantity
 from kernel_lab.traffic.client import Principal, Recorder, RecordingClient
 from kernel_lab.traffic.connections import Connections, Policy
 from kernel_lab.traffic.journal import Journal
@@ -127,29 +139,49 @@ async def pause_until(instant_ns: int) -> None:
     await asyncio.sleep(max(0, instant_ns - time.monotonic_ns()) / 1e9)
 
 
-Predict = Callable[[Sequence[AnyOperation], Deployment, dict[str, Any]], dict[str, Measure]]
 Expect = Callable[[Deployment, Policy], Validity | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """One file of ``scenarios/``; its checker has the same name in ``kernel_lab.judge.checkers``."""
+    """A claim: the traffic that tests it, the checker that judges it, and everything that is said about it.
+
+    A package adds a claim by naming one of these in the entry-point group ``kernel_lab.scenarios``. Nothing
+    else has to be changed: the CSVs, the page, the docs and the load tables read this declaration.
+    """
 
     name: str
     claim: str
     """The guarantee, in one sentence."""
     drive: Callable[[Session], Awaitable[None]]
+    checker: Checker
+    """A module or an object with ``CLAIM``, ``JUDGES``, ``lacks`` and ``check``: from the history and the
+    cell with its parameters to a verdict, without a clock and without a server."""
     parameters: Callable[[Deployment, Target, Policy], dict[str, Any]]
     """What the checker must know, as ``cell.json`` keeps it."""
     assumptions: Callable[[Deployment, Policy], Assumptions]
     expect: Expect
-    """The verdict that a right lab gets on this deployment: judged otherwise is exit code 1. None where it is
-    chance, and said so."""
-    tell: Callable[[Mapping[str, Any]], str]
-    """The measures, to somebody who has not read the columns' names."""
-    predict: Predict | None = None
-    columns: tuple[str, ...] = ()
-    """The measures of its CSV, between the leading columns and ``validity``."""
+    """The verdict that a correct lab gets on this deployment; any other verdict makes ``run`` exit with 1.
+    None where the outcome is random."""
+    measures: tuple[Quantity, ...]
+    """Every number that the checker returns and that the probe predicts, in the order of the CSV."""
+    tell: Callable[[Observed], str]
+    """The finding of one cell in one line. It may raise `NotObserved`."""
+    headline: Headline | None = None
+    """The one figure that a reader quotes."""
+    lag: Lag | None = None
+    """How long a change took to reach every worker, where the claim is about a change."""
+    predicted: Predicted | None = None
+    tile: Callable[[Observed], Tile | None] | None = None
+    """The claim's figure on the first screen."""
+    front: Front | None = None
+    """The claim's column in the README's table."""
+    components: tuple[Component, ...] = ()
+    """The kinds of the kernel's state that this claim is the evidence for."""
+    against_workers: AgainstWorkers | None = None
+    over_time: OverTime | None = None
+    under_load: bool = False
+    """The sessions of ``kernel-lab load`` put this claim to the test too."""
     order: int = 50
     """Its place among the scenarios that a stack serves, the lowest first. A scenario that disturbs the
     workers comes last."""
@@ -158,6 +190,80 @@ class Scenario:
     connection policy a fresh stack is started, and these scenarios run on it alone, one after the other."""
     env: dict[str, str] = field(default_factory=dict)
     """Settings of the workers on that stack."""
+
+    def __post_init__(self) -> None:
+        """Refuse a declaration that contradicts itself.
+
+        Raises:
+            ValueError: A measure is declared twice, or one is used that is not declared.
+        """
+        names = [quantity.name for quantity in self.measures]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"the scenario {self.name} declares the measure {twice[0]!r} twice")
+        used = [
+            *(self.headline.quantities if self.headline else ()),
+            *(self.lag.quantities if self.lag else ()),
+        ]
+        used += [self.predicted.quantity, self.predicted.of] if self.predicted else []
+        for quantity in used:
+            if quantity not in self.measures:
+                raise ValueError(
+                    f"the scenario {self.name} uses the measure {quantity.name!r} and does not declare it"
+                )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The measures of its CSV that stand between the leading columns and ``validity``."""
+        return self._columns(Column.MAIN)
+
+    @property
+    def later_columns(self) -> tuple[str, ...]:
+        """The measures of its CSV that stand after ``reason``."""
+        return self._columns(Column.AFTER)
+
+    def _columns(self, place: Column) -> tuple[str, ...]:
+        return tuple(quantity.name for quantity in self.measures if quantity.column is place)
+
+    def observed(
+        self,
+        values: Mapping[str, Measure],
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        connections: str = "",
+    ) -> Observed:
+        """The numbers of a cell, to be read by their declarations."""
+        return Observed(
+            values=values,
+            declared=frozenset(quantity.name for quantity in self.measures),
+            parameters=parameters or {},
+            connections=connections,
+        )
+
+    def finding(self, observed: Observed) -> str:
+        """The finding in one line; empty where the cell did not observe what the line needs."""
+        try:
+            return self.tell(observed)
+        except NotObserved:
+            return ""
+
+    def undeclared(self, values: Iterable[str]) -> list[str]:
+        """The names among a verdict's measures that the scenario does not declare."""
+        known = {COUNT_OF_ANOMALIES, *(quantity.name for quantity in self.measures)}
+        return sorted(set(values) - known)
+
+    def predict(
+        self, probe: Sequence[AnyOperation], deployment: Deployment, parameters: dict[str, Any]
+    ) -> dict[str, Measure]:
+        """What the probe predicts, by the columns of the CSV; nothing where the claim predicts nothing."""
+        if self.predicted is None or not probe:
+            return {}
+        forecast = self.predicted.by(probe, deployment, parameters)
+        return {self.predicted.quantity.name: forecast.value if forecast else None}
+
+
+COUNT_OF_ANOMALIES = "anomalies"
+"""The measure that every verdict has: how many anomalies were found in all."""
 
 
 def met_everywhere(deployment: Deployment, policy: Policy) -> int:

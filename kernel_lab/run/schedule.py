@@ -80,8 +80,7 @@ async def run(plan: Plan, open_stack: OpenStack, progress: Progress) -> list[Cel
             for _ in range(plan.stacks_at_once):
                 stacks.create_task(serve_one_after_another())
     finally:
-        columns = {scenario.name: scenario.columns for scenario in plan.scenarios}
-        write_csvs(plan.folder, rows.in_order(), columns)
+        write_csvs(plan.folder, rows.in_order(), plan.scenarios)
     return rows.in_order()
 
 

@@ -84,15 +84,18 @@ def test_the_frontier_weighs_each_option_by_its_worst_mix():
     assert (found["redis"]["lag_at_most_ms"], found["half"]["lag_at_most_ms"]) == (5.0, None)
 
 
+PLACES = {"tested": ("revocation",), "memory": "memory-4", "control": "again"}
+
+
 def test_beside_a_matrix_what_that_found_broken_counts_too():
     sticky, redis = rows("sticky", "", 0.9, 1.0), rows("redis", "", 0.8, 2.0)
     measured = [
         {name: "" if value is None else str(value) for name, value in one.items()}
         for one in [*sticky, *redis]
     ]
-    alone = {one["deployment"]: one for one in beside(measured, {}, memory="memory-4", control="again")}
+    alone = {one["deployment"]: one for one in beside(measured, {}, **PLACES)}
     assert alone["redis"]["dominated_by"] == "sticky"
     matrix = {"sticky": {"revocation", "stats"}, "redis": {"stats"}}
-    found = {one["deployment"]: one for one in beside(measured, matrix, memory="memory-4", control="again")}
+    found = {one["deployment"]: one for one in beside(measured, matrix, **PLACES)}
     assert (found["sticky"]["broken"], found["sticky"]["validity"]) == ("revocation", "invalid")
     assert found["redis"]["broken"] == found["redis"]["dominated_by"] == ""

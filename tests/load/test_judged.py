@@ -5,6 +5,7 @@ import json
 from kernel_lab.judge.history import read_history
 from kernel_lab.judge.verdict import Cell, DeploymentFacts, Validity, Verdict
 from kernel_lab.load.judged import columns, judge_load, merge_histories
+from kernel_lab.run import registry
 
 
 def written(path, *operations):
@@ -48,7 +49,7 @@ def test_what_is_judged_can_be_judged_again_from_its_cell(tmp_path):
     folder = tmp_path / "cells" / "revocation" / "memory-4-load"
     assert json.loads((folder / "verdict.json").read_text())["validity"] == "invalid"
     assert len(read_history(folder / "history.jsonl")) == 3
-    assert columns(verdicts) == {
+    assert columns(verdicts, registry.scenarios()) == {
         "validity": Validity.INVALID,
         "broken": "revocation",
         "lag_at_least_ms": verdicts["revocation"].measures["lag_lower_ms_max"],
@@ -61,8 +62,8 @@ def test_the_weakest_verdict_stands_for_all():
         "tokens": Verdict(claim="tokens", validity=Validity.VALID),
         "handles": Verdict(claim="handles", validity=Validity.UNKNOWN),
     }
-    assert columns(verdicts)["validity"] is Validity.UNKNOWN
+    assert columns(verdicts, registry.scenarios())["validity"] is Validity.UNKNOWN
 
 
 def test_nothing_judged_is_no_verdict():
-    assert columns({}) == {"validity": "", "broken": ""}
+    assert columns({}, {}) == {"validity": "", "broken": ""}

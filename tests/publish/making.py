@@ -112,8 +112,7 @@ def make_run(folder: Path) -> Path:
         msgspec.structs.replace(_blank(scenario, "redis", "round_robin"), **away)
         for scenario in ("rate_limit", "handles")
     ]
-    columns = {name: scenario.columns for name, scenario in registry.scenarios().items()}
-    write_csvs(RunFolder(folder), results, columns)
+    write_csvs(RunFolder(folder), results, registry.scenarios().values())
     RunFolder(folder).write_environment(ABOUT)
     return folder
 

@@ -13,7 +13,7 @@ from kernel_lab.publish.charts.plot import from_zero, percents
 from kernel_lab.publish.charts.sequence import sequence
 from kernel_lab.publish.charts.standalone import standalone
 from kernel_lab.publish.charts.survival import survival
-from kernel_lab.publish.charts.workers import answered, leaks, misses, multiplication
+from kernel_lab.publish.charts.workers import against_workers, answered
 
 
 @settings(deadline=None)
@@ -97,20 +97,20 @@ def test_tokens_of_other_capabilities_are_not_watched(run):
 
 
 def test_every_mark_leads_to_its_cell_and_tells_its_figures(run):
-    picture = multiplication(run, ["single", "memory-2"])
+    picture = against_workers(run, "rate_limit", ["single", "memory-2"])
     assert "#cell-rate_limit-memory-2-round_robin" in picture.svg
-    assert "2 grants admitted where one window would have admitted 1; predicted 2" in picture.svg
+    assert "2 grants admitted, where one worker alone gives 1; 2 predicted" in picture.svg
     assert dict(picture.legend) == {0: "round robin", 2: "keep alive"}
 
 
 def test_shares_are_drawn_with_their_intervals(run):
-    for picture in (misses(run, ["single", "memory-2"]), leaks(run, ["single", "memory-2"])):
+    for picture in (against_workers(run, name, ["single", "memory-2"]) for name in ("handles", "revocation")):
         assert "interval" in picture.marks
         assert picture.svg.count('class="interval') == 2
 
 
 def test_the_survival_curve_has_what_survived_and_counts_what_did_not(run):
-    picture = survival(run, ["single", "memory-2"], ["single", "memory-2"])
+    picture = survival(run, "revocation", ["single", "memory-2"], ["single", "memory-2"])
     assert [name for _, name in picture.legend] == ["memory-2"]
     assert "single 0 of 7 (95 %: at most 35 %)" in picture.caption
 
@@ -122,13 +122,13 @@ def test_who_answered_is_counted_from_the_busiest_on(run):
 
 
 def test_a_run_without_the_figures_has_no_picture(run):
-    for picture in (multiplication, misses, leaks, answered):
-        assert picture(run, ["sidecar"]) is None
-    assert survival(run, ["sidecar"], ["sidecar"]) is None
+    assert answered(run, ["sidecar"]) is None
+    assert [name for name in run.declared if against_workers(run, name, ["sidecar"])] == []
+    assert survival(run, "revocation", ["sidecar"], ["sidecar"]) is None
 
 
 def test_a_picture_for_a_text_has_all_it_needs_inside_it(run):
-    picture = standalone(multiplication(run, ["single", "memory-2"]))
+    picture = standalone(against_workers(run, "rate_limit", ["single", "memory-2"]))
     root = ET.fromstring(picture)  # noqa: S314 - our own
     tags = {element.tag.rpartition("}")[2] for element in root.iter()}
     assert "style" in tags

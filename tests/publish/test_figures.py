@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from kernel_lab.publish import figures
-from kernel_lab.publish.figures import Share, percent
+from kernel_lab.run.measures import Share, percent
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from kernel_lab.publish.report import write_report
 from kernel_lab.run import judging as judge
 from kernel_lab.run import registry
 
-COLUMNS = {name: scenario.columns for name, scenario in registry.scenarios().items()}
+SCENARIOS = registry.scenarios()
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_where_histories_are_too_much_some_deployments_keep_their_verdicts_only(
     write_report(tmp_path / "thin", making.subjects())
     kept = {path.parent.name for path in (tmp_path / "thin").glob("cells/*/*/history.jsonl.gz")}
     assert {name.split("-")[0] for name in kept} == {"single"}
-    assert complaints(tmp_path / "thin", COLUMNS) == []
+    assert complaints(tmp_path / "thin", SCENARIOS) == []
     page = (tmp_path / "thin" / "report.html").read_text(encoding="utf-8")
     assert page.count('class="sequence"') == (folder / "report.html").read_text().count('class="sequence"')
 
@@ -91,7 +91,7 @@ def test_what_cannot_be_packed_is_one_line(folder, tmp_path, prepare, said):
 
 
 def test_nothing_is_wrong_with_a_good_pack(packed):
-    assert complaints(packed, COLUMNS) == []
+    assert complaints(packed, SCENARIOS) == []
 
 
 def edit(name, old, new):
@@ -133,4 +133,4 @@ def rewrite_history(packed):
 )
 def test_what_is_wrong_with_a_pack_is_found(packed, spoil, said):
     spoil(packed)
-    assert any(said in one for one in complaints(packed, COLUMNS)), complaints(packed, COLUMNS)
+    assert any(said in one for one in complaints(packed, SCENARIOS)), complaints(packed, SCENARIOS)

@@ -13,8 +13,8 @@ from kernel_lab.bad_input import BadInput
 from kernel_lab.publish.report import Subjects, write_report
 from kernel_lab.publish.report.matrix import tables
 from kernel_lab.publish.report.page import render
-from kernel_lab.publish.report.trust import Teeth
-from kernel_lab.publish.reporting import TEETH, teeth
+from kernel_lab.publish.report.trust import MutationTests
+from kernel_lab.publish.reporting import read_mutation_tests
 from kernel_lab.run.saved import NotASavedRun, read_run
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -80,7 +80,7 @@ def test_three_tiles_each_lead_to_their_counter_example(outline):
         ("#cell-handles-memory-2-round_robin", "tile invalid"),
     ]
     said = [" ".join(tile["text"].split()) for tile in found]
-    assert "× 2.0 2 grants in one window of 2.0 s, where 1 are allowed" in said[0]
+    assert "× 2.0 2 grants in one window of 2 s, where 1 are allowed" in said[0]
     assert "515 ms later" in said[1]
     assert "50 % find no handle 1 of 2; 95 %: 9 to 91 %, 50 % predicted (round robin)." in said[2]
 
@@ -136,19 +136,23 @@ def test_faults_have_a_matrix_of_their_own(run):
 
 
 def test_what_the_checkers_are_known_to_catch_is_told(run):
-    known = teeth("**41 of 42 caught**, 6 of 8 under gunicorn. **0 of 1,000 right runs accused**, 0 of 9 …")
-    assert known == Teeth(caught=41, wrong=42, accused=0, right=1000)
+    known = MutationTests(
+        caught=41, wrong=42, accused=0, right=1000, live_caught=6, live_wrong=8, live_accused=0, live_right=9
+    )
     page = " ".join(render(run, dataclasses.replace(making.subjects(), teeth=known)).split())
     assert "<dt>wrong kernels caught</dt><dd><b>41 of 42</b>" in page
-    assert "0 of 1,000 right runs accused" in page
-    with pytest.raises(BadInput, match="should say how many"):
-        teeth("# Teeth")
+    assert "0 of 1,000 runs of a correct kernel were accused" in page
+    assert "Under gunicorn 6 of 8 were caught and 0 of 9 correct cells accused" in page
 
 
-def test_the_page_of_teeth_can_be_read():
-    if not TEETH.exists():
-        pytest.skip("no docs/teeth.md in this checkout")
-    assert teeth(TEETH.read_text(encoding="utf-8")).wrong >= 40
+def test_the_counts_of_the_mutation_tests_are_read_from_their_file(tmp_path):
+    path = tmp_path / "teeth.json"
+    assert read_mutation_tests(path) is None
+    path.write_text('{"caught": 41, "wrong": 42, "accused": 0, "right": 1000}')
+    assert read_mutation_tests(path) == MutationTests(caught=41, wrong=42, accused=0, right=1000)
+    path.write_text('{"caught": 41}')
+    with pytest.raises(BadInput, match=r"teeth.json: .*missing required field.*make teeth"):
+        read_mutation_tests(path)
 
 
 def test_a_skipped_cell_says_why(outline):

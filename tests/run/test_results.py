@@ -3,8 +3,10 @@
 import csv
 
 from kernel_lab.judge.verdict import Anomaly, Validity, Verdict
+from kernel_lab.run import registry
 from kernel_lab.run.folder import RunFolder
-from kernel_lab.run.results import CellResult, percent, with_verdict, write_csvs
+from kernel_lab.run.measures import percent
+from kernel_lab.run.results import CellResult, with_verdict, write_csvs
 
 CELL = CellResult(
     run="r",
@@ -32,9 +34,7 @@ def test_a_row_holds_what_was_measured_beside_what_was_predicted(tmp_path):
         anomalies=(Anomaly(kind="miss", message="op 7 missed", operations=(3, 7)),),
     )
     cell = with_verdict(CELL, verdict, {"predicted_miss_rate": 0.740741})
-    write_csvs(
-        RunFolder(tmp_path), [cell], {"handles": ("expansions", "misses", "miss_rate", "predicted_miss_rate")}
-    )
+    write_csvs(RunFolder(tmp_path), [cell], [registry.scenarios()["handles"]])
     (row,) = rows(tmp_path / "handles.csv")
     assert (row["misses"], row["miss_rate"], row["predicted_miss_rate"]) == ("72", "0.75", "0.740741")
     assert (row["validity"], row["fault"]) == ("invalid", "")
@@ -45,7 +45,9 @@ def test_a_row_holds_what_was_measured_beside_what_was_predicted(tmp_path):
 def test_what_was_not_observed_is_empty_and_a_skipped_cell_says_why(tmp_path):
     verdict = Verdict(claim="handles", validity=Validity.VALID, measures={"miss_rate": None})
     skipped = CellResult(**{**as_dict(CELL), "validity": Validity.SKIPPED, "reason": "no nginx on PATH"})
-    write_csvs(RunFolder(tmp_path), [with_verdict(CELL, verdict, {}), skipped], {"handles": ("miss_rate",)})
+    write_csvs(
+        RunFolder(tmp_path), [with_verdict(CELL, verdict, {}), skipped], [registry.scenarios()["handles"]]
+    )
     judged, left_out = rows(tmp_path / "handles.csv")
     assert judged["miss_rate"] == ""
     assert (left_out["validity"], left_out["reason"]) == ("skipped", "no nginx on PATH")
@@ -57,7 +59,7 @@ def as_dict(cell):
 
 def test_shares_add_up_per_cell(tmp_path):
     cell = CellResult(**{**as_dict(CELL), "shares": {"r0/1/a": 30, "r0/2/b": 10}})
-    write_csvs(RunFolder(tmp_path), [cell], {})
+    write_csvs(RunFolder(tmp_path), [cell], [])
     assert [row["share"] for row in rows(tmp_path / "shares.csv")] == ["0.75", "0.25"]
 
 

@@ -110,6 +110,7 @@ class Totals:
             "leaks": found.counts["leak"],
             "leak_rate": self.leaked / self.after if self.after else None,
             "invokes_after": self.after,
+            "leaked_invokes": self.leaked,
             "lag_lower_ms_p50": _ms(median(self.lag_lower_ns)) if self.lag_lower_ns else None,
             "lag_lower_ms_max": _ms(max(self.lag_lower_ns, default=inf)),
             "lag_upper_ms_p50": _ms(median(self.lag_upper_ns)) if self.lag_upper_ns else None,

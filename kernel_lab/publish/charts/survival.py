@@ -1,15 +1,16 @@
-"""How long stale authority survives: the share of workers that still accept, by time since the revoke."""
+"""How many workers still give the old answer, against the time since the change."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
 from kernel_lab.judge.history import read_history
-from kernel_lab.judge.staleness import Slice, since_revoke, slices
+from kernel_lab.judge.staleness import Slice, slices
 from kernel_lab.publish.charts import Picture
 from kernel_lab.publish.charts.plot import Plot, from_zero, percents
-from kernel_lab.publish.figures import Share
+from kernel_lab.run.declaration import OverTime
 from kernel_lab.run.folder import CellFolder
+from kernel_lab.run.measures import Share
 from kernel_lab.run.saved import SavedCell, SavedRun
 
 SLICES = 6
@@ -18,23 +19,26 @@ MOST = 5
 """Curves a person can tell apart."""
 
 
-def survival(run: SavedRun, drawn: Collection[str], watched: Sequence[str]) -> Picture | None:
-    """The curves of those deployments of `drawn` in which anything survived.
+def survival(run: SavedRun, scenario: str, drawn: Collection[str], watched: Sequence[str]) -> Picture | None:
+    """The curves of those deployments of `drawn` in which the old answer survived.
 
-    Deployments of `watched` that accepted nothing are counted in words. Round robin asks every worker equally
-    often, so the share of accepted invokes is the share of workers. The tokens are those of short life, which
-    are asked for until they have expired.
+    Deployments of `watched` that never gave it are counted in words. Round robin asks every worker equally
+    often, so the share of old answers is the share of workers that give them.
     """
+    declared = run.declared.get(scenario)
+    if declared is None or declared.over_time is None:
+        return None
+    chart = declared.over_time
     curves: list[tuple[str, list[Slice]]] = []
     silent: list[str] = []
     life_s = 0.0
     for name in watched:
-        cell = next((c for c in run.of("revocation", name) if c.connections == "round_robin"), None)
-        lives = cell.parameters.get("token_ttls") if cell and cell.history else None
+        cell = next((c for c in run.of(scenario, name) if c.connections == "round_robin"), None)
+        lives = list(chart.watched(cell.parameters)) if cell and cell.history else []
         if cell is None or not lives:
             continue
-        life_s = max(life_s, *lives.values())
-        found = _slices(run, cell, lives)
+        life_s = max(life_s, *lives)
+        found = _slices(run, cell, chart, max(lives))
         asked, accepted = sum(one.asked for one in found), sum(one.accepted for one in found)
         if accepted and name in drawn and len(curves) < MOST:
             curves.append((name, found))
@@ -42,34 +46,30 @@ def survival(run: SavedRun, drawn: Collection[str], watched: Sequence[str]) -> P
             silent.append(f"{name} {Share(0, asked)}")
     if not curves:
         return None
-    x = from_zero("seconds since the revoke returned", [life_s * (1 + 1 / SLICES)], " s")
-    plot = Plot(x=x, y=percents("workers that still accept the token"))
+    x = from_zero(chart.x, [life_s * (1 + 1 / SLICES)], " s")
+    plot = Plot(x=x, y=percents(chart.y))
     plot.upright(life_s, 0, 1, cls="ceiling")
-    plot.write("expires", plot.px(life_s) + 5, plot.py(1) + 12, cls="note")
+    plot.write(chart.end, plot.px(life_s) + 5, plot.py(1) + 12, cls="note")
     told = []
     for series, (name, found) in enumerate(curves):
         _curve(plot, series, name, found)
         first = found[0]
         told.append(f"{name} begins at {Share(first.accepted, first.asked)}")
-    caption = (
-        f"Tokens that live for {life_s:g} s are revoked, and every worker goes on being asked. A mark is the "
-        "share accepted in its slice of time, the shade its 95 % interval. "
-    )
+    caption = chart.caption.format(life_s=f"{life_s:g}")
     if silent:
-        caption += "Accepted nothing at any time: " + "; ".join(silent) + "."
+        caption += " None at any time: " + "; ".join(silent) + "."
     return Picture(
-        title="How long stale authority survives",
-        svg=plot.svg("Share of workers that still accept a revoked token, against time: " + "; ".join(told)),
+        title=chart.title,
+        svg=plot.svg(f"{chart.y}, against {chart.x}: " + "; ".join(told)),
         legend=tuple((series, name) for series, (name, _) in enumerate(curves)),
         caption=caption,
     )
 
 
-def _slices(run: SavedRun, cell: SavedCell, lives: dict[str, float]) -> list[Slice]:
-    """Up to one slice past the token's life: by then it has expired everywhere."""
-    width_s = max(lives.values()) / SLICES
+def _slices(run: SavedRun, cell: SavedCell, chart: OverTime, life_s: float) -> list[Slice]:
+    """Up to one slice past the end of the watched life."""
     history = read_history(CellFolder(run.path / cell.folder).history)
-    return slices(since_revoke(history, lives), width_s=width_s)[: SLICES + 1]
+    return slices(chart.since(history, cell.parameters), width_s=life_s / SLICES)[: SLICES + 1]
 
 
 def _curve(plot: Plot, series: int, name: str, found: Sequence[Slice]) -> None:

@@ -6,11 +6,12 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from kernel_lab.judge.history import AnyOperation, Grant, read_history
+from kernel_lab.judge.history import read_history
 from kernel_lab.publish import figures
 from kernel_lab.publish.charts import Picture, link
 from kernel_lab.publish.charts.plot import Axis, Plot, from_zero, percents
-from kernel_lab.run.prediction import admitted
+from kernel_lab.run.declaration import AgainstWorkers, Multiple
+from kernel_lab.run.measures import percent
 from kernel_lab.run.saved import SavedCell, SavedRun
 
 POLICIES = ("round_robin", "fresh", "keep_alive")
@@ -31,91 +32,57 @@ class Reading:
     said: str
 
 
-def multiplication(run: SavedRun, plain: Collection[str]) -> Picture | None:
-    """Admitted grants as a multiple of what one window would have admitted, measured and predicted."""
-    readings = []
-    for cell in _cells(run, "rate_limit", plain):
-        seen, told = figures.number(cell, "admitted"), figures.number(cell, "predicted_admitted")
-        if seen is None or not cell.history:
-            continue
-        one = _of_one_window(read_history(run.path / cell.history), cell)
-        readings.append(
-            Reading(
-                cell=cell,
-                value=seen / one,
-                predicted=None if told is None else told / one,
-                said=f"{seen:g} grants admitted where one window would have admitted {one:g}"
-                + ("" if told is None else f"; predicted {told:g}"),
-            )
-        )
-    if not readings:
+def against_workers(run: SavedRun, scenario: str, plain: Collection[str]) -> Picture | None:
+    """A claim's headline against the number of workers, as the claim's scenario declares the chart.
+
+    Args:
+        run: The run.
+        scenario: The claim's name.
+        plain: The deployments that are drawn: state in each worker, and nothing else done about it.
+    """
+    declared = run.declared.get(scenario)
+    if declared is None or declared.against_workers is None:
         return None
-    most = max(reading.cell.processes for reading in readings)
-    y = from_zero(
-        "grants admitted, as a multiple of what one window admits", [most, *(r.value for r in readings)]
-    )
-    caption = (
-        "One window is a right limiter, walked along the same attempts. The dashed line is × N: each worker "
-        "keeps a window of its own and fills it. Over one kept connection a client meets one worker, and the "
-        "limit looks whole."
-    )
-    return _against_workers("How the limit multiplies", readings, y, caption, ceiling=True)
+    chart = declared.against_workers
+    cells = list(_cells(run, scenario, plain))
+    if isinstance(declared.headline, Multiple):
+        readings = [reading for cell in cells if (reading := _times(run, cell, declared.headline, chart))]
+        if not readings:
+            return None
+        most = max(reading.cell.processes for reading in readings)
+        y = from_zero(chart.axis, [most, *(reading.value for reading in readings)])
+        return _against_workers(chart, readings, y, ceiling=True)
+    readings = [reading for cell in cells if (reading := _share(cell))]
+    return _against_workers(chart, readings, percents(chart.axis), ceiling=False) if readings else None
 
 
-def _of_one_window(history: Iterable[AnyOperation], cell: SavedCell) -> int:
-    """What a right limiter would have admitted of a cell's attempts."""
-    attempts: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
-    for op in history:
-        if isinstance(op, Grant):
-            attempts[op.input.principal, op.input.capability].append((op.call_ns, ""))
-    limit, window_s = int(cell.parameters["limit"]), float(cell.parameters["window_s"])
-    return sum(admitted(routing, limit=limit, window_s=window_s) for routing in attempts.values())
-
-
-def misses(run: SavedRun, plain: Collection[str]) -> Picture | None:
-    """The share of expansions that did not find their handle."""
-    return _shares(
-        run,
-        plain,
-        "handles",
-        "How many handles are missed",
-        "expansions missed",
-        "The dashed line is 1 − 1/N: an expansion that meets any worker but the one that made its handle.",
-    )
-
-
-def leaks(run: SavedRun, plain: Collection[str]) -> Picture | None:
-    """The share of invokes after a revoke that were accepted all the same."""
-    return _shares(
-        run,
-        plain,
-        "revocation",
-        "How often a revoked token is still accepted",
-        "invokes accepted after the revoke",
-        "Of the invokes called after their token's revoke had returned. The dashed line is 1 − 1/N. Some are "
-        "made after the token expired, and every worker refuses those.",
-    )
-
-
-def _shares(
-    run: SavedRun, plain: Collection[str], scenario: str, title: str, y_title: str, caption: str
-) -> Picture | None:
-    readings = []
-    for cell in _cells(run, scenario, plain):
-        part, told = figures.share(cell), figures.predicted(cell)
-        if part is not None:
-            low, high = part.interval
-            said = f"{part}" + ("" if told is None else f"; predicted {figures.percent(told)}")
-            readings.append(
-                Reading(cell=cell, value=part.value, low=low, high=high, predicted=told, said=said)
-            )
-    if not readings:
+def _times(run: SavedRun, cell: SavedCell, headline: Multiple, chart: AgainstWorkers) -> Reading | None:
+    """What succeeded, as a multiple of what one worker alone would have let through."""
+    counted = cell.observed.find(headline.counted) if cell.observed and headline.counted else None
+    if counted is None or chart.alone is None or not cell.history:
         return None
-    return _against_workers(title, readings, percents(y_title), caption, ceiling=False)
+    one = chart.alone(read_history(run.path / cell.history), cell.parameters)
+    told, what = figures.predicted(cell), headline.counted.title if headline.counted else ""
+    said = f"{counted:g} {what}, where one worker alone gives {one:g}"
+    return Reading(
+        cell=cell,
+        value=counted / one,
+        predicted=None if told is None else told / one,
+        said=said + ("" if told is None else f"; {told:g} predicted"),
+    )
+
+
+def _share(cell: SavedCell) -> Reading | None:
+    part, told = figures.share(cell), figures.predicted(cell)
+    if part is None:
+        return None
+    low, high = part.interval
+    said = f"{part}" + ("" if told is None else f"; {percent(told)} predicted")
+    return Reading(cell=cell, value=part.value, low=low, high=high, predicted=told, said=said)
 
 
 def _against_workers(
-    title: str, readings: Sequence[Reading], y: Axis, caption: str, *, ceiling: bool
+    chart: AgainstWorkers, readings: Sequence[Reading], y: Axis, *, ceiling: bool
 ) -> Picture:
     counts = sorted({reading.cell.processes for reading in readings})
     x = Axis(
@@ -150,10 +117,12 @@ def _against_workers(
     legend = tuple((i, policy.replace("_", " ")) for i, policy in enumerate(POLICIES) if policy in shown)
     marks = ["predicted"] if any(r.predicted is not None for r in readings) else []
     marks += ["interval"] if any(r.low is not None for r in readings) else []
-    label = f"{title}, against workers: " + "; ".join(
+    label = f"{chart.title}, against workers: " + "; ".join(
         f"{r.cell.label} {r.value:.2g}" for r in readings if r.cell.connections == POLICIES[0]
     )
-    return Picture(title=title, svg=plot.svg(label), legend=legend, caption=caption, marks=tuple(marks))
+    return Picture(
+        title=chart.title, svg=plot.svg(label), legend=legend, caption=chart.caption, marks=tuple(marks)
+    )
 
 
 def _cells(run: SavedRun, scenario: str, names: Collection[str]) -> Iterable[SavedCell]:
@@ -208,11 +177,11 @@ def answered(run: SavedRun, names: Collection[str]) -> Picture | None:
                 cls=f"bar b{rank % 2}",
             )
             title = f"{name}: worker {rank + 1} of {len(told)} answered {count} of {total} calls"
-            plot.add("title", parent=bar).text = f"{title} ({figures.percent(count / total)})"
+            plot.add("title", parent=bar).text = f"{title} ({percent(count / total)})"
             done += count
     said = [
-        f"{deployment}, {policy.replace('_', ' ')}: the busiest {figures.percent(calls[0] / sum(calls))}, "
-        f"the idlest {figures.percent(calls[-1] / sum(calls))} of {sum(calls)}"
+        f"{deployment}, {policy.replace('_', ' ')}: the busiest {percent(calls[0] / sum(calls))}, "
+        f"the idlest {percent(calls[-1] / sum(calls))} of {sum(calls)}"
         for (deployment, policy), calls in bars
     ]
     return Picture(

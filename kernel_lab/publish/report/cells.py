@@ -63,13 +63,13 @@ def chapters(run: SavedRun, scenarios: Mapping[str, Scenario]) -> list[Chapter]:
     """In the order of the run."""
     found = []
     for name in run.scenarios:
-        scenario = scenarios.get(name)
-        cells = tuple(_view(cell, scenario) for cell in run.cells if cell.scenario == name)
+        scenario = scenarios.get(name) or run.declared.get(name)
+        cells = tuple(_view(cell) for cell in run.cells if cell.scenario == name)
         found.append(Chapter(scenario=name, claim=scenario.claim if scenario else "", cells=cells))
     return found
 
 
-def _view(cell: SavedCell, scenario: Scenario | None) -> CellView:
+def _view(cell: SavedCell) -> CellView:
     verdict = cell.verdict
     anomalies = verdict.anomalies if verdict else ()
     total = cell.measures.get("anomalies")
@@ -77,8 +77,8 @@ def _view(cell: SavedCell, scenario: Scenario | None) -> CellView:
     return CellView(
         cell=cell,
         box=Box.of(cell),
-        told=_told(cell, scenario),
-        interval=f"{figures.counted(cell.scenario)}: {part}" if part else "",
+        told=_told(cell),
+        interval=f"{figures.counted(cell)}: {part}" if part else "",
         messages=tuple(anomaly.message for anomaly in anomalies[:NAMED]),
         more=max(0, (total if isinstance(total, int) else len(anomalies)) - NAMED) if anomalies else 0,
         picture=sequence(verdict.counterexample) if verdict and verdict.counterexample else None,
@@ -88,15 +88,14 @@ def _view(cell: SavedCell, scenario: Scenario | None) -> CellView:
     )
 
 
-def _told(cell: SavedCell, scenario: Scenario | None) -> str:
-    """What was seen, in the scenario's words; why nothing was, where nothing was."""
+def _told(cell: SavedCell) -> str:
+    """What was seen, in the scenario's words; where nothing was seen, the reason."""
     if cell.validity in (Validity.SKIPPED, Validity.UNKNOWN):
         return cell.reason
-    if scenario is not None:
-        try:
-            return scenario.tell(cell.measures)
-        except (KeyError, TypeError):  # a measure that was not observed
-            pass
+    if cell.declared is not None and cell.observed is not None:
+        told = cell.declared.finding(cell.observed)
+        if told:
+            return told
     return cell.verdict.anomalies[0].message if cell.verdict and cell.verdict.anomalies else cell.reason
 
 

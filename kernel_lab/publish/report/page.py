@@ -15,11 +15,11 @@ from kernel_lab.publish import charts
 from kernel_lab.publish.charts.cost import added_latency, distance, frontier
 from kernel_lab.publish.charts.plot import key
 from kernel_lab.publish.charts.survival import survival
-from kernel_lab.publish.charts.workers import POLICIES, answered, leaks, misses, multiplication
+from kernel_lab.publish.charts.workers import POLICIES, against_workers, answered
 from kernel_lab.publish.report.cells import chapters
 from kernel_lab.publish.report.matrix import fault_tables, tables
 from kernel_lab.publish.report.tiles import asked_about, plain, question, tiles
-from kernel_lab.publish.report.trust import NOT_SHOWN, Teeth, facts, lacking
+from kernel_lab.publish.report.trust import NOT_SHOWN, MutationTests, facts, lacking
 from kernel_lab.run.folder import RunFolder, write_whole
 from kernel_lab.run.saved import SavedCell, SavedRun, read_run
 from kernel_lab.run.scenario import Scenario
@@ -35,8 +35,8 @@ class Subjects:
     """Deployments of the first matrix, at most nine, where a run has more."""
     controls: tuple[str, ...]
     """Deployments that are wrong on purpose."""
-    teeth: Teeth | None = None
-    """What the checkers are known to catch."""
+    teeth: MutationTests | None = None
+    """How the checkers judged kernels of which it is known whether they are right; None if not measured."""
 
 
 def write_report(folder: Path, subjects: Subjects) -> Path:
@@ -46,7 +46,7 @@ def write_report(folder: Path, subjects: Subjects) -> Path:
         NotASavedRun: The folder holds no run.
     """
     page = RunFolder(folder).page
-    write_whole(page, render(read_run(folder), subjects).encode())
+    write_whole(page, render(read_run(folder, subjects.scenarios), subjects).encode())
     return page
 
 
@@ -97,10 +97,8 @@ def pictures(run: SavedRun, subjects: Subjects) -> list[charts.Picture]:
     late = [name for name, one in subjects.deployments.items() if one.state.startswith("cached+")]
     watched = list(dict.fromkeys([*names, *late, *subjects.front]))
     made = (
-        multiplication(run, names),
-        survival(run, [*names, *late], watched),
-        leaks(run, names),
-        misses(run, names),
+        *(against_workers(run, scenario, names) for scenario in run.scenarios),
+        *(survival(run, scenario, [*names, *late], watched) for scenario in run.scenarios),
         answered(run, names),
         frontier(run),
         added_latency(run),

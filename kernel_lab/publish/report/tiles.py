@@ -1,4 +1,4 @@
-"""The first screen: the question as an operator asks it, and three figures that answer it."""
+"""The first screen: the question as an operator asks it, and the figures that answer it."""
 
 from __future__ import annotations
 
@@ -9,20 +9,17 @@ from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.judge.verdict import Validity
 from kernel_lab.publish import figures
 from kernel_lab.publish.charts import link
-from kernel_lab.publish.figures import Share
+from kernel_lab.run.declaration import Tile
+from kernel_lab.run.measures import NotObserved
 from kernel_lab.run.saved import SavedCell, SavedRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tile:
-    """One figure, what it is, and the cell that proves it."""
+class View:
+    """One tile, its verdict, and the cell that proves it."""
 
     validity: Validity
-    before: str
-    """Read before the figure: ``limit ×``."""
-    figure: str
-    after: str
-    said: str
+    tile: Tile
     href: str
     proof: str
     """What the link leads to."""
@@ -61,101 +58,25 @@ def question(run: SavedRun, name: str, deployments: Mapping[str, Deployment]) ->
     return f"{workers}{hosts}, in-memory state: what still holds?"
 
 
-def tiles(run: SavedRun, name: str) -> list[Tile]:
-    """The limit, the revoked token, the handle: those of them that the run has."""
-    made = (_limit(run, name), _revoked(run, name), _missing(run, name))
-    return [tile for tile in made if tile is not None]
+def tiles(run: SavedRun, name: str) -> list[View]:
+    """The figures of one deployment's worst cell of each claim that has a tile, in the order of the run."""
+    made = (_view(figures.worst(_judged(run, scenario, name))) for scenario in run.scenarios)
+    return [view for view in made if view is not None]
 
 
-def _worst(run: SavedRun, scenario: str, name: str) -> SavedCell | None:
-    judged = [cell for cell in run.of(scenario, name) if cell.verdict is not None]
-    return figures.worst(cell for cell in judged if cell.validity is not Validity.UNKNOWN)
+def _judged(run: SavedRun, scenario: str, name: str) -> list[SavedCell]:
+    cells = [cell for cell in run.of(scenario, name) if cell.verdict is not None]
+    return [cell for cell in cells if cell.validity is not Validity.UNKNOWN]
 
 
-def _proof(cell: SavedCell) -> str:
-    return "counter-example" if cell.validity is Validity.INVALID else "evidence"
-
-
-def _limit(run: SavedRun, name: str) -> Tile | None:
-    cell = _worst(run, "rate_limit", name)
-    over = figures.times(cell) if cell else None
-    if cell is None or over is None:
+def _view(cell: SavedCell | None) -> View | None:
+    if cell is None or cell.declared is None or cell.declared.tile is None or cell.observed is None:
         return None
-    m = cell.measures
-    told = figures.number(cell, "predicted_admitted")
-    said = f"{m['certain_max']} grants in one window of {m['window_s']} s, where {m['limit']} are allowed"
-    if told is not None:
-        said += f". In the whole cell {m['admitted']} of {m['attempts']} attempts, {told:g} predicted"
-    return Tile(
-        validity=cell.validity,
-        before="a limit multiplies",
-        figure=f"× {over:.1f}",
-        after="",
-        said=f"{said} ({_policy(cell)}).",
-        href=link(cell.name),
-        proof=_proof(cell),
-    )
-
-
-def _revoked(run: SavedRun, name: str) -> Tile | None:
-    cell = _worst(run, "revocation", name)
-    part = figures.share(cell) if cell else None
-    if cell is None or part is None:
+    try:
+        tile = cell.declared.tile(cell.observed)
+    except NotObserved:
         return None
-    lasting = figures.lasting_at_least(cell)
-    if not part.hits or not lasting:
-        return Tile(
-            validity=cell.validity,
-            before="a revoked token is",
-            figure="refused",
-            after="",
-            said=f"{part} invokes were accepted after the revoke had returned ({_policy(cell)}).",
-            href=link(cell.name),
-            proof=_proof(cell),
-        )
-    open_ended, tokens = cell.measures.get("lag_open_tokens"), cell.measures.get("tokens")
-    said = f"{figures.percent(part.value)} of the invokes after a revoke were accepted ({_counted(part)}, "
-    said += f"{_policy(cell)})"
-    life_s = cell.parameters.get("token_ttl_s")
-    if open_ended:
-        said += f". {open_ended} of {tokens} tokens had a worker that never refused them"
-    if open_ended and life_s:
-        said += f": only expiry ends that, {life_s:,g} s after the grant"
-    return Tile(
-        validity=cell.validity,
-        before="a revoked token was accepted",
-        figure=lasting,
-        after="later",
-        said=f"{said}.",
-        href=link(cell.name),
-        proof=_proof(cell),
-    )
-
-
-def _missing(run: SavedRun, name: str) -> Tile | None:
-    cell = _worst(run, "handles", name)
-    part = figures.share(cell) if cell else None
-    if cell is None or part is None:
+    if tile is None:
         return None
-    told = figures.predicted(cell)
-    predicted = "" if told is None else f", {figures.percent(told)} predicted"
-    return Tile(
-        validity=cell.validity,
-        before="of expansions",
-        figure=figures.percent(part.value),
-        after="find no handle" if part.hits else "miss their handle",
-        said=f"{_counted(part)}{predicted} ({_policy(cell)}).",
-        href=link(cell.name),
-        proof=_proof(cell),
-    )
-
-
-def _counted(part: Share) -> str:
-    low, high = part.interval
-    if not part.hits:
-        return f"0 of {part.of}; 95 %: at most {figures.percent(high)}"
-    return f"{part.hits} of {part.of}; 95 %: {100 * low:.0f} to {100 * high:.0f} %"
-
-
-def _policy(cell: SavedCell) -> str:
-    return cell.connections.replace("_", " ")
+    proof = "counter-example" if cell.validity is Validity.INVALID else "evidence"
+    return View(validity=cell.validity, tile=tile, href=link(cell.name), proof=proof)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from kernel_lab.judge.verdict import Validity
 from kernel_lab.publish import figures
+from kernel_lab.run.measures import percent
 from kernel_lab.run.saved import Row, SavedCell, SavedRun
 
 NOT_SHOWN = (
@@ -26,17 +29,23 @@ class Fact:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Teeth:
-    """How the checkers did on kernels of which it was known whether they are right."""
+class MutationTests(msgspec.Struct, frozen=True, kw_only=True):
+    """``results/teeth.json``: how the checkers judged kernels of which it is known whether they are right."""
 
     caught: int
+    """Of `wrong`, how many were found out, in simulated runs."""
     wrong: int
     accused: int
+    """Of `right`, how many were accused without reason, in simulated runs."""
     right: int
+    live_caught: int | None = None
+    live_wrong: int | None = None
+    """The same under gunicorn."""
+    live_accused: int | None = None
+    live_right: int | None = None
 
 
-def facts(run: SavedRun, controls: Sequence[str], teeth: Teeth | None) -> list[Fact]:
+def facts(run: SavedRun, controls: Sequence[str], teeth: MutationTests | None) -> list[Fact]:
     """What the run folder can tell of itself; what it cannot is `lacking`'s."""
     made = (
         _commit(run),
@@ -54,7 +63,7 @@ def facts(run: SavedRun, controls: Sequence[str], teeth: Teeth | None) -> list[F
     return [fact for fact in made if fact is not None]
 
 
-def lacking(run: SavedRun, teeth: Teeth | None) -> list[str]:
+def lacking(run: SavedRun, teeth: MutationTests | None) -> list[str]:
     """What a page could show and this run folder has no figures for."""
     missing = []
     if not {"cost", "cost_distance"} <= run.tables.keys():
@@ -135,18 +144,24 @@ def _predictions(run: SavedRun, controls: Sequence[str]) -> list[Fact]:
         found.append(Fact(name="prediction error", value=f"{shares.median:.1f} points", note=note))
     if counts := figures.count_errors(judged):
         note = f"median over {counts.cells} cells whose windows were not all full; the worst "
-        note += figures.percent(counts.worst)
-        found.append(Fact(name="of admitted grants", value=figures.percent(counts.median), note=note))
+        note += percent(counts.worst)
+        found.append(Fact(name="of admitted grants", value=percent(counts.median), note=note))
     return found
 
 
-def _teeth(teeth: Teeth | None) -> Fact | None:
+def _teeth(teeth: MutationTests | None) -> Fact | None:
     if teeth is None:
         return None
+    note = (
+        f"kernels with one fault each, in simulation; {teeth.accused} of {teeth.right:,} runs of a correct "
+    )
+    note += "kernel were accused"
+    if teeth.live_wrong and teeth.live_caught is not None:
+        note += f". Under gunicorn {teeth.live_caught} of {teeth.live_wrong} were caught"
+        if teeth.live_right and teeth.live_accused is not None:
+            note += f" and {teeth.live_accused} of {teeth.live_right} correct cells accused"
     return Fact(
-        name="wrong kernels caught",
-        value=f"{teeth.caught} of {teeth.wrong}",
-        note=f"seeded, one fault each; {teeth.accused} of {teeth.right:,} right runs accused (make teeth)",
+        name="wrong kernels caught", value=f"{teeth.caught} of {teeth.wrong}", note=f"{note} (make teeth)"
     )
 
 

@@ -1,0 +1,198 @@
+"""What a scenario says of itself: its headline, its words, its charts, what it predicts.
+
+Everything that the page, the docs and the load tables need of a claim stands in these values, in the
+scenario's own file. Nothing under ``kernel_lab`` knows a scenario by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.judge.history import AnyOperation
+from kernel_lab.judge.staleness import Since
+from kernel_lab.run.measures import Observed, Quantity, Share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proportion:
+    """A headline that is a share: so many calls went wrong, of so many that could have."""
+
+    hits: Quantity
+    of: Quantity
+    words: str
+    """What is counted, so that it can follow a number: ``expansions missed``."""
+    rate: Quantity | None = None
+    """The same share as one number: runs recorded before `hits` was counted have only this."""
+
+    def share(self, observed: Observed) -> Share | None:
+        """The share of a cell; None where nothing was counted."""
+        of, hits = observed.find(self.of), observed.find(self.hits)
+        if hits is None and self.rate is not None and of:
+            rate = observed.find(self.rate)
+            hits = None if rate is None else rate * of
+        return Share(round(hits), round(of)) if of and hits is not None else None
+
+    @property
+    def quantities(self) -> tuple[Quantity, ...]:
+        """Those that must be declared."""
+        return (self.hits, self.of, *([self.rate] if self.rate else []))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Multiple:
+    """A headline that is a multiple of an allowed amount: 1 is exactly the allowed amount."""
+
+    factor: Quantity
+    words: str
+    """What is multiplied, so that it can follow a number: ``grants in one window, over the limit``."""
+    counted: Quantity | None = None
+    """How many calls succeeded in the whole cell, and of how many: the figure that a probe can predict."""
+    tried: Quantity | None = None
+    denied: Quantity | None = None
+    """Calls refused without need; shown where the factor is within bounds and this is not 0."""
+
+    @property
+    def quantities(self) -> tuple[Quantity, ...]:
+        """Those that must be declared."""
+        return tuple(one for one in (self.factor, self.counted, self.tried, self.denied) if one is not None)
+
+
+Headline = Proportion | Multiple
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lag:
+    """How long after a change the old answer was still given, as a bracket of two measured ends."""
+
+    lower_p50: Quantity
+    lower_max: Quantity
+    """Seen to last at least this long."""
+    upper_p50: Quantity
+    upper_max: Quantity
+    """Seen to have ended by then."""
+    open: Quantity
+    """How many of `of` never ended while the lab looked."""
+    of: Quantity
+
+    @property
+    def quantities(self) -> tuple[Quantity, ...]:
+        """Those that must be declared."""
+        return (self.lower_p50, self.lower_max, self.upper_p50, self.upper_max, self.open, self.of)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What a routing probe says that the cell will measure."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    """A 95 % interval of the measured value, where one can be given."""
+
+
+Predict = Callable[[Sequence[AnyOperation], Deployment, dict[str, Any]], Forecast | None]
+"""``(the probe's operations, deployment, parameters)`` to a forecast; None where the probe tells nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predicted:
+    """A measure that is predicted from the cell's routing probe."""
+
+    quantity: Quantity
+    """The column of the prediction."""
+    of: Quantity
+    """The measure that it predicts."""
+    by: Predict
+
+
+def prediction_of(measured: Quantity, *, meaning: str = "") -> Quantity:
+    """The quantity that predicts another one: ``predicted_<name>``, of the same kind and unit."""
+    return Quantity(
+        name=f"predicted_{measured.name}",
+        title=f"{measured.title}, predicted",
+        meaning=meaning or f"What the routing probe predicts for `{measured.name}`.",
+        kind=measured.kind,
+        unit=measured.unit,
+        of=measured.of,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """A figure of the first screen, with the words around it."""
+
+    before: str
+    """Read before the figure: ``a limit multiplies``."""
+    figure: str
+    after: str = ""
+    said: str
+    """One or two sentences below the figure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """The claim's column in the first table of the README."""
+
+    title: str
+    said: Callable[[Observed], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Component:
+    """One kind of the kernel's state, as a row of docs/consistency-model.md.
+
+    These are the words. What is measured stands beside them in the table, and is never written here.
+    """
+
+    name: str
+    default: str
+    """Where upstream keeps it."""
+    seen: str
+    """What a caller sees with N workers on M hosts."""
+    bound: str
+    """The most it can go wrong by."""
+    away: str
+    """What a caller gets while a shared store cannot be reached (docs/state.md)."""
+    repair: str
+    """What makes the claim hold, and what only bounds the damage."""
+    on: str = "memory-4"
+    """The deployment whose N workers show it."""
+    hosts: str = "replicas"
+    """The deployment whose M hosts show it; empty where there is none."""
+    order: int = 50
+    """Its place in the table, the lowest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgainstWorkers:
+    """A chart of the headline against the number of workers."""
+
+    title: str
+    axis: str
+    caption: str
+    picture: str = ""
+    """Name of its file under docs/pictures, where a text shows it."""
+    alone: Callable[[Sequence[AnyOperation], Mapping[str, Any]], float] | None = None
+    """For a `Multiple`: what one worker alone would have counted of the same calls, which is drawn as 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverTime:
+    """A chart of how many workers still give the old answer, against the time since the change."""
+
+    title: str
+    x: str
+    y: str
+    caption: str
+    """May name ``{life_s}``, the longest time that is watched, in seconds."""
+    end: str
+    """What happens at the end of that time: ``expires``."""
+    watched: Callable[[Mapping[str, Any]], Iterable[float]]
+    """From the cell's parameters to the lengths of the watched lives, in seconds."""
+    since: Callable[[Sequence[AnyOperation], Mapping[str, Any]], list[Since]]
+    """From the history and the parameters to each answer since the change."""
+    picture: str = ""
+    """Name of its file under docs/pictures, where a text shows it."""

@@ -1,0 +1,175 @@
+"""Measures: what is counted or timed in one cell, declared with its meaning, and read by its declaration.
+
+A checker returns numbers by name. A scenario declares each of these names once, as a `Quantity`. Whoever
+reads a number (a sentence, a chart, a table) asks for the quantity and not for a string. So the type checker
+finds a misspelt name, and a number that nobody declared is an `UndeclaredMeasure`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from kernel_lab.judge.verdict import Measure
+from kernel_lab.run.prediction import wilson
+
+
+class Kind(StrEnum):
+    """What sort of number a quantity is, which decides how it is written."""
+
+    COUNT = "count"
+    RATE = "rate"
+    """A share between 0 and 1, of the quantity named in `Quantity.of`."""
+    LAG = "lag"
+    """A duration in milliseconds."""
+    MULTIPLE = "multiple"
+    """A ratio to an allowed amount: 1 is exactly the allowed amount."""
+    SETTING = "setting"
+    """A number that the cell was configured with, and that nobody measured."""
+
+
+class Column(StrEnum):
+    """Where a quantity stands in the scenario's CSV."""
+
+    MAIN = "main"
+    """Between the leading columns and ``validity``."""
+    AFTER = "after"
+    """After ``reason``: readers that count columns from the left keep working."""
+    NONE = "none"
+    """In ``verdict.json`` only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantity:
+    """One number of a cell: its name in the verdict and the CSV, and what it means."""
+
+    name: str
+    title: str
+    """A few words that can stand above a column of figures."""
+    meaning: str
+    """One sentence for results/README.md."""
+    kind: Kind
+    unit: str = ""
+    """What is counted (``invokes``), or the unit of a duration (``ms``)."""
+    of: Quantity | None = None
+    """What the number is counted out of: the denominator of a rate, the total of a count."""
+    column: Column = Column.MAIN
+    always: bool = True
+    """The checker returns it for every history that it can judge, though the value may be None."""
+
+
+class NotObserved(LookupError):  # noqa: N818 - it names a thing
+    """A quantity that this cell did not observe."""
+
+
+class UndeclaredMeasure(LookupError):  # noqa: N818 - it names a thing
+    """A quantity that the scenario does not declare: a mistake in the scenario."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """The numbers of one judged cell, and what the cell was run with."""
+
+    values: Mapping[str, Measure]
+    declared: frozenset[str]
+    """Names of the scenario's quantities."""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """As in ``cell.json``."""
+    connections: str = ""
+    """The connection policy."""
+
+    def find(self, quantity: Quantity) -> float | None:
+        """The number, or None where it was not observed.
+
+        Raises:
+            UndeclaredMeasure: The scenario does not declare the quantity.
+        """
+        if quantity.name not in self.declared:
+            raise UndeclaredMeasure(f"the scenario does not declare the measure {quantity.name!r}")
+        value = self.values.get(quantity.name)
+        return float(value) if isinstance(value, int | float) else None
+
+    def number(self, quantity: Quantity) -> float:
+        """The number.
+
+        Raises:
+            NotObserved: This cell did not observe it.
+        """
+        value = self.find(quantity)
+        if value is None:
+            raise NotObserved(quantity.name)
+        return value
+
+    def count(self, quantity: Quantity) -> int:
+        """The number, as a whole one.
+
+        Raises:
+            NotObserved: This cell did not observe it.
+        """
+        return round(self.number(quantity))
+
+    def percent(self, quantity: Quantity) -> str:
+        """A rate in per cent; ``?`` where it was not observed."""
+        value = self.find(quantity)
+        return "?" if value is None else percent(value)
+
+    def parameter(self, name: str) -> float | None:
+        """A number of ``cell.json``'s parameters; None where it is not set."""
+        value = self.parameters.get(name)
+        return float(value) if isinstance(value, int | float) else None
+
+    @property
+    def over(self) -> str:
+        """The connection policy in words: ``round robin``."""
+        return self.connections.replace("_", " ")
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A number of hits out of a number of trials, with the 95 % interval of the underlying rate.
+
+    The interval takes the trials to be independent. Where no hit was seen, the rate is not known to be zero:
+    the upper end is ``1 - 0.05 ** (1 / n)``, because a higher rate would have shown a hit in 95 of 100 runs.
+    """
+
+    hits: int
+    of: int
+
+    @property
+    def value(self) -> float:
+        """Between 0 and 1."""
+        return self.hits / self.of
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 %: Wilson's interval; without a hit, from 0 to the one-sided bound."""
+        return wilson(self.hits, self.of) if self.hits else (0.0, 1 - 0.05 ** (1 / self.of))
+
+    @property
+    def counted(self) -> str:
+        """``144 of 192; 95 %: 68 to 81 %``, or ``0 of 200; 95 %: at most 1.5 %``."""
+        low, high = self.interval
+        if not self.hits:
+            return f"0 of {self.of}; 95 %: at most {percent(high)}"
+        return f"{self.hits} of {self.of}; 95 %: {100 * low:.0f} to {100 * high:.0f} %"
+
+    def __str__(self) -> str:
+        """``75 % (144 of 192; 95 %: 68 to 81 %)``; ``0 of 200 (95 %: at most 1.5 %)``."""
+        if not self.hits:
+            return f"0 of {self.of} (95 %: at most {percent(self.interval[1])})"
+        return f"{percent(self.value)} ({self.counted})"
+
+
+def percent(share: float | None) -> str:
+    """Whole per cents, with one decimal below ten; ``?`` where the share was not observed."""
+    if share is None:
+        return "?"
+    figure = 100 * share
+    return f"{figure:.0f} %" if figure >= 9.95 or figure == int(figure) else f"{figure:.1f} %"
+
+
+def duration(lag_ms: float) -> str:
+    """A duration as a person says it: ``515 ms``, ``1.8 s``."""
+    return f"{lag_ms / 1000:.1f} s" if lag_ms >= 950 else f"{lag_ms:.0f} ms"
