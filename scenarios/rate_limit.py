@@ -210,6 +210,15 @@ INVOKES_PER_GRANT = Quantity(
     meaning="The most invokes of one grant: grants are limited, and invokes are not.",
     column=Column.NONE,
 )  # fmt: skip
+LIMITER = Quantity(
+    name="kind", title="kind of limiter", kind=Kind.SETTING, column=Column.NONE, always=False,
+    meaning="The kind of limiter that the cell was judged by, where it is not a window log.",
+)  # fmt: skip
+WITHIN_ANY_MAX = Quantity(
+    name="within_any_max", title="grants in any window that the limiter allows", kind=Kind.SETTING,
+    unit="grants", column=Column.NONE, always=False,
+    meaning="The most grants that a correct limiter of this kind admits in any window of `window_s` seconds.",
+)  # fmt: skip
 
 
 def tell(seen: Observed) -> str:
@@ -222,8 +231,8 @@ def tell(seen: Observed) -> str:
     predicted = seen.find(PREDICTED)
     if predicted is not None:
         said += f", {predicted:g} predicted"
-    wrong = seen.count(WRONGFUL_DENIALS)
-    return said + (f"; {wrong} denied although the limit was not reached" if wrong else "")
+    wrong = seen.find(WRONGFUL_DENIALS)
+    return said + (f"; {wrong:g} denied although the limit was not reached" if wrong else "")
 
 
 def _tile(seen: Observed) -> Tile:
@@ -299,7 +308,7 @@ SCENARIO = Scenario(
     tell=tell,
     measures=(
         LIMIT, WINDOW_S, ATTEMPTS, ADMITTED, CERTAIN_MAX, POSSIBLE_MAX, FACTOR, PREDICTED, WRONGFUL_DENIALS,
-        INVOKES_PER_GRANT,
+        INVOKES_PER_GRANT, LIMITER, WITHIN_ANY_MAX,
     ),
     headline=Multiple(
         factor=FACTOR, counted=ADMITTED, tried=ATTEMPTS, denied=WRONGFUL_DENIALS,

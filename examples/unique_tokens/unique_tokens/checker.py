@@ -1,7 +1,8 @@
 """No two grants return the same token.
 
 **Legal.** Every grant that is ok returns a ``token_id`` that no other grant of the history returned.
-**duplicate**: two grants returned the same one. A correct kernel draws each id anew, so no legal history is accused.
+**duplicate**: two grants returned the same one. A correct kernel draws each id anew, so no legal history is
+accused.
 
 **What it cannot see.** Tokens of other cells.
 """
