@@ -6,6 +6,7 @@ from kernel_lab.judge.history import read_history
 from kernel_lab.judge.verdict import Cell, DeploymentFacts, Validity, Verdict
 from kernel_lab.load.judged import columns, judge_load, merge_histories
 from kernel_lab.run import registry
+from kernel_lab.run.folder import RunFolder
 
 
 def written(path, *operations):
@@ -44,7 +45,7 @@ def test_what_is_judged_can_be_judged_again_from_its_cell(tmp_path):
     history = tmp_path / "load" / "memory-4.jsonl"
     merge_histories([written(tmp_path / "a.jsonl", GRANTED, REVOKED, ACCEPTED)], history)
     cell = Cell(scenario="revocation", deployment=DeploymentFacts(name="memory-4"))
-    verdicts = judge_load(tmp_path, "memory-4-load", history, [cell])
+    verdicts = judge_load(RunFolder(tmp_path), "memory-4", history, [cell])
     assert verdicts["revocation"].validity is Validity.INVALID
     folder = tmp_path / "cells" / "revocation" / "memory-4-load"
     assert json.loads((folder / "verdict.json").read_text())["validity"] == "invalid"

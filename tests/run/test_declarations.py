@@ -147,7 +147,7 @@ def test_no_module_knows_a_claim_by_its_name(package):
     assert [one for one in found if one not in ALLOWED] == []
 
 
-ALLOWED = [("markers.py", "handles"), ("matrix.py", "capabilities")]
+ALLOWED = [("markers.py", "handles"), ("schedule.py", "capabilities")]
 """Not claims: a column of ``cost_size.csv``, and a key of the reply to ``GET /capabilities``."""
 
 
