@@ -7,7 +7,6 @@ import dataclasses
 import signal
 import sys
 from collections.abc import Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -20,17 +19,14 @@ from kernel_lab.bad_input import BadInput, pick
 from kernel_lab.cli.app import run as run_app
 from kernel_lab.cli.attach import look
 from kernel_lab.cli.screen import Screen, print_table, short
-from kernel_lab.deployments import AppSpec, NativeStack
-from kernel_lab.deployments.deployment import Deployment
-from kernel_lab.deployments.live import Live
 from kernel_lab.judge.verdict import Validity
 from kernel_lab.publish import reporting
 from kernel_lab.run import environment, registry
-from kernel_lab.run.folder import NotARun, RunFolder
-from kernel_lab.run.plan import Plan
+from kernel_lab.run.folder import NotARun
+from kernel_lab.run.native import open_native
+from kernel_lab.run.plan import plan_of
 from kernel_lab.run.results import CellResult
 from kernel_lab.run.schedule import run as run_plan
-from kernel_lab.traffic.connections import Policy
 
 
 def register(app: typer.Typer) -> None:
@@ -101,7 +97,7 @@ def run(
     tell(f"{len(plan.cells)} cells into {short(plan.folder.path)}")
     with Screen(console) as screen:
         try:
-            opener = _open_native if attached is None else attached.open
+            opener = open_native if attached is None else attached.open
             results = asyncio.run(_until_terminated(run_plan(plan, opener, screen)))
         except (KeyboardInterrupt, asyncio.CancelledError):
             screen.stop()
@@ -127,53 +123,3 @@ async def _until_terminated(work: Coroutine[None, None, list[CellResult]]) -> li
     for number in (signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     return await task
-
-
-def plan_of(
-    deployments: Sequence[str],
-    scenarios: Sequence[str],
-    connections: Sequence[str],
-    *,
-    quick: bool,
-    seed: int,
-    out: Path | None,
-    kernel: str | None,
-) -> Plan:
-    """The plan that the command line asks for.
-
-    Raises:
-        BadInput: A name that is not known, or one that is given twice.
-    """
-    known = registry.deployments()
-    if not deployments:
-        deployments = [name for name in registry.QUICK_DEPLOYMENTS if name in known] if quick else list(known)
-    for option, names in (
-        ("--deployment", deployments), ("--scenario", scenarios), ("--connections", connections),
-    ):  # fmt: skip
-        if twice := [name for name in names if list(names).count(name) > 1]:
-            raise BadInput(f"{option} {twice[0]}: named twice; name it once")
-    env = registry.settings(quick=quick)
-    if kernel is not None:
-        if ":" not in kernel:
-            raise BadInput(f"--kernel {kernel}: should be module:factory, such as my_service.kernel:build")
-        env["LAB_KERNEL"] = kernel
-    claims = registry.scenarios()
-    asked = {pick("--scenario", one, claims).name for one in scenarios or claims}
-    name = datetime.now(tz=UTC).strftime("%Y%m%dT%H%M%SZ")
-    return Plan(
-        name=out.name if out else name,
-        folder=RunFolder((out or registry.results() / name).absolute()),
-        deployments=[pick("--deployment", one, known) for one in deployments],
-        # in the registry's order, whatever the command line's: the last one kills a worker
-        scenarios=[one for name, one in claims.items() if name in asked],
-        policies=[pick("--connections", one, {p.value: p for p in Policy}) for one in connections or Policy],
-        seed=seed,
-        quick=quick,
-        env=env,
-    )
-
-
-def _open_native(
-    deployment: Deployment, env: dict[str, str], logs: Path
-) -> AbstractAsyncContextManager[Live]:
-    return NativeStack(deployment, app=AppSpec(root=registry.root()), folder=logs, env=env)

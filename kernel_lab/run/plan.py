@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 
 import msgspec
 
+from kernel_lab.bad_input import BadInput, pick
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.judge.verdict import Validity
+from kernel_lab.run import registry
 from kernel_lab.run.folder import RunFolder
 from kernel_lab.run.results import CellResult
 from kernel_lab.run.scenario import Scenario
@@ -154,3 +158,47 @@ class Plan:
             env=env,
             left_out=left_out,
         )
+
+
+def plan_of(
+    deployments: Sequence[str],
+    scenarios: Sequence[str],
+    connections: Sequence[str],
+    *,
+    quick: bool,
+    seed: int,
+    out: Path | None,
+    kernel: str | None,
+) -> Plan:
+    """The plan that the command line asks for.
+
+    Raises:
+        BadInput: A name that is not known, or one that is given twice.
+    """
+    known = registry.deployments()
+    if not deployments:
+        deployments = [name for name in registry.QUICK_DEPLOYMENTS if name in known] if quick else list(known)
+    for option, names in (
+        ("--deployment", deployments), ("--scenario", scenarios), ("--connections", connections),
+    ):  # fmt: skip
+        if twice := [name for name in names if list(names).count(name) > 1]:
+            raise BadInput(f"{option} {twice[0]}: named twice; name it once")
+    env = registry.settings(quick=quick)
+    if kernel is not None:
+        if ":" not in kernel:
+            raise BadInput(f"--kernel {kernel}: should be module:factory, such as my_service.kernel:build")
+        env["LAB_KERNEL"] = kernel
+    claims = registry.scenarios()
+    asked = {pick("--scenario", one, claims).name for one in scenarios or claims}
+    name = datetime.now(tz=UTC).strftime("%Y%m%dT%H%M%SZ")
+    return Plan(
+        name=out.name if out else name,
+        folder=RunFolder((out or registry.results() / name).absolute()),
+        deployments=[pick("--deployment", one, known) for one in deployments],
+        # in the registry's order, whatever the command line's: the last one kills a worker
+        scenarios=[one for name, one in claims.items() if name in asked],
+        policies=[pick("--connections", one, {p.value: p for p in Policy}) for one in connections or Policy],
+        seed=seed,
+        quick=quick,
+        env=env,
+    )

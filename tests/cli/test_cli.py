@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel_lab.cli.run import plan_of
+from kernel_lab.run.plan import plan_of
 
 COMMAND = Path(sys.executable).with_name("kernel-lab")
 
