@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from kernel_lab.judge.checkers import Checker
+from kernel_lab.judge.evidence import untried
 from kernel_lab.judge.history import AnyOperation, FaultEvent, Outcome, collector_paused, read_history
 from kernel_lab.judge.verdict import Assumptions, Cell, Validity, Verdict
 from kernel_lab.run import prediction, registry
@@ -118,6 +119,8 @@ def judge_history(history: Sequence[AnyOperation], cell: Cell, checker: Checker)
     missing = incomplete(history, cell)
     if not missing and verdict.validity is not Validity.INVALID:
         missing = unmet(history, cell.assumptions, checker.JUDGES)
+        if verdict.validity is Validity.VALID and (nothing := untried(checker.CLAIM, history)):
+            missing.insert(0, nothing)
     if not missing:
         return verdict
     return msgspec.structs.replace(verdict, validity=Validity.UNKNOWN, reason="; ".join(missing))

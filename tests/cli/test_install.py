@@ -37,7 +37,11 @@ def installed(tmp_path_factory):
     ours = Path(next(path for path in sys.path if path.endswith("site-packages")))
     links = {"kernel_lab", "lab", "kernel_lab_scenarios", packages.name}
     for entry in ours.iterdir():
-        if entry.name not in links and "kernel_lab" not in entry.name and not (packages / entry.name).exists():
+        if (
+            entry.name not in links
+            and "kernel_lab" not in entry.name
+            and not (packages / entry.name).exists()
+        ):
             (packages / entry.name).symlink_to(entry)
     return folder / "env" / "bin" / "python"
 
@@ -76,8 +80,11 @@ def test_the_interface_for_scripts_is_typed_and_documented(installed, tmp_path):
     script = (
         "import kernel_lab; "
         "print(all(getattr(kernel_lab, name).__doc__ for name in kernel_lab.__all__)); "
-        "import kernel_lab.guard" if (ROOT / "kernel_lab" / "guard.py").exists() else
-        "import kernel_lab; print(all(getattr(kernel_lab, name).__doc__ for name in kernel_lab.__all__))"
+        "import kernel_lab.guard"
+        if (ROOT / "kernel_lab" / "guard.py").exists()
+        else "import kernel_lab; print(all(getattr(kernel_lab, name).__doc__ for name in kernel_lab.__all__))"
     )
-    done = subprocess.run([installed, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [installed, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.stdout.strip() == "True", done.stderr

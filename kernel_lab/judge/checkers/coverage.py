@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
+from kernel_lab.judge.evidence import Proves, proves
 from kernel_lab.judge.history import FOREVER, AnyOperation, Grant, Invoke, Outcome, Revoke, RevokeAll
 
 AnyRevoke = Revoke | RevokeAll
@@ -128,12 +129,13 @@ def cases(history: Sequence[AnyOperation]) -> list[Case]:
     for op in history:
         if not isinstance(op, Invoke) or (asked := cases.get(op.input.token_id)) is None or op.input.tampered:
             continue
-        if op.outcome is Outcome.OK:
+        shown = proves(op)
+        if shown is Proves.ACCEPTED:
             asked.accepts.append(op)
-        elif op.outcome is Outcome.FAIL and op.error == REFUSED:
+        elif shown is Proves.REVOKED and op.outcome is Outcome.FAIL:
             asked.refusals.append(op)
         else:
-            (asked.accepts if begun(op) else asked.others).append(op)
+            asked.others.append(op)
     everybody = Sweeps.of([op for ops in swept.values() for op in ops])
     for case in cases.values():
         if case.grant is None:

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from kernel_lab.judge.checkers.finding import Findings, Judgement, Unjudgeable, conclude
 from kernel_lab.judge.checkers.parameters import nanoseconds, number
 from kernel_lab.judge.checkers.story import lasting, named, short
+from kernel_lab.judge.evidence import accepted
 from kernel_lab.judge.history import AnyOperation, Grant, Invoke, Outcome
 from kernel_lab.judge.verdict import Cell, Verdict
 
@@ -55,17 +56,17 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     found = Findings()
     verifications = tampered = 0
     for op in history:
-        if not isinstance(op, Invoke) or op.outcome is Outcome.INFO:
+        if not isinstance(op, Invoke) or (op.outcome is Outcome.INFO and not accepted(op)):
             continue
         if op.input.tampered:
             tampered += 1
-            if op.outcome is Outcome.OK:
+            if accepted(op):
                 found.add("forged", [op], _say_forged, op)
             continue
         grant = minted.get(op.input.token_id)
         if grant is None or not _in_scope(op, grant):
             continue
-        if op.outcome is Outcome.OK:
+        if accepted(op):
             verifications += 1
         elif op.error == "token_invalid":
             verifications += 1

@@ -163,7 +163,7 @@ def test_further_operations_and_fields_are_passed_over(tmp_path):
         (lambda f: (f / "cell.json").write_text('{"scenario":"x"}'), "missing required field `deployment`"),
         (
             lambda f: (f / "cell.json").write_bytes(msgspec.json.encode(cell("colour"))),
-            "no checker for scenario 'colour'; one of: tokens, rate_limit",
+            "no scenario 'colour' is installed; one of: tokens, rate_limit",
         ),
     ],
 )
