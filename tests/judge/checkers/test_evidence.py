@@ -50,7 +50,7 @@ def test_a_claim_of_which_nothing_succeeded_is_never_valid(claim, operations):
 
 
 def test_a_claim_with_every_kind_of_success_is_judged():
-    held = history(grant(0, 1), invoke(1, 2), revoke(2, 3), invoke(4, 5, error="token_revoked"))
+    held = history(grant(0, 1), invoke(2, 3), revoke(4, 5), invoke(6, 7, error="token_revoked"))
     assert untried("revocation", held) == ""
     assert judge_history(held, cell("revocation"), revocation).validity is Validity.VALID
     assert judge_history(held[:2], cell("tokens"), tokens).validity is Validity.VALID
