@@ -118,6 +118,7 @@ def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[
 SCENARIO = Scenario(
     name="budget",
     order=80,
+    needs=(cast.reading, cast.budget_total),
     claim="No invoke is called once ok invokes that had returned cost the budget or more; the use never goes "
     "backward.",
     drive=drive,

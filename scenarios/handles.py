@@ -215,6 +215,7 @@ def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[
 SCENARIO = Scenario(
     name="handles",
     order=40,
+    needs=(cast.listing, cast.handle_life),
     claim="A handle can be expanded by its principal on every worker until it expires or its stated cap "
     "evicts it; by no one else anywhere.",
     drive=drive,

@@ -298,6 +298,7 @@ def _assumptions(deployment: Deployment, policy: Policy) -> Assumptions:
 SCENARIO = Scenario(
     name="rate_limit",
     order=20,
+    needs=(cast.limited,),
     claim="In every window of W seconds no more than L grants per principal and capability are admitted, "
     "and none is denied while fewer than L could have counted.",
     drive=drive,

@@ -367,6 +367,7 @@ def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[
 SCENARIO = Scenario(
     name="revocation",
     order=30,
+    needs=(cast.reading,),
     claim="One instant exists from which every invoke of a revoked token is refused.",
     drive=drive,
     checker=checker,

@@ -1,53 +1,100 @@
-"""Which of a deployment's capabilities plays which part.
+"""Which of a deployment's capabilities plays which part in the scenarios.
 
-The lab's own kernel has one made for each part; an operator's kernel has whatever it has, so the first
-capability of the right safety class steps in.
+A promises file says it. Where it does not, the lab's own kernel has a capability that was made for each part, and of
+another kernel the first capability of the right safety class steps in.
 """
 
 from __future__ import annotations
 
-from kernel_lab.run.scenario import Target
+from typing import Any
 
-
-class NoSuchPart(LookupError):  # noqa: N818 - it names a thing
-    """The deployment has no capability that could play a part."""
+from kernel_lab.run.promises import PartName
+from kernel_lab.run.scenario import NotTold, Target
 
 
 def reading(target: Target) -> str:
     """A cheap capability that anybody may read, with a wide limit: one invoice."""
-    return _first(target, "billing.get_invoice", "READ")
+    return _part(target, "read", "billing.get_invoice", "READ")
 
 
 def listing(target: Target) -> str:
     """A capability with many rows behind its handle: 200 invoices."""
-    return _first(target, "billing.list_invoices", "READ")
+    return _promised(target, "list") or _part(target, "read", "billing.list_invoices", "READ")
 
 
 def limited(target: Target) -> str:
     """The capability whose limit is driven: a WRITE, so that a READ can stay unlimited beside it."""
     try:
-        return _first(target, "billing.update_invoice", "WRITE")
-    except NoSuchPart:
+        return _part(target, "write", "billing.update_invoice", "WRITE")
+    except NotTold:
         return reading(target)
 
 
 def streaming(target: Target) -> str | None:
-    """A capability that answers frame by frame, if it is the lab's: others do not say."""
-    name = "billing.export_invoices"
+    """A capability that answers frame by frame; None where nobody says that there is one."""
+    name = _promised(target, "stream") or "billing.export_invoices"
     return name if name in target.capabilities else None
 
 
 def brief(target: Target) -> str | None:
-    """A capability whose tokens live for seconds, if there is one."""
+    """A capability whose tokens live for seconds; None where there is none."""
+    if name := _promised(target, "brief"):
+        return name
     lives: dict[str, float] = target.facts.get("token_ttls") or {}
     return next((name for name in lives if name in target.capabilities), None)
 
 
-def _first(target: Target, favourite: str, safety_class: str) -> str:
+def must_stream(target: Target) -> str:
+    """The capability that answers frame by frame.
+
+    Raises:
+        NotTold: Nobody says that there is one.
+    """
+    name = streaming(target)
+    if name is None:
+        raise NotTold("nobody says which capability streams: give [parts.stream] in a promises file")
+    return name
+
+
+def handle_life(target: Target) -> Any:
+    """How long a handle lives, in seconds."""
+    return target.told("handle_ttl_s")
+
+
+def budget_total(target: Target) -> Any:
+    """How large the budget is, in tokens."""
+    if target.facts.get("budget_total") is None:
+        raise NotTold(
+            "the kernel has no budget that it tells of: give in_force.budget_total in a promises file"
+        )
+    return target.facts["budget_total"]
+
+
+def _promised(target: Target, part: PartName) -> str | None:
+    """The capability that a promises file names for a part; None where it names none.
+
+    Raises:
+        NotTold: It names one that the kernel does not have.
+    """
+    promised = target.promises.parts.get(part)
+    if promised is None:
+        return None
+    if promised.capability not in target.capabilities:
+        there = ", ".join(target.capabilities) or "none"
+        raise NotTold(f"[parts.{part}] names {promised.capability}, and the kernel has: {there}")
+    return promised.capability
+
+
+def _part(target: Target, part: PartName, favourite: str, safety_class: str) -> str:
+    if name := _promised(target, part):
+        return name
     if favourite in target.capabilities:
         return favourite
     for name, facts in sorted(target.capabilities.items()):
         if facts["safety_class"] == safety_class and facts.get("sensitivity", "NONE") == "NONE":
             return name
     there = ", ".join(target.capabilities) or "none"
-    raise NoSuchPart(f"no {safety_class} capability without a sensitivity tag among: {there}")
+    raise NotTold(
+        f"there is no {safety_class} capability without a sensitivity tag among {there}: give [parts.{part}] in a "
+        "promises file"
+    )

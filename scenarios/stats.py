@@ -93,6 +93,7 @@ def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[
 SCENARIO = Scenario(
     name="stats",
     order=70,
+    needs=(cast.reading,),
     claim="The numbers a worker reports are the deployment's.",
     drive=drive,
     checker=checker,

@@ -67,7 +67,7 @@ async def _revoked_at_first_frame(session: Session, number: int) -> None:
 
 async def _hung_up(session: Session, connector: Fresh, number: int) -> None:
     """Over a connection of its own: hanging up ends it, and a pinned one would not come back."""
-    agent = RecordingClient(session.main, connector, session.principal())
+    agent = session.client(session.principal(), connector)
     token = await _token(session, agent, number)
     if token is None:
         return
@@ -83,7 +83,7 @@ async def _hung_up(session: Session, connector: Fresh, number: int) -> None:
 
 async def _killed(session: Session, connector: Fresh) -> None:
     """Last of all: with a worker dies what it alone knew, of one process as of many."""
-    agent = RecordingClient(session.main, connector, session.principal())
+    agent = session.client(session.principal(), connector)
     token = await _token(session, agent, 0)
     if token is None:
         return
@@ -189,6 +189,7 @@ def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[
 SCENARIO = Scenario(
     name="streams",
     order=90,
+    needs=(cast.must_stream,),
     claim="A stream is authorised when it begins, on every worker; once it has ended, every worker explains "
     "it.",
     drive=drive,

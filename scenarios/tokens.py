@@ -180,6 +180,7 @@ def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[
 SCENARIO = Scenario(
     name="tokens",
     order=10,
+    needs=(cast.reading,),
     claim="A token minted on any worker verifies on every worker; a tampered one nowhere.",
     drive=drive,
     checker=checker,

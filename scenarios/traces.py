@@ -167,6 +167,7 @@ def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[
 SCENARIO = Scenario(
     name="traces",
     order=50,
+    needs=(cast.reading,),
     claim="Once an invoke has returned, every worker explains its action, a later listing holds it once, and "
     "the audit chain verifies.",
     drive=drive,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from kernel_lab.bad_input import EXIT_CODE, BadInput
-from kernel_lab.cli import check, doctor, gate, init, listing, load, pack, predict, report, run, up
+from kernel_lab.cli import check, doctor, gate, init, listing, load, pack, predict, preflight, report, run, up
 
 USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 """typer brings a click of its own, whose classes it does not export."""
@@ -42,7 +42,7 @@ def _options(
     del asked
 
 
-for command in (listing, init, run, up, check, gate, report, predict, load, pack, doctor):
+for command in (listing, init, run, up, preflight, check, gate, report, predict, load, pack, doctor):
     command.register(app)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -15,6 +15,7 @@ from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.judge.verdict import Validity
 from kernel_lab.run import registry
 from kernel_lab.run.folder import RunFolder
+from kernel_lab.run.promises import Promises
 from kernel_lab.run.results import CellResult
 from kernel_lab.run.scenario import Scenario
 from kernel_lab.traffic.connections import Policy
@@ -32,11 +33,8 @@ class PlannedCell:
     scenario: Scenario
     deployment: Deployment
     policy: Policy
-
-    @property
-    def expected(self) -> Validity | None:
-        """The verdict that a right lab gives; None where it is chance."""
-        return self.scenario.expect(self.deployment, self.policy)
+    expected: Validity | None = None
+    """The verdict that is expected; None where nothing is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +71,10 @@ class Plan:
     env: dict[str, str] = field(default_factory=dict)
     """Settings of every worker, under each deployment's own."""
     stacks_at_once: int = STACKS_AT_ONCE
+    promises: Promises = field(default_factory=Promises)
+    """What the deployments promise, beside what their workers report."""
+    own_kernel: bool = True
+    """Whether the lab's own kernel is measured: what is expected of it is expected of no other kernel."""
 
     @cached_property
     def batches(self) -> list[Batch]:
@@ -132,6 +134,11 @@ class Plan:
         """The row of a cell that cannot be judged."""
         return msgspec.structs.replace(self.unjudged(cell), validity=Validity.UNKNOWN, reason=reason)
 
+    def _expected(self, scenario: Scenario, deployment: Deployment, policy: Policy) -> Validity | None:
+        if self.own_kernel:
+            return scenario.expect(deployment, policy)
+        return self.promises.expected(scenario.name)
+
     def _batch(
         self,
         deployment: Deployment,
@@ -149,7 +156,12 @@ class Plan:
         return Batch(
             deployment=deployment,
             cells=tuple(
-                PlannedCell(scenario=scenario, deployment=deployment, policy=policy)
+                PlannedCell(
+                    scenario=scenario,
+                    deployment=deployment,
+                    policy=policy,
+                    expected=self._expected(scenario, deployment, policy),
+                )
                 for scenario in scenarios
                 for policy in policies
             ),
@@ -169,13 +181,18 @@ def plan_of(
     seed: int,
     out: Path | None,
     kernel: str | None,
+    promises: Promises | None = None,
+    known: Mapping[str, Deployment] | None = None,
 ) -> Plan:
     """The plan that the command line asks for.
 
     Raises:
         BadInput: A name that is not known, or one that is given twice.
     """
-    known = registry.deployments()
+    known = known or registry.deployments()
+    promises = promises or Promises()
+    for claim in promises.expect:
+        pick("promises.expect", claim, registry.scenarios())
     if not deployments:
         deployments = [name for name in registry.QUICK_DEPLOYMENTS if name in known] if quick else list(known)
     for option, names in (
@@ -201,4 +218,6 @@ def plan_of(
         seed=seed,
         quick=quick,
         env=env,
+        promises=promises,
+        own_kernel=kernel is None,
     )

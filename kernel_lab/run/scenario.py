@@ -28,18 +28,25 @@ from kernel_lab.run.declaration import (
     Tile,
 )
 from kernel_lab.run.measures import Column, NotObserved, Observed, Quantity
+from kernel_lab.run.promises import Promises
 from kernel_lab.traffic.client import Principal, Recorder, RecordingClient
 from kernel_lab.traffic.connections import Connections, Policy
 from kernel_lab.traffic.journal import Journal
 
 
+class NotTold(LookupError):  # noqa: N818 - it names a thing
+    """What a claim needs to know of a deployment, and nobody told; the message says where to tell it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What the deployment said of itself before the first cell (``GET /worker``, ``GET /capabilities``)."""
+    """What is known of the deployment before the first cell: what its workers reported, and what was promised."""
 
     live: Live
     facts: dict[str, Any]
+    """What is in force: ``GET /worker``, under what the promises file says."""
     capabilities: dict[str, dict[str, Any]]
+    promises: Promises = field(default_factory=Promises)
     journal: Journal = field(default_factory=Journal)
     """Every call that any cell makes to this deployment."""
 
@@ -60,8 +67,25 @@ class Target:
 
     def rate_limit(self, capability: str) -> tuple[int, float]:
         """The deployment's limit and window for a capability: ``(grants, seconds)``."""
-        limit = self.facts["rate_limits"][self.capabilities[capability]["safety_class"]]
+        limits = self.facts.get("rate_limits") or {}
+        safety_class = self.capabilities[capability]["safety_class"]
+        limit = limits.get(capability) or limits.get(safety_class)
+        if not limit:
+            raise NotTold(
+                f"the kernel does not tell its limit on {safety_class}: give [limits.{safety_class}] in a promises "
+                "file"
+            )
         return int(limit["limit"]), float(limit["window_s"])
+
+    def told(self, fact: str) -> Any:
+        """A fact that a claim cannot be judged without.
+
+        Raises:
+            NotTold: Neither the workers nor the promises file tell it.
+        """
+        if (value := self.facts.get(fact)) is None:
+            raise NotTold(f"the kernel does not tell its {fact}: give in_force.{fact} in a promises file")
+        return value
 
 
 @dataclass(slots=True, kw_only=True)
@@ -100,16 +124,30 @@ class Session:
         return max(1, self.connections.lanes)
 
     def principal(self, role: str = "p", *, roles: tuple[str, ...] = ("reader", "writer")) -> Principal:
-        """A principal nobody else in this run is."""
-        return Principal(name=f"{role}{next(self._numbers)}-{self._tag}", roles=roles)
+        """A principal nobody else in this run is; where a promises file says how callers look, it looks like that."""
+        admin = "admin" in roles
+        said = self.target.promises.admin if admin else self.target.promises.caller
+        return Principal(
+            name=f"{role}{next(self._numbers)}-{self._tag}",
+            roles=said.roles or roles,
+            tenant=said.tenant or self.target.promises.caller.tenant or "acme",
+            extra=dict(said.headers or self.target.promises.caller.headers),
+        )
 
-    def client(self, principal: Principal) -> RecordingClient:
-        """A client of the cell's history."""
-        return RecordingClient(self.main, self.connections, principal)
+    def client(self, principal: Principal, connections: Connections | None = None) -> RecordingClient:
+        """A client of the cell's history, over the cell's connections unless others are given."""
+        return self._client(self.main, principal, connections)
 
     def probe(self, principal: Principal) -> RecordingClient:
         """A client of the probe's history."""
-        return RecordingClient(self.shadow, self.connections, principal)
+        return self._client(self.shadow, principal, None)
+
+    def _client(
+        self, recorder: Recorder, principal: Principal, connections: Connections | None
+    ) -> RecordingClient:
+        return RecordingClient(
+            recorder, connections or self.connections, principal, arguments=self.target.promises.arguments
+        )
 
     @asynccontextmanager
     async def disturbed(self, fault: Fault, aim: str | None = None) -> AsyncIterator[Landing | None]:
@@ -182,6 +220,9 @@ class Scenario:
     over_time: OverTime | None = None
     under_load: bool = False
     """The sessions of ``kernel-lab load`` put this claim to the test too."""
+    needs: tuple[Callable[[Target], object], ...] = ()
+    """What the claim cannot be tested without. Each is called with the target and raises `NotTold` where it is
+    not there; then the claim is not judged on that deployment, and its rows say why."""
     order: int = 50
     """Its place among the scenarios that a stack serves, the lowest first. A scenario that disturbs the
     workers comes last."""

@@ -17,9 +17,10 @@ from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.deployments.live import Live, StackUnavailable
 from kernel_lab.run.judging import judge_recorded
 from kernel_lab.run.plan import Batch, Plan, PlannedCell
+from kernel_lab.run.promises import Promises
 from kernel_lab.run.record import cause, record
 from kernel_lab.run.results import CellResult, write_csvs
-from kernel_lab.run.scenario import Target
+from kernel_lab.run.scenario import NotTold, Target
 from kernel_lab.traffic.client import open_http
 from kernel_lab.traffic.connections import CALL_TIMEOUT_S, Connections, Policy, open_connections
 
@@ -94,7 +95,7 @@ async def serve(plan: Plan, batch: Batch, open_stack: OpenStack, rows: Rows, pro
     logs = plan.folder.logs(batch.stack)
     try:
         async with open_stack(batch.deployment, batch.env, logs) as live:
-            target = await look_at(live)
+            target = await look_at(live, plan.promises)
             async with _open_all(batch.policies, target) as connections:
                 await _side_by_side(plan, batch, target, connections, rows, progress, logs)
     except StackUnavailable as error:
@@ -118,6 +119,9 @@ async def _side_by_side(
 
     async def one(cell: PlannedCell) -> None:
         async with slots:
+            if untold := _untold(cell, target):
+                rows.fill(cell, plan.skipped(cell, f"not judged: {untold}"))
+                return
             progress.doing(plan.unjudged(cell).label)
             folder = plan.folder.cell(cell.scenario.name, cell.deployment.name, cell.policy)
             error = await record(
@@ -135,14 +139,27 @@ async def _side_by_side(
             cells.create_task(one(cell))
 
 
-async def look_at(live: Live) -> Target:
+def _untold(cell: PlannedCell, target: Target) -> str:
+    """What a claim needs and nobody told of this deployment; empty where all is known."""
+    try:
+        for need in cell.scenario.needs:
+            need(target)
+        cell.scenario.parameters(cell.deployment, target, cell.policy)
+    except NotTold as error:
+        return str(error)
+    return ""
+
+
+async def look_at(live: Live, promises: Promises | None = None) -> Target:
     """Ask a live deployment who it is: ``GET /worker`` and ``GET /capabilities``."""
+    promises = promises or Promises()
     async with open_http(live.base_url, kept=False, timeout_s=CALL_TIMEOUT_S) as http:
         facts = (await http.get("/worker")).raise_for_status().json()
         capabilities = (await http.get("/capabilities")).raise_for_status().json()["capabilities"]
     return Target(
         live=live,
-        facts=facts,
+        facts=promises.facts(facts),
+        promises=promises,
         capabilities={capability["capability_id"]: capability for capability in capabilities},
     )
 

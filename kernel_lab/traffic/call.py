@@ -123,9 +123,9 @@ def invoke(
     )
 
 
-def stream(principal: str, token: dict[str, Any]) -> Call:
+def stream(principal: str, token: dict[str, Any], args: dict[str, Any] | None = None) -> Call:
     """Present a token and be answered frame by frame. What is kept is counted while they come."""
-    plain = invoke(principal, token)
+    plain = invoke(principal, token, args)
     return replace(plain, path="/invocations/stream", asked={**plain.asked, "stream": True})
 
 

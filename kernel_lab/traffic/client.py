@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import httpx
@@ -28,10 +29,12 @@ class Principal:
     name: str
     roles: tuple[str, ...] = ("reader", "writer")
     tenant: str | None = "acme"
+    extra: dict[str, str] = field(default_factory=dict)
+    """Further headers that every call of this principal carries."""
 
     def headers(self) -> dict[str, str]:
-        """``X-Principal-Id`` and ``-Roles``, and ``-Tenant`` where there is one."""
-        headers = {"X-Principal-Id": self.name, "X-Principal-Roles": ",".join(self.roles)}
+        """``X-Principal-Id`` and ``-Roles``, ``-Tenant`` where there is one, and the further headers."""
+        headers = {**self.extra, "X-Principal-Id": self.name, "X-Principal-Roles": ",".join(self.roles)}
         if self.tenant is not None:
             headers["X-Principal-Tenant"] = self.tenant
         return headers
@@ -100,8 +103,16 @@ class RecordingClient:
     may have done is not lost from the record.
     """
 
-    def __init__(self, recorder: Recorder, connector: Connector, principal: Principal) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        connector: Connector,
+        principal: Principal,
+        *,
+        arguments: Mapping[str, dict[str, Any]] = MappingProxyType({}),
+    ) -> None:
         self.principal = principal
+        self._arguments = arguments
         self._recorder = recorder
         self._connector = connector
         self._headers = principal.headers()
@@ -122,7 +133,11 @@ class RecordingClient:
         mode: str = "summary",
         tampered: bool = False,
     ) -> Reply:
-        """Present a token; `tampered` says that the caller has altered it."""
+        """Present a token; `tampered` says that the caller has altered it.
+
+        Without `args`, an invoke has the arguments that its capability is known to need.
+        """
+        args = args or self._arguments.get(token["capability_id"])
         asked = call.invoke(self.principal.name, token, args, mode=mode, tampered=tampered)
         return await self.send(asked, lane)
 
@@ -174,7 +189,8 @@ class RecordingClient:
         on_frame: Callable[[int], Awaitable[bool]] | None = None,
     ) -> Reply:
         """Present a token and read the frames; `on_frame(number)` says whether to go on reading."""
-        return await self.send(call.stream(self.principal.name, token), lane, frames=Frames(on_frame))
+        args = self._arguments.get(token["capability_id"])
+        return await self.send(call.stream(self.principal.name, token, args), lane, frames=Frames(on_frame))
 
     async def send(self, asked: Call, lane: int | None = None, *, frames: Frames | None = None) -> Reply:
         """Make one call, and write it down whatever becomes of it."""
