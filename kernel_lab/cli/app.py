@@ -138,10 +138,7 @@ def _about(service: Service) -> dict[str, Any]:
 
 
 def _finish(plan: apps.AppPlan, results: Sequence[CellResult], about: dict[str, Any]) -> None:
-    columns = {claim: registry.scenarios()[claim].columns for claim in plan.claims}
-    if "rate_limit" in columns:
-        columns["rate_limit"] = (*columns["rate_limit"], "kind", "within_any_max")
-    write_csvs(plan.folder, results, columns)
+    write_csvs(plan.folder, results, [registry.scenarios()[claim] for claim in plan.claims])
     about["finished"] = datetime.now(tz=UTC).isoformat(timespec="seconds")
     plan.folder.write_environment(about)
 

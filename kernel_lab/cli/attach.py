@@ -17,6 +17,7 @@ from kernel_lab.deployments.containers.compose import UP, ComposeStack, Unusable
 from kernel_lab.deployments.containers.engine import NoEngine
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.deployments.live import Live
+from kernel_lab.redaction import without_credentials
 from kernel_lab.run import registry
 from kernel_lab.run.schedule import OpenStack
 
@@ -31,6 +32,8 @@ class Attached:
     open: OpenStack
     about: Mapping[str, Any]
     """For ``environment.json``."""
+    ours: bool = True
+    """Whether it runs the lab's own kernel, of which is known what to expect."""
 
 
 def look(to: str, names: Sequence[str], *, quick: bool, tell: Callable[[str], None]) -> Attached | None:
@@ -115,7 +118,12 @@ def _url(url: str, names: Sequence[str]) -> Attached:
         _refuse_anew(env)
         yield found
 
-    return Attached(deployments=[found.deployment], open=opened, about={"attached": url})
+    return Attached(
+        deployments=[found.deployment],
+        open=opened,
+        about={"attached": without_credentials(url)},
+        ours=False,
+    )
 
 
 def _refuse_anew(env: Mapping[str, str]) -> None:

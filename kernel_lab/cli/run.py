@@ -24,7 +24,9 @@ from kernel_lab.publish import reporting
 from kernel_lab.run import environment, registry
 from kernel_lab.run.folder import NotARun
 from kernel_lab.run.native import open_native
-from kernel_lab.run.plan import plan_of
+from kernel_lab.run.plan import chosen_deployments, plan_of
+from kernel_lab.run.preflight import Preflight, preflight
+from kernel_lab.run.promises import Promises, read_promises
 from kernel_lab.run.results import CellResult
 from kernel_lab.run.schedule import run as run_plan
 
@@ -56,6 +58,25 @@ def run(
             "compose up), or auto (that stack if it is up)."
         ),
     ] = "none",
+    promises: Annotated[
+        Path | None,
+        typer.Option(
+            help="What your own kernel promises and how it is called: a TOML file (docs/your-kernel.md)."
+        ),
+    ] = None,
+    deployments: Annotated[
+        Path | None, typer.Option(help="Your own deployments: a TOML file like lab/deployments.toml.")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Workers of each replica, instead of the deployment's own number."),
+    ] = None,
+    replicas: Annotated[
+        int | None, typer.Option(min=1, help="Replicas behind nginx, instead of the deployment's own number.")
+    ] = None,
+    state: Annotated[
+        str | None, typer.Option(help="The URL of the state (LAB_STATE), instead of the deployment's own.")
+    ] = None,
     app: Annotated[
         Path | None,
         typer.Option(help="Measure a service that is not the lab's, as this app.toml describes it."),
@@ -63,7 +84,9 @@ def run(
 ) -> None:
     """Run scenarios over deployments and connection policies, and judge them.
 
-    Exit code: 0 every cell judged as expected, 1 an expectation failed, 2 something stayed unknown.
+    Exit code: 0 every cell judged as expected, 1 an expectation failed, 2 something stayed unknown. With your own
+    kernel, or attached to a URL, nothing is expected unless your promises file says so: then 0 means that every
+    claim holds, 1 that one is broken, 2 that one is unknown.
     """
     if app is not None:
         if deployment or kernel is not None or attach != "none":
@@ -82,10 +105,20 @@ def run(
         raise BadInput(
             "--kernel cannot be combined with --attach: the attached deployment already has a kernel"
         )
-    plan = plan_of(deployment, scenario, connections, quick=quick, seed=seed, out=out, kernel=kernel)
+    said = read_promises(promises) if promises else Promises()
+    known = chosen_deployments(deployments, workers=workers, replicas=replicas, state=state)
+    plan = plan_of(
+        deployment, scenario, connections, quick=quick, seed=seed, out=out, kernel=kernel, promises=said, known=known
+    )  # fmt: skip
     if attached is not None:
         # what runs is one machine, and shared: one deployment after the other
-        plan = dataclasses.replace(plan, deployments=attached.deployments, stacks_at_once=1)
+        plan = dataclasses.replace(
+            plan, deployments=attached.deployments, stacks_at_once=1, own_kernel=attached.ours
+        )
+    looked: Preflight | None = None
+    if kernel is not None:
+        looked = preflight(kernel, said, plan.env)
+        tell("\n".join(looked.lines()))
     try:
         plan.folder.create()
     except NotARun as error:
@@ -93,6 +126,7 @@ def run(
     about = environment.describe(registry.checkout())
     about |= {"arguments": sys.argv[1:], "quick": quick, "seed": seed}
     about |= {"settings": plan.env} if attached is None else attached.about
+    about |= {"kernel": kernel, "in_force": looked.in_force} if looked is not None else {}
     plan.folder.write_environment(about)
     tell(f"{len(plan.cells)} cells into {short(plan.folder.path)}")
     with Screen(console) as screen:
@@ -108,13 +142,20 @@ def run(
     if out is None:
         plan.folder.point_latest()
     print_table(results, plan.folder.path, reporting.report(plan.folder.path))
-    raise typer.Exit(_exit_code(results))
+    raise typer.Exit(exit_code(results, own_kernel=plan.own_kernel))
 
 
-def _exit_code(results: Sequence[CellResult]) -> int:
-    if any(cell.validity is Validity.UNKNOWN for cell in results):
+def exit_code(results: Sequence[CellResult], *, own_kernel: bool) -> int:
+    """0, 1 or 2, as `run` says; of another kernel than the lab's, a claim that nothing was expected of must hold."""
+    if any(not cell.as_expected and cell.validity is not Validity.UNKNOWN for cell in results):
+        return 1
+    judged = [cell for cell in results if cell.validity is not Validity.SKIPPED]
+    surprising = [cell for cell in judged if cell.expected is None and cell.validity is Validity.INVALID]
+    if not own_kernel and surprising:
+        return 1
+    if any(cell.validity is Validity.UNKNOWN for cell in results) or (not own_kernel and not judged):
         return 2
-    return 0 if all(cell.as_expected for cell in results) else 1
+    return 0
 
 
 async def _until_terminated(work: Coroutine[None, None, list[CellResult]]) -> list[CellResult]:

@@ -25,6 +25,7 @@ from typing import Any
 import msgspec
 
 from kernel_lab.judge.verdict import Cell, Measure, Verdict, merge
+from kernel_lab.redaction import without_credentials
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", re.ASCII)
 """What the name of a scenario, a deployment, a connection policy, a fault or a table may be."""
@@ -257,8 +258,8 @@ class RunFolder:
             ) from None
 
     def write_environment(self, about: dict[str, Any]) -> None:
-        """Write ``environment.json``."""
-        write_json(self.environment, about)
+        """Write ``environment.json``, without the credentials that URLs in it may carry."""
+        write_json(self.environment, _redacted(about))
 
     def read_environment(self) -> dict[str, Any]:
         """What ``environment.json`` says.
@@ -273,7 +274,7 @@ class RunFolder:
 
     def write_environment_beside(self, name: str, about: dict[str, Any]) -> None:
         """Write ``environment-<name>.json``: of a run whose CSVs were put beside this one's."""
-        write_json(self.path / f"environment-{plain_name(name)}.json", about)
+        write_json(self.path / f"environment-{plain_name(name)}.json", _redacted(about))
 
     def table(self, name: str) -> Path:
         """A CSV by its name, such as ``verdicts`` or ``rate_limit``."""
@@ -302,6 +303,17 @@ class RunFolder:
         latest = self.path.parent / "latest"
         latest.unlink(missing_ok=True)
         latest.symlink_to(self.path.name)
+
+
+def _redacted(value: Any) -> Any:
+    """A JSON value in which no URL carries a user or a password."""
+    if isinstance(value, str):
+        return without_credentials(value)
+    if isinstance(value, dict):
+        return {key: _redacted(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redacted(inner) for inner in value]
+    return value
 
 
 def _short(error: BaseException) -> str:

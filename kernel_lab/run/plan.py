@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from kernel_lab.bad_input import BadInput, pick
-from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.deployments.deployment import Deployment, read_deployments
 from kernel_lab.judge.verdict import Validity
 from kernel_lab.run import registry
 from kernel_lab.run.folder import RunFolder
@@ -170,6 +171,30 @@ class Plan:
             env=env,
             left_out=left_out,
         )
+
+
+def chosen_deployments(
+    file: Path | None, *, workers: int | None = None, replicas: int | None = None, state: str | None = None
+) -> dict[str, Deployment]:
+    """The deployments by name: of a file of the caller's or the lab's own, each with what is said of all.
+
+    Raises:
+        BadInput: The file cannot be read, or a row of it is no deployment.
+    """
+    try:
+        known = read_deployments(file) if file else registry.deployments()
+    except (OSError, ValueError) as error:
+        raise BadInput(f"--deployments {file}: {' '.join(str(error).split())}") from None
+    said = {"workers": workers, "replicas": replicas, "state": state}
+    changed: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
+    return {name: _changed(one, changed) for name, one in known.items()}
+
+
+def _changed(one: Deployment, changed: dict[str, Any]) -> Deployment:
+    row = msgspec.structs.replace(one, **changed)
+    if row.replicas > 1 and row.routing == "direct":
+        row = msgspec.structs.replace(row, routing="round_robin")
+    return row
 
 
 def plan_of(

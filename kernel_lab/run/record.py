@@ -8,6 +8,7 @@ import msgspec
 
 from kernel_lab.judge.history import HistoryWriter
 from kernel_lab.judge.verdict import Cell, DeploymentFacts
+from kernel_lab.redaction import without_credentials
 from kernel_lab.run.folder import CellFolder
 from kernel_lab.run.plan import PlannedCell
 from kernel_lab.run.scenario import Session, Target
@@ -81,4 +82,4 @@ def cause(failure: BaseException) -> str:
     """The first real error inside a group of errors, on one line."""
     while isinstance(failure, BaseExceptionGroup):
         failure = failure.exceptions[0]
-    return f"{type(failure).__name__}: {' | '.join(str(failure).splitlines())}"
+    return without_credentials(f"{type(failure).__name__}: {' | '.join(str(failure).splitlines())}")

@@ -114,4 +114,6 @@ def _cell(value: object) -> object:
     """Short decimals; nothing observed is empty."""
     if value is None:
         return ""
+    if isinstance(value, str) and value.startswith(("=", "+", "@", "\t", "\r")):
+        return f"'{value}"  # a spreadsheet would take it for a formula
     return f"{value:.6g}" if isinstance(value, float) else value
