@@ -4,6 +4,7 @@ The changes are patches of the installed package, applied one by one and all tog
 beyond 300 lines, or beyond its length in the pinned version where that is more: upstream's own rule.
 """
 
+import re
 import shutil
 import subprocess
 import sys
@@ -44,10 +45,27 @@ def too_long(source: Path) -> list[str]:
     return found
 
 
+def lengths_told(one: Followup) -> list[tuple[str, int, int]]:
+    """File, lines before, lines after: what a follow-up says of the files it changes."""
+    told = re.findall(r"`([\w/]+\.py)`\s+(?:grows|shrinks)\s+from\s+(\d+)\s+to\s+(\d+)", one.body)
+    told += [(name, lines, lines) for name, lines in re.findall(r"`([\w/]+\.py)` stays at (\d+)", one.body)]
+    return [(name, int(before), int(after)) for name, before, after in told]
+
+
+def lines_of(package: Path, name: str) -> int:
+    return len((package / name).read_text("utf-8").splitlines())
+
+
 @pytest.mark.parametrize("one", CHANGED, ids=lambda one: one.number)
 def test_a_reproduction_turns_red_once_its_change_is_made(one: Followup, tmp_path: Path) -> None:
     source = patched(tmp_path, one.remedies)
     assert too_long(source) == []
+    for name, before, after in lengths_told(one):
+        assert (name, lines_of(PACKAGE, name), lines_of(source / "weaver_kernel", name)) == (
+            name,
+            before,
+            after,
+        )
     done = run(one.script, tmp_path, PYTHONPATH=str(source))
     assert done.returncode == 1, done.stderr
     assert "NO LONGER" in done.stdout
