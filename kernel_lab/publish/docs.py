@@ -29,7 +29,6 @@ from kernel_lab.run.declaration import Component
 from kernel_lab.run.measures import NotObserved, duration, percent
 from kernel_lab.run.saved import NotASavedRun, SavedCell, SavedRun, read_run
 
-REFERENCE = registry.results() / "reference"
 POLICIES = ("round_robin", "fresh", "keep_alive")
 NAMED = ("weaver-kernel", "gunicorn", "uvicorn")
 """Packages whose versions the figures hang on first."""
@@ -39,6 +38,11 @@ SHARING = ("redis", "sidecar")
 """Beside these in the picture of what survives a change: deployments in which nothing should."""
 GROWING = ("single", "memory-2", "memory-4", "memory-8")
 """State in each worker, and nothing else done about it: what grows with N."""
+
+
+def reference() -> Path:
+    """The committed run that the docs' figures come from."""
+    return registry.results() / "reference"
 
 
 def texts() -> list[Path]:
@@ -78,7 +82,7 @@ def tables_for(path: Path) -> dict[str, Callable[[SavedRun], str]]:
     up = "../" * (len(path.relative_to(registry.root()).parts) - 1)
 
     def linked(cell: SavedCell, said: str) -> str:
-        place = REFERENCE.relative_to(registry.root())
+        place = reference().relative_to(registry.root())
         return f"[{said}]({up}{place}/{cell.folder}/verdict.json)" if cell.folder else said
 
     return {
@@ -320,7 +324,7 @@ def _ms(value: float | None) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fill the docs, or compare them."""
     parser = argparse.ArgumentParser(prog="make docs", description="Fill the docs' figures from a run.")
-    parser.add_argument("run", nargs="?", type=Path, default=REFERENCE, help="a run folder")
+    parser.add_argument("run", nargs="?", type=Path, default=reference(), help="a run folder")
     parser.add_argument("--check", action="store_true", help="write nothing; 1 where text and run differ")
     given = parser.parse_args(arguments)
     try:

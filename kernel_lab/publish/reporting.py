@@ -24,7 +24,6 @@ CONTROLS = ("redis-naive", "stash")
 """Wrong on purpose: what the checkers have to catch."""
 
 
-TEETH = registry.results() / "teeth.json"
 """Written by ``make teeth``."""
 
 
@@ -35,7 +34,7 @@ def subjects() -> Subjects:
         deployments=registry.deployments(),
         front=FRONT,
         controls=CONTROLS,
-        teeth=read_mutation_tests(TEETH),
+        teeth=read_mutation_tests(registry.results() / "teeth.json"),
     )
 
 

@@ -202,7 +202,7 @@ def stale(run: SavedRun) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the series, or compare it."""
     parser = argparse.ArgumentParser(prog="make upstream-patches", description=__doc__.partition("\n")[0])
-    parser.add_argument("run", nargs="?", type=Path, default=docs.REFERENCE, help="a run folder")
+    parser.add_argument("run", nargs="?", type=Path, default=docs.reference(), help="a run folder")
     parser.add_argument("--base", type=Path, help="a checkout, or an unpacked sdist (default: from PyPI)")
     parser.add_argument("--out", type=Path, default=PATCHES, help="where the patches go")
     parser.add_argument("--address", default="", help="the public address of this laboratory")

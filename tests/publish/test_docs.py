@@ -16,7 +16,7 @@ from kernel_lab.run import registry, results
 from kernel_lab.run.measures import Column
 from kernel_lab.run.saved import read_run
 
-REFERENCE = docs.REFERENCE
+REFERENCE = docs.reference()
 needs_reference = pytest.mark.skipif(not REFERENCE.exists(), reason="no results/reference in this checkout")
 
 

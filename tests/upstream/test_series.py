@@ -15,7 +15,7 @@ from kernel_lab.upstream import check, merge, sdist, series
 
 @pytest.fixture(scope="module")
 def run() -> SavedRun:
-    return docs.read(docs.REFERENCE)
+    return docs.read(docs.reference())
 
 
 @pytest.fixture
