@@ -211,12 +211,12 @@ INVOKES_PER_GRANT = Quantity(
     column=Column.NONE,
 )  # fmt: skip
 LIMITER = Quantity(
-    name="kind", title="kind of limiter", kind=Kind.SETTING, column=Column.NONE, always=False,
+    name="kind", title="kind of limiter", kind=Kind.SETTING, column=Column.AFTER, always=False,
     meaning="The kind of limiter that the cell was judged by, where it is not a window log.",
 )  # fmt: skip
 WITHIN_ANY_MAX = Quantity(
     name="within_any_max", title="grants in any window that the limiter allows", kind=Kind.SETTING,
-    unit="grants", column=Column.NONE, always=False,
+    unit="grants", column=Column.AFTER, always=False,
     meaning="The most grants that a correct limiter of this kind admits in any window of `window_s` seconds.",
 )  # fmt: skip
 

@@ -26,7 +26,7 @@ from kernel_lab.publish.report.tiles import plain
 from kernel_lab.publish.reporting import subjects
 from kernel_lab.run import registry
 from kernel_lab.run.declaration import Component
-from kernel_lab.run.measures import NotObserved, duration, percent
+from kernel_lab.run.measures import Column, NotObserved, duration, percent
 from kernel_lab.run.saved import NotASavedRun, SavedCell, SavedRun, read_run
 
 POLICIES = ("round_robin", "fresh", "keep_alive")
@@ -47,7 +47,8 @@ def reference() -> Path:
 
 def texts() -> list[Path]:
     """The Markdown files that are held to a run."""
-    return [registry.root() / "README.md", *sorted((registry.root() / "docs").rglob("*.md"))]
+    described = registry.results() / "README.md"
+    return [registry.root() / "README.md", *sorted((registry.root() / "docs").rglob("*.md")), described]
 
 
 def read(path: Path) -> SavedRun:
@@ -101,6 +102,7 @@ def tables_for(path: Path) -> dict[str, Callable[[SavedRun], str]]:
             for name, one in registry.scenarios().items()
             if one.lag
         },
+        "columns": columns,
         "deployments": deployments,
         "runbook": runbook,
         **cost_tables.TABLES,
@@ -241,6 +243,18 @@ def lags(run: SavedRun, scenario: str, linked: Linked) -> str:
         )
     head = ["deployment", "connections", "seen accepted for", "refused everywhere by", "invokes accepted"]
     return markers.cells([head, *rows])
+
+
+def columns(run: SavedRun) -> str:
+    """A row per column of each scenario's CSV, as the scenario declares it."""
+    rows = []
+    for name, scenario in run.declared.items():
+        for one in scenario.measures:
+            if one.column is not Column.NONE:
+                later = " (after `reason`)" if one.column is Column.AFTER else ""
+                of = f"; of `{one.of.name}`" if one.of else ""
+                rows.append([name, f"`{one.name}`{later}", f"{one.unit or one.kind}{of}", one.meaning])
+    return markers.cells([["CSV", "column", "unit", "meaning"], *rows])
 
 
 def deployments(run: SavedRun) -> str:

@@ -146,7 +146,7 @@ def test_headers_come_from_the_environment(monkeypatch):
 
 
 def test_every_example_can_be_read_and_says_what_it_expects():
-    files = sorted(EXAMPLES.glob("*/*.toml"))
+    files = [path for path in sorted(EXAMPLES.glob("*/*.toml")) if path.name != "pyproject.toml"]
     assert len(files) >= 20
     for path in files:
         service = read(path)
