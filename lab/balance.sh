@@ -2,11 +2,11 @@
 # nginx in front of the containers there are.
 #
 # nginx looks a name up once, when it reads its configuration: a container that is started again elsewhere, or one
-# more of them, it would never meet. So each upstream of nginx.conf includes a file with the addresses that its
+# more of them, it would never meet. So each upstream of deployments.conf includes a file with the addresses that its
 # service has in the engine's name service; they are looked up every two seconds, and nginx reads them anew when
 # they change. A service without a container is an upstream that is down: its port answers 502, the others serve.
 set -eu
-conf=/etc/nginx/nginx.conf
+conf=/etc/nginx/deployments.conf
 members=/tmp/upstreams
 services=$(sed -n "s|.*include $members/\(.*\);.*|\1|p" "$conf")
 export RES_OPTIONS='timeout:1 attempts:1'

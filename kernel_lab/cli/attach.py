@@ -1,11 +1,11 @@
-"""A run against what already runs: one deployment at a URL, or the stack of ``docker compose up``."""
+"""A run against what already runs: a deployment at a URL, or the stack of compose or of a swarm."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,15 @@ from kernel_lab.deployments import StackUnavailable
 from kernel_lab.deployments.attached import NotALab, attach
 from kernel_lab.deployments.containers.compose import UP, ComposeStack, UnusableStack, find, open_running
 from kernel_lab.deployments.containers.engine import NoEngine
+from kernel_lab.deployments.containers.swarm import UP as UP_SWARM
+from kernel_lab.deployments.containers.swarm import SwarmStack, find_swarm, open_on_swarm, renewed
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.deployments.live import Live
 from kernel_lab.redaction import without_credentials
 from kernel_lab.run import registry
 from kernel_lab.run.schedule import OpenStack
 
-AUTO, COMPOSE, NONE = "auto", "compose", "none"
+AUTO, COMPOSE, SWARM, NONE = "auto", "compose", "swarm", "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,18 +42,23 @@ def look(to: str, names: Sequence[str], *, quick: bool, tell: Callable[[str], No
     """What ``--attach`` means here; None: deployments are started.
 
     Args:
-        to: ``none``; ``compose``: the compose stack; ``auto``: that stack if it is up; or a URL.
+        to: ``none``; ``compose``: the compose stack; ``swarm``: the swarm's; ``auto``: the swarm's or the
+            compose stack, if one is up; or a URL.
         names: The deployments that were asked for; none are all there are.
         quick: Where none are asked for, those of a quick run.
         tell: Told in one line what was found.
     """
     if to == NONE:
         return None
+    if to in (AUTO, SWARM):
+        on_swarm = _swarm_stack(to)
+        if on_swarm is not None:
+            return _swarm(on_swarm, names, tell=tell)
     if to in (AUTO, COMPOSE):
         stack = _stack(to, tell)
         return None if stack is None else _compose(stack, names, quick=quick, tell=tell)
     if "://" not in to:
-        raise BadInput(f"--attach {to}: should be a URL, or one of: {AUTO}, {COMPOSE}, {NONE}")
+        raise BadInput(f"--attach {to}: should be a URL, or one of: {AUTO}, {COMPOSE}, {SWARM}, {NONE}")
     return _url(to, names)
 
 
@@ -69,6 +76,51 @@ def _stack(to: str, tell: Callable[[str], None]) -> ComposeStack | None:
     if stack is None:
         tell("no compose stack is up: deployments are started here")
     return stack
+
+
+def _swarm_stack(to: str) -> SwarmStack | None:
+    try:
+        stack = asyncio.run(find_swarm(registry.root()))
+    except UnusableStack as error:
+        raise BadInput(f"{error} (--attach {NONE} measures without it)") from None
+    except NoEngine as error:
+        if to == SWARM:
+            raise BadInput(f"--attach {SWARM}: {error}") from None
+        return None
+    if stack is None and to == SWARM:
+        raise BadInput(f"--attach {SWARM}: no stack of ours is up on a swarm: {UP_SWARM}")
+    return stack
+
+
+def _swarm(stack: SwarmStack, names: Sequence[str], *, tell: Callable[[str], None]) -> Attached:
+    known = registry.hosts()
+    there = [name for name in stack.deployments if name in known]
+    if absent := [name for name in names if name not in there]:
+        raise BadInput(
+            f"--deployment {absent[0]}: the swarm has {', '.join(there)}; --attach {NONE} starts it here"
+        )
+    chosen = names or there
+    tell(f"a swarm of {len(stack.nodes)} hosts is up: measured there are {', '.join(chosen)}")
+
+    @asynccontextmanager
+    async def opened(deployment: Deployment, env: dict[str, str], logs: Path) -> AsyncIterator[LiveStack]:
+        running = stack.deployments[deployment.name]
+        async with AsyncExitStack() as until:
+            if "LAB_BUDGET_TOTAL" in env:
+                # its scenarios need a deployment that nobody has used; a swarm replaces tasks by itself
+                own = {
+                    name: value for name, value in env.items() if name not in registry.settings(quick=False)
+                }
+                await until.enter_async_context(renewed(running, stack, own))
+            yield await until.enter_async_context(
+                open_on_swarm(running, stack, row=deployment, logs=logs, tell=tell)
+            )
+
+    return Attached(
+        deployments=[stack.deployments[name].row(known[name]) for name in chosen],
+        open=opened,
+        about={"swarm": stack.about},
+    )
 
 
 def _compose(

@@ -26,6 +26,9 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     store: Literal["", "redis", "redis-cluster"] = ""
     sidecar: bool = False
     shares: tuple[Kind, ...] = ()
+    """What all workers share."""
+    shares_on_host: tuple[Kind, ...] = ()
+    """What the workers of one replica share, where one replica is one host."""
     spans_hosts: bool = False
     store_away: str = ""
     """What a caller gets while the store is away, in a few words."""
@@ -63,19 +66,23 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """Where `kind` lives for `worker` (``replica/pid/boot``): equal homes share it."""
         if kind in self.shares:
             return "deployment"
-        return worker.split("/", 1)[0] if self.sidecar else worker
+        return worker.split("/", 1)[0] if self._within_replica(kind) else worker
 
     def homes(self, kind: Kind) -> int:
         """How many separate copies of `kind` there are."""
         if kind in self.shares:
             return 1
-        return self.replicas if self.sidecar else self.processes
+        return self.replicas if self._within_replica(kind) else self.processes
 
     def homes_of_one(self, kind: Kind) -> int:
         """How many separate copies of `kind` the balancer can take the calls of one principal to."""
         if self.routing != "hash_principal" or kind in self.shares:
             return self.homes(kind)
-        return 1 if self.sidecar else self.workers
+        return 1 if self._within_replica(kind) else self.workers
+
+    def _within_replica(self, kind: Kind) -> bool:
+        """Whether one replica keeps `kind` once, for all of its workers."""
+        return self.sidecar or kind in self.shares_on_host
 
 
 class BadDeployments(ValueError):  # noqa: N818 - it names a thing

@@ -76,6 +76,11 @@ def deployments() -> dict[str, Deployment]:
     return read_deployments(root() / "lab" / "deployments.toml")
 
 
+def hosts() -> dict[str, Deployment]:
+    """Every deployment over several hosts, of ``lab/hosts.toml``, by name; ``deploy/swarm`` runs them."""
+    return read_deployments(root() / "lab" / "hosts.toml")
+
+
 def settings(*, quick: bool) -> dict[str, str]:
     """Settings of the workers that are measured.
 

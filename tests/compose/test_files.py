@@ -12,7 +12,7 @@ from kernel_lab.run import registry
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 DOCKERFILE = (ROOT / "lab" / "Dockerfile").read_text()
-NGINX = (ROOT / "lab" / "nginx.conf").read_text()
+NGINX = (ROOT / "lab" / "nginx.deployments.conf").read_text()
 SERVICES = COMPOSE["services"]
 WORKERS = {
     name: service for name, service in SERVICES.items() if "LAB_WORKERS" in service.get("environment", {})

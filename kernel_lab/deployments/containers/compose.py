@@ -14,7 +14,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ import httpx
 import msgspec
 
 from kernel_lab.deployments.attached import AttachedStack, attach, meet
+from kernel_lab.deployments.containers.code import differing, ours
 from kernel_lab.deployments.containers.engine import ANSWER_S, docker, happenings, save_log
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.traffic.client import open_http
@@ -34,8 +34,6 @@ DEPLOYMENT_HEADER = "x-lab-deployment"
 UP = "docker compose up --build --wait"
 WORKERS_S = 60.0
 """How long all of a deployment's workers may take to answer."""
-_RUNS = (".py", ".lua", ".sql", ".txt")
-"""Of what the image was built from, what decides how it behaves."""
 
 Container = Mapping[str, Any]
 """What ``docker inspect`` says of one."""
@@ -104,7 +102,7 @@ async def find(root: Path, *, environ: Mapping[str, str] = os.environ) -> Compos
         return None
     await _same_code(root, workers)
     # a port that leads nowhere yet names its deployment too: the workers are waited for
-    urls = {name: url for name, url, _ in await _ask_each(_addresses(project, containers))}
+    urls = {name: url for name, url, _ in await ask_each(_addresses(project, containers))}
     return ComposeStack(
         project=project,
         deployments=_deployments(workers, urls),
@@ -180,7 +178,7 @@ def _addresses(project: str, containers: Iterable[Container]) -> list[str]:
     return sorted({f"http://{binding['HostIp']}:{binding['HostPort']}" for binding in bound})
 
 
-async def _ask_each(urls: Iterable[str]) -> list[tuple[str, str, bool]]:
+async def ask_each(urls: Iterable[str]) -> list[tuple[str, str, bool]]:
     """(deployment, URL, whether a worker of it answered), in the order of the URLs."""
 
     async def ask(url: str) -> tuple[str, str, bool]:
@@ -231,25 +229,14 @@ def _describe(container: Container) -> dict[str, Any]:
 
 async def _same_code(root: Path, containers: Sequence[Container]) -> None:
     """Refuse a stack that runs other code than the checkout holds: its figures would carry our commit."""
-    files = [root / "constraints.txt", *(root / "lab").rglob("*")]
-    ours = {
-        str(path.relative_to(root)): sha256(path.read_bytes()).hexdigest()
-        for path in files
-        if path.suffix in _RUNS
-    }
+    expected = ours(root)
     one_of_each = {one["Image"]: one["Id"] for one in containers if not one["State"]["Paused"]}
     for container in one_of_each.values():
         listed = await docker(
             "exec", container, "sh", "-c", "find lab constraints.txt -type f -exec sha256sum {} +"
         )
-        lines = map(str.split, listed.splitlines())
-        theirs = {path: digest for digest, path in lines if path.endswith(_RUNS)}
-        if differ := sorted(path for path in ours | theirs if ours.get(path) != theirs.get(path)):
-            more = f" and {len(differ) - 1} more" if len(differ) > 1 else ""
-            raise UnusableStack(
-                f"the compose stack runs another version of the lab ({differ[0]}{more} differ from this "
-                f"checkout): {UP}"
-            )
+        if said := differing(expected, listed):
+            raise UnusableStack(f"the compose stack runs another version of the lab ({said}): {UP}")
 
 
 async def _look_from_inside(balancer: str) -> ComposeStack:
@@ -258,7 +245,7 @@ async def _look_from_inside(balancer: str) -> ComposeStack:
     if place is None:
         raise UnusableStack(f"LAB_STACK={balancer}: should be like http://nginx:8101-8109")
     host, first, last = place.groups()
-    answers = await _ask_each([f"{host}:{port}" for port in range(int(first), int(last) + 1)])
+    answers = await ask_each([f"{host}:{port}" for port in range(int(first), int(last) + 1)])
     found = await asyncio.gather(*(attach(url, name=name) for name, url, serves in answers if serves))
     if not found:
         raise UnusableStack(f"LAB_STACK={balancer}: no deployment answers there")

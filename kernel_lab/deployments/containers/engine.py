@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 ANSWER_S = 20.0
 """How long the engine may take: it is asked for lists only."""
@@ -20,23 +21,28 @@ class NoEngine(RuntimeError):  # noqa: N818 - it names a thing
     """No container engine can be asked; the message says why, in one line."""
 
 
-async def docker(*words: str) -> str:
+async def docker(*words: str, engine: str = "", within_s: float = ANSWER_S) -> str:
     """What a docker command prints.
 
+    Args:
+        words: The command, without ``docker``.
+        engine: The engine's address, as ``DOCKER_HOST`` takes it; empty: the one of the environment.
+        within_s: How long it may take.
+
     Raises:
-        NoEngine: There is no such command, it failed, or did not answer in `ANSWER_S`.
+        NoEngine: There is no such command, it failed, or did not answer in time.
     """
     if shutil.which("docker") is None:
         raise NoEngine("there is no docker on PATH")
     asked = await asyncio.create_subprocess_exec(
-        "docker", *words, stdin=asyncio.subprocess.DEVNULL,
+        "docker", *_at(engine), *words, stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
-        async with asyncio.timeout(ANSWER_S):
+        async with asyncio.timeout(within_s):
             said, complaint = await asked.communicate()
     except TimeoutError:
-        raise NoEngine(f"docker {words[0]} did not answer in {ANSWER_S:g} s") from None
+        raise NoEngine(f"docker {words[0]} did not answer in {within_s:g} s") from None
     finally:
         await _end(asked)
     if asked.returncode:
@@ -45,11 +51,14 @@ async def docker(*words: str) -> str:
     return said.decode()
 
 
-async def save_log(container: str, path: Path, *, since_s: float) -> None:
-    """What a container wrote since then (Unix time), each line with its time."""
+async def save_log(
+    container: str, path: Path, *, since_s: float, service: bool = False, engine: str = ""
+) -> None:
+    """What a container, or all tasks of a service, wrote since then (Unix time), each line with its time."""
+    logs = ("service", "logs") if service else ("logs",)
     with path.open("wb") as file:
         saved = await asyncio.create_subprocess_exec(
-            "docker", "logs", "--timestamps", "--since", f"{since_s:.3f}", container,
+            "docker", *_at(engine), *logs, "--timestamps", "--since", f"{since_s:.3f}", container,
             stdin=asyncio.subprocess.DEVNULL, stdout=file, stderr=file,
         )  # fmt: skip
     try:
@@ -75,15 +84,20 @@ class Happenings:
 
 
 @asynccontextmanager
-async def happenings(label: str, path: Path) -> AsyncIterator[Happenings]:
+async def happenings(
+    label: str, path: Path, *, engine: str = "", scope: Literal["local", "swarm"] = "local"
+) -> AsyncIterator[Happenings]:
     """Record what happens to the containers with a label, for as long as the block runs.
 
+    With scope ``swarm``, it is what happens to the swarm's services and nodes instead, and there is no label.
     The engine itself remembers its last 256 events only, and health checks fill them: so it is listened to.
     """
-    filters = [f"label={label}", *(f"event={name}" for name in _HAPPENINGS)]
+    filters = [f"scope={scope}"]
+    if scope == "local":
+        filters += [f"label={label}", *(f"event={name}" for name in _HAPPENINGS)]
     with path.open("wb") as file:
         listener = await asyncio.create_subprocess_exec(
-            "docker", "events", *(word for one in filters for word in ("--filter", one)),
+            "docker", *_at(engine), "events", *(word for one in filters for word in ("--filter", one)),
             "--format", "{{.TimeNano}} {{.Actor.Attributes.name}} {{.Action}}",
             stdin=asyncio.subprocess.DEVNULL, stdout=file, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
@@ -91,6 +105,10 @@ async def happenings(label: str, path: Path) -> AsyncIterator[Happenings]:
         yield Happenings(path)
     finally:
         await _end(listener)
+
+
+def _at(engine: str) -> tuple[str, ...]:
+    return ("--host", engine) if engine else ()
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

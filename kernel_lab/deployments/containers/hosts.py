@@ -1,0 +1,106 @@
+"""``.hosts.toml``: which hosts there are, where their engines answer, and how one is cut off.
+
+``make up-swarm`` writes it for the hosts that it brings up. An operator who has hosts writes it by hand::
+
+    [[host]]
+    name = "1"  # the node's label `host`
+    engine = "ssh://ops@10.0.0.1"  # as DOCKER_HOST takes it; the first host's must be a manager's
+
+    [[host]]
+    name = "2"
+    engine = "ssh://ops@10.0.0.2"
+    cut = ["ssh", "ops@10.0.0.2", "…"]  # takes the host off the network
+    heal = ["ssh", "ops@10.0.0.2", "…"]  # and puts it back
+
+    [store]
+    cut = ["…"]  # takes the store off the workers' network
+    heal = ["…"]
+
+A fault that needs a command that is not here does not apply, and says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+FILE = ".hosts.toml"
+COMMAND_S = 60.0
+
+
+class BadHosts(ValueError):  # noqa: N818 - it names a thing
+    """The file is not what it should be, or a command of it failed; the message says where."""
+
+
+class Link(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What can be taken off the network, and put back."""
+
+    cut: tuple[str, ...] = ()
+    heal: tuple[str, ...] = ()
+
+
+class Host(Link, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One host."""
+
+    name: str
+    engine: str
+
+
+class Hosts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file."""
+
+    host: tuple[Host, ...]
+    store: Link = Link()
+
+    @property
+    def manager(self) -> str:
+        """Where the swarm's manager answers."""
+        return self.host[0].engine
+
+
+def read_hosts(path: Path) -> Hosts | None:
+    """What the file says; None where there is no file.
+
+    Raises:
+        BadHosts: With the file and the key that is wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    try:
+        hosts = msgspec.convert(tomllib.loads(text), Hosts)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise BadHosts(f"{path.name}: {error}") from None
+    if not hosts.host:
+        raise BadHosts(f"{path.name}: has no [[host]]; the first one names the manager's engine")
+    return hosts
+
+
+async def carry_out(command: tuple[str, ...]) -> None:
+    """Run a command of the file.
+
+    Raises:
+        BadHosts: It failed, or did not end in `COMMAND_S`.
+    """
+    running = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(COMMAND_S):
+            _, complaint = await running.communicate()
+    except TimeoutError:
+        raise BadHosts(f"{' '.join(command)} did not end in {COMMAND_S:g} s") from None
+    finally:
+        if running.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                running.kill()
+            await running.wait()
+    if running.returncode:
+        why = complaint.decode(errors="replace").strip().partition("\n")[0]
+        raise BadHosts(f"{' '.join(command)}: {why or f'exit code {running.returncode}'}")

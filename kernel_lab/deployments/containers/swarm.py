@@ -1,0 +1,300 @@
+"""The stack that ``docker stack deploy`` started on several hosts: found by the labels of its services.
+
+A service labelled ``kernel-lab.deployment: hosts-redis`` is that deployment, and each of its tasks is one
+replica. The service labelled ``kernel-lab.part: balancer`` publishes a port for each deployment on the host
+where it runs. Every worker's name begins with its host: ``<node>.<task>/<pid>/<boot>``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from kernel_lab.deployments.attached import AttachedStack, meet
+from kernel_lab.deployments.containers.code import differing, ours
+from kernel_lab.deployments.containers.compose import (  # fmt: skip
+    DEPLOYMENT,
+    PART,
+    WORKERS_S,
+    Running,
+    UnusableStack,
+    ask_each,
+)
+from kernel_lab.deployments.containers.engine import NoEngine, docker, happenings, save_log
+from kernel_lab.deployments.containers.hosts import FILE, BadHosts, Hosts, read_hosts
+from kernel_lab.deployments.deployment import Deployment
+
+UP = "make up-swarm"
+NODE_CHARACTERS = 8
+"""So many of a node's id begin the name of each of its workers: deploy/swarm/compose.yml."""
+
+RENEW_S = 300.0
+"""How long the tasks of a service may take to be replaced: each waits for its health check."""
+_AT_ONCE = (
+    *("--update-parallelism", "0", "--update-order", "stop-first"),
+    *("--update-delay", "0s", "--update-monitor", "1s"),
+)
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One host of the swarm."""
+
+    id: str
+    host: str
+    """Its label ``host``; where it has none, its host name."""
+    address: str
+
+    @property
+    def prefix(self) -> str:
+        """What the names of its workers begin with."""
+        return self.id[:NODE_CHARACTERS]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwarmStack:
+    """What is up on the swarm."""
+
+    manager: str
+    """Where the manager's engine answers; empty: the one of the environment."""
+    deployments: Mapping[str, Running]
+    nodes: tuple[Node, ...]
+    hosts: Hosts | None
+    """How hosts are cut off, where somebody said so."""
+    about: Mapping[str, Any]
+    """For ``environment.json``."""
+
+    def host_of(self, worker: str) -> str:
+        """The host on which a worker runs; empty where its name begins with none of them."""
+        prefix = worker.partition(".")[0]
+        return next((node.host for node in self.nodes if node.prefix == prefix), "")
+
+
+async def find_swarm(root: Path) -> SwarmStack | None:
+    """The stack that is up on a swarm, or None.
+
+    Args:
+        root: The checkout whose code it must run; its ``.hosts.toml`` says where the manager answers.
+
+    Raises:
+        NoEngine: No engine can be asked.
+        UnusableStack: It runs other code than `root` holds, or has no balancer.
+    """
+    try:
+        hosts = read_hosts(root / FILE)
+    except BadHosts as error:
+        raise UnusableStack(str(error)) from None
+    manager = hosts.manager if hosts else ""
+    swarm = await docker("info", "--format", "{{.Swarm.ControlAvailable}}", engine=manager)
+    if swarm.strip() != "true":
+        return None
+    ids = (await docker("service", "ls", "--quiet", "--filter", f"label={PART}", engine=manager)).split()
+    if not ids:
+        return None
+    services: list[Json] = msgspec.json.decode(await docker("service", "inspect", *ids, engine=manager))
+    workers = [one for one in services if _label(one, DEPLOYMENT)]
+    if not workers:
+        return None
+    nodes = await _nodes(manager)
+    images = sorted({_image(one) for one in workers})
+    await _same_code(root, images, manager)
+    if hosts:
+        await _same_images(images, hosts)
+    urls = {name: url for name, url, _ in await ask_each(await _addresses(services, nodes, manager))}
+    return SwarmStack(
+        manager=manager,
+        deployments={name: _running(one, url) for name, url in urls.items() for one in _named(workers, name)},
+        nodes=nodes,
+        hosts=hosts,
+        about={
+            "engine": (await docker("version", "--format", "{{.Server.Version}}", engine=manager)).strip(),
+            "hosts": {node.host: {"node": node.id, "address": node.address} for node in nodes},
+            "services": {_name(one): {"image": _image(one), "replicas": _replicas(one)} for one in services},
+        },
+    )
+
+
+@asynccontextmanager
+async def renewed(running: Running, stack: SwarmStack, settings: Mapping[str, str]) -> AsyncIterator[None]:
+    """A deployment with other settings and a state that nobody has used, for as long as this lasts.
+
+    Every task of its service is replaced at once, and again when the service is rolled back at the end.
+    """
+    (service,) = running.containers
+    inspected: list[Json] = msgspec.json.decode(
+        await docker("service", "inspect", service, engine=stack.manager)
+    )
+    state = _environment(inspected[0]).get("LAB_STATE", "")
+    wanted = dict(settings)
+    if state:
+        wanted["LAB_STATE"] = unused(state, secrets.token_hex(4))
+    try:
+        await docker(
+            "service", "update", "--detach=false", "--quiet", *_AT_ONCE,
+            *(word for name, value in wanted.items() for word in ("--env-add", f"{name}={value}")),
+            service, engine=stack.manager, within_s=RENEW_S,
+        )  # fmt: skip
+        yield
+    finally:
+        await docker(
+            "service", "rollback", "--detach=false", "--quiet", service,
+            engine=stack.manager, within_s=RENEW_S,
+        )  # fmt: skip
+
+
+def unused(state: str, mark: str) -> str:
+    """The URL of a state like this one that nobody has used: another namespace, or another file."""
+    if state.startswith("sqlite:"):
+        return f"{state}-{mark}"
+    return re.sub(r"([?&]namespace=[^&]*)", rf"\1-{mark}", state)
+
+
+@asynccontextmanager
+async def open_on_swarm(
+    running: Running, stack: SwarmStack, *, row: Deployment, logs: Path, tell: Callable[[str], None]
+) -> AsyncIterator[AttachedStack]:
+    """A deployment of the swarm, for as long as it is measured.
+
+    `logs` gets what its tasks wrote meanwhile (``server-<service>.log``) and what the swarm saw happen to its
+    services and nodes (``hosts.log``). Of the latter `tell` is told in one line.
+
+    Raises:
+        TimeoutError: Fewer workers answer than the service should have.
+    """
+    met = await meet(running.url, expected=running.workers * running.replicas, within_s=WORKERS_S)
+    if strangers := sorted(worker for worker in met if not stack.host_of(worker)):
+        raise UnusableStack(f"{strangers[0]}: this worker's name begins with no node of the swarm: {UP}")
+    spread = {stack.host_of(worker) for worker in met}
+    tell(f"{running.name}: {len(met)} workers answer from {len(spread)} hosts")
+    logs.mkdir(parents=True, exist_ok=True)
+    files = {service: logs / f"server-{service}.log" for service in running.containers}
+    for file in files.values():
+        file.touch()
+    async with happenings("", logs / "hosts.log", engine=stack.manager, scope="swarm") as happened:
+        try:
+            yield AttachedStack(deployment=row, base_url=running.url, expected_workers=len(met))
+        finally:
+            for service, file in files.items():
+                await save_log(service, file, since_s=happened.since_s, service=True, engine=stack.manager)
+    if events := happened.events():
+        tell(f"while {running.name} was measured: {', '.join(dict.fromkeys(events))}; see hosts.log")
+
+
+def _label(service: Json, name: str) -> str:
+    return str(service["Spec"]["Labels"].get(name, ""))
+
+
+def _name(service: Json) -> str:
+    return str(service["Spec"]["Name"])
+
+
+def _named(services: Iterable[Json], deployment: str) -> list[Json]:
+    return [one for one in services if _label(one, DEPLOYMENT) == deployment]
+
+
+def _image(service: Json) -> str:
+    return str(service["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"])
+
+
+def _replicas(service: Json) -> int:
+    return int(service["Spec"]["Mode"].get("Replicated", {}).get("Replicas", 0))
+
+
+def _environment(service: Json) -> dict[str, str]:
+    spec = service["Spec"]["TaskTemplate"]["ContainerSpec"]
+    return dict(line.partition("=")[::2] for line in spec.get("Env", ()))
+
+
+def _running(service: Json, url: str) -> Running:
+    env = _environment(service)
+    return Running(
+        name=_label(service, DEPLOYMENT),
+        url=url,
+        workers=int(env.get("LAB_WORKERS") or 1),
+        replicas=_replicas(service),
+        containers=(_name(service),),
+    )
+
+
+async def _nodes(manager: str) -> tuple[Node, ...]:
+    ids = (await docker("node", "ls", "--quiet", engine=manager)).split()
+    described: list[Json] = msgspec.json.decode(await docker("node", "inspect", *ids, engine=manager))
+    nodes = [
+        Node(
+            id=one["ID"],
+            host=one["Spec"]["Labels"].get("host") or one["Description"]["Hostname"],
+            address=one["Status"]["Addr"],
+        )
+        for one in described
+    ]
+    return tuple(sorted(nodes, key=lambda node: node.host))
+
+
+async def _addresses(services: Iterable[Json], nodes: Sequence[Node], manager: str) -> list[str]:
+    """The addresses that the balancers publish on the hosts where they run."""
+    balancers = [one for one in services if _label(one, PART) == "balancer"]
+    address = {node.id: node.address for node in nodes}
+    found = set()
+    for balancer in balancers:
+        ports = balancer["Endpoint"].get("Ports") or balancer["Spec"]["EndpointSpec"].get("Ports") or ()
+        for task in await running_tasks(_name(balancer), manager):
+            found |= {f"http://{address[task['NodeID']]}:{port['PublishedPort']}" for port in ports}
+    if not found:
+        raise UnusableStack(f"the swarm's stack has no balancer running: {UP}")
+    return sorted(found)
+
+
+async def running_tasks(service: str, manager: str) -> list[Json]:
+    """The tasks of a service that run, in the order of their slots."""
+    ids = (
+        await docker(
+            "service", "ps", "--quiet", "--no-trunc", "--filter", "desired-state=running", service,
+            engine=manager,
+        )
+    ).split()  # fmt: skip
+    if not ids:
+        return []
+    tasks: list[Json] = msgspec.json.decode(await docker("inspect", "--type", "task", *ids, engine=manager))
+    running = [task for task in tasks if task["Status"]["State"] == "running"]
+    return sorted(running, key=lambda task: task.get("Slot", 0))
+
+
+async def _same_code(root: Path, images: Sequence[str], manager: str) -> None:
+    """Refuse a stack that runs other code than the checkout holds: its figures would carry our commit."""
+    expected = ours(root)
+    for image in images:
+        listed = await docker(
+            "run", "--rm", "--network", "none", "--entrypoint", "sh", image, "-c",
+            "find lab constraints.txt -type f -exec sha256sum {} +", engine=manager, within_s=60,
+        )  # fmt: skip
+        if said := differing(expected, listed):
+            raise UnusableStack(f"the swarm's stack runs another version of the lab ({said}): {UP}")
+
+
+async def _same_images(images: Sequence[str], hosts: Hosts) -> None:
+    """Refuse hosts that have different images under one tag."""
+    for image in images:
+        found = await asyncio.gather(
+            *(
+                docker("image", "inspect", "--format", "{{.Id}}", image, engine=host.engine)
+                for host in hosts.host
+            ),
+            return_exceptions=True,
+        )
+        for host, said in zip(hosts.host, found, strict=True):
+            if isinstance(said, NoEngine):
+                raise UnusableStack(f"host {host.name}: {said}")
+            if isinstance(said, BaseException):
+                raise said
+            if said != found[0]:
+                raise UnusableStack(f"host {host.name} has another image under the name {image}: {UP}")
