@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from kernel_lab.deployments.attached import NotALab, attach
 from kernel_lab.deployments.containers.compose import UP, ComposeStack, UnusableStack, find, open_running
 from kernel_lab.deployments.containers.engine import NoEngine
 from kernel_lab.deployments.containers.swarm import UP as UP_SWARM
-from kernel_lab.deployments.containers.swarm import SwarmStack, find_swarm, open_on_swarm, renewed
+from kernel_lab.deployments.containers.swarm import SwarmStack, find_swarm, open_on_swarm
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.deployments.live import Live
 from kernel_lab.redaction import without_credentials
@@ -103,18 +103,11 @@ def _swarm(stack: SwarmStack, names: Sequence[str], *, tell: Callable[[str], Non
     tell(f"a swarm of {len(stack.nodes)} hosts is up: measured there are {', '.join(chosen)}")
 
     @asynccontextmanager
-    async def opened(deployment: Deployment, env: dict[str, str], logs: Path) -> AsyncIterator[LiveStack]:
+    async def opened(deployment: Deployment, env: dict[str, str], logs: Path) -> AsyncIterator[Live]:
+        _refuse_anew(env)
         running = stack.deployments[deployment.name]
-        async with AsyncExitStack() as until:
-            if "LAB_BUDGET_TOTAL" in env:
-                # its scenarios need a deployment that nobody has used; a swarm replaces tasks by itself
-                own = {
-                    name: value for name, value in env.items() if name not in registry.settings(quick=False)
-                }
-                await until.enter_async_context(renewed(running, stack, own))
-            yield await until.enter_async_context(
-                open_on_swarm(running, stack, row=deployment, logs=logs, tell=tell)
-            )
+        async with open_on_swarm(running, stack, row=deployment, logs=logs, tell=tell) as live:
+            yield live
 
     return Attached(
         deployments=[stack.deployments[name].row(known[name]) for name in chosen],

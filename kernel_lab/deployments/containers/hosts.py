@@ -16,24 +16,21 @@
     cut = ["…"]  # takes the store off the workers' network
     heal = ["…"]
 
-A fault that needs a command that is not here does not apply, and says so.
+The commands are for whoever tests a partition by hand; no fault of the instrument uses them yet.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import tomllib
 from pathlib import Path
 
 import msgspec
 
 FILE = ".hosts.toml"
-COMMAND_S = 60.0
 
 
 class BadHosts(ValueError):  # noqa: N818 - it names a thing
-    """The file is not what it should be, or a command of it failed; the message says where."""
+    """The file is not what it should be; the message says where."""
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,28 +76,3 @@ def read_hosts(path: Path) -> Hosts | None:
     if not hosts.host:
         raise BadHosts(f"{path.name}: has no [[host]]; the first one names the manager's engine")
     return hosts
-
-
-async def carry_out(command: tuple[str, ...]) -> None:
-    """Run a command of the file.
-
-    Raises:
-        BadHosts: It failed, or did not end in `COMMAND_S`.
-    """
-    running = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        async with asyncio.timeout(COMMAND_S):
-            _, complaint = await running.communicate()
-    except TimeoutError:
-        raise BadHosts(f"{' '.join(command)} did not end in {COMMAND_S:g} s") from None
-    finally:
-        if running.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                running.kill()
-            await running.wait()
-    if running.returncode:
-        why = complaint.decode(errors="replace").strip().partition("\n")[0]
-        raise BadHosts(f"{' '.join(command)}: {why or f'exit code {running.returncode}'}")

@@ -8,8 +8,6 @@ where it runs. Every worker's name begins with its host: ``<node>.<task>/<pid>/<
 from __future__ import annotations
 
 import asyncio
-import re
-import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -35,13 +33,6 @@ from kernel_lab.deployments.deployment import Deployment
 UP = "make up-swarm"
 NODE_CHARACTERS = 8
 """So many of a node's id begin the name of each of its workers: deploy/swarm/compose.yml."""
-
-RENEW_S = 300.0
-"""How long the tasks of a service may take to be replaced: each waits for its health check."""
-_AT_ONCE = (
-    *("--update-parallelism", "0", "--update-order", "stop-first"),
-    *("--update-delay", "0s", "--update-monitor", "1s"),
-)
 
 Json = Mapping[str, Any]
 
@@ -122,41 +113,6 @@ async def find_swarm(root: Path) -> SwarmStack | None:
             "services": {_name(one): {"image": _image(one), "replicas": _replicas(one)} for one in services},
         },
     )
-
-
-@asynccontextmanager
-async def renewed(running: Running, stack: SwarmStack, settings: Mapping[str, str]) -> AsyncIterator[None]:
-    """A deployment with other settings and a state that nobody has used, for as long as this lasts.
-
-    Every task of its service is replaced at once, and again when the service is rolled back at the end.
-    """
-    (service,) = running.containers
-    inspected: list[Json] = msgspec.json.decode(
-        await docker("service", "inspect", service, engine=stack.manager)
-    )
-    state = _environment(inspected[0]).get("LAB_STATE", "")
-    wanted = dict(settings)
-    if state:
-        wanted["LAB_STATE"] = unused(state, secrets.token_hex(4))
-    try:
-        await docker(
-            "service", "update", "--detach=false", "--quiet", *_AT_ONCE,
-            *(word for name, value in wanted.items() for word in ("--env-add", f"{name}={value}")),
-            service, engine=stack.manager, within_s=RENEW_S,
-        )  # fmt: skip
-        yield
-    finally:
-        await docker(
-            "service", "rollback", "--detach=false", "--quiet", service,
-            engine=stack.manager, within_s=RENEW_S,
-        )  # fmt: skip
-
-
-def unused(state: str, mark: str) -> str:
-    """The URL of a state like this one that nobody has used: another namespace, or another file."""
-    if state.startswith("sqlite:"):
-        return f"{state}-{mark}"
-    return re.sub(r"([?&]namespace=[^&]*)", rf"\1-{mark}", state)
 
 
 @asynccontextmanager
