@@ -35,6 +35,9 @@ scenarios:
 	@LAB_UID=$$(id -u) LAB_GID=$$(id -g) $(COMPOSE) run --rm --build bench run --attach compose $(if $(QUICK),--quick) $(ARGS)
 endif
 
+examples: setup ## the services made with public libraries, each up to its verdicts (ARGS=--quick)
+	@$(MAKE) -C examples all ARGS="$(ARGS)"
+
 repro: setup ## the seed's reproduction: two kernels, one secret, four questions
 	@$(BIN)/python -m examples.two_kernels $(ARGS)
 
@@ -53,7 +56,7 @@ bench-check: setup ## a million operations of each kind, read and judged
 clean: ## forget the environment and the runs that are not committed
 	@rm -rf .venv results/latest results/2*
 
-.PHONY: help setup scenarios repro test lint type bench-check clean
+.PHONY: help setup scenarios examples repro test lint type bench-check clean
 
 # The stack in containers: docs/deployment.md.
 # compose wants the secret for whatever it does; to look at a stack or to end it, none is needed

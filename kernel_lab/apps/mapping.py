@@ -127,7 +127,7 @@ class Start(_Table, frozen=True, kw_only=True):
     env: dict[str, str] = {}
     ready: str = "/"
     """A path that answers once the service is up, with any status below 500."""
-    ready_s: float = 30.0
+    ready_s: float = 60.0
     store: Literal["", "redis"] = ""
     """Start a Redis or Valkey too; ``{store}`` is its URL."""
 
