@@ -85,7 +85,7 @@ def verdicts(run: Path, claim: str) -> dict[str, tuple[Validity, list[Row]]]:
 
 def collect(runs: list[Path]) -> Iterable[Row]:
     """A row for each example, claim and number of workers."""
-    for path in sorted(HERE.glob("*/*.toml")):
+    for path in sorted(path for path in HERE.glob("*/*.toml") if (path.parent / "requirements.txt").exists()):
         service = read(path)
         name = f"{path.parent.name}-{path.stem}"
         told = json.loads((runs[0] / name / "environment.json").read_text(encoding="utf-8"))["app"]
