@@ -11,7 +11,7 @@ module opens nothing.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import weaver_kernel
 from fastapi import FastAPI, Request
@@ -24,6 +24,7 @@ from lab.kernel import KernelView, load_kernel
 from lab.problems import REASONS, problem_of, problem_response
 from lab.routes import ROUTES
 from lab.routes.parts import Served
+from lab.told import told_by
 from lab.worker import Worker, WorkerName
 
 if TYPE_CHECKING:
@@ -55,6 +56,13 @@ def build_api(kernel: Kernel, worker: WorkerReply) -> FastAPI:
     return api
 
 
+def in_force_of(kernel: Kernel, settings: Settings, worker: WorkerReply) -> WorkerReply:
+    """What is in force: of the lab's own kernel what its settings say, of another one what that kernel tells."""
+    if settings.kernel.startswith("lab.") or settings.tell == "settings":
+        return worker
+    return cast("WorkerReply", {**worker, **told_by(kernel)})
+
+
 @asynccontextmanager
 async def open_api(settings: Settings, name: WorkerName) -> AsyncIterator[ASGIApp]:
     """What a worker with a kernel of its own answers with.
@@ -65,7 +73,8 @@ async def open_api(settings: Settings, name: WorkerName) -> AsyncIterator[ASGIAp
     """
     kernel = load_kernel(settings)
     chained = hasattr(KernelView.of(kernel).traces, "verify_chain")
-    yield build_api(kernel, describe(settings, name, chained_audit=chained))
+    worker = describe(settings, name, chained_audit=chained)
+    yield build_api(kernel, in_force_of(kernel, settings, worker))
 
 
 def open_worker(settings: Settings, name: WorkerName) -> AbstractAsyncContextManager[ASGIApp]:

@@ -30,11 +30,12 @@ class WorkerReply(TypedDict):
     rate_limits: dict[str, RateLimit]
     """What the deployment is asked to keep; a worker applies it divided by `split_limit`."""
     split_limit: int
-    token_ttl_s: int
+    token_ttl_s: float | None
     token_ttls: dict[str, int]
-    handle_ttl_s: int
-    handle_cap: int
-    trace_cap: int
+    handle_ttl_s: float | None
+    handle_cap: int | None
+    trace_cap: int | None
+    """Of a kernel that another factory builds, what it does not tell is null."""
     budget_total: int | None
     chained_audit: bool | None
     """Null in a worker that forwards to a sidecar and was not told."""

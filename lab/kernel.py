@@ -158,8 +158,14 @@ class KernelView:
     tokens: TokenProvider
     handles: HandleStore
     traces: TraceStoreProtocol
+    policy: PolicyEngine
 
     @classmethod
     def of(cls, kernel: Kernel) -> KernelView:
         """The view of `kernel`."""
-        return cls(kernel._token_provider, kernel._handle_store, kernel._trace_store)  # noqa: SLF001
+        return cls(
+            kernel._token_provider,  # noqa: SLF001
+            kernel._handle_store,  # noqa: SLF001
+            kernel._trace_store,  # noqa: SLF001
+            kernel._policy,  # noqa: SLF001
+        )

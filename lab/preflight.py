@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 from weaver_kernel import Kernel
 
-from lab.app import build_api
+from lab.app import build_api, in_force_of
 from lab.in_force import describe
 from lab.kernel import KernelView
 from lab.settings import BadSettings, Settings, read_settings
@@ -85,6 +85,7 @@ async def try_parts(kernel: Kernel, settings: Settings, asked: dict[str, Any]) -
     """Grant and invoke each part once, through the application that the workers serve."""
     name = WorkerName(replica="preflight", pid=0, boot="0")
     worker = describe(settings, name, chained_audit=hasattr(KernelView.of(kernel).traces, "verify_chain"))
+    worker = in_force_of(kernel, settings, worker)
     transport = httpx.ASGITransport(app=build_api(kernel, worker), raise_app_exceptions=False)
     headers = {
         **(asked.get("headers") or {}),

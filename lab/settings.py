@@ -114,6 +114,10 @@ class Settings(BaseSettings):
         pattern=r"^[\w.]+:\w+$",
         description="module:factory, a dotted name and a function",
     )
+    tell: Literal["kernel", "settings"] = Field(
+        "kernel",
+        description="kernel or settings: what GET /worker says is in force where LAB_KERNEL names another factory",
+    )
     token_ttl_s: Positive = Field(3600, description=_WHOLE)
     token_ttls: Annotated[Mapping[str, Positive], NoDecode, BeforeValidator(_pairs)] = Field(
         {}, description="capability=seconds,… with whole seconds, 1 or more"
