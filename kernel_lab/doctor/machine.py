@@ -56,6 +56,18 @@ def diagnose(results: Path = Path("results")) -> list[Finding]:
     ]
 
 
+def in_short() -> str:
+    """What `diagnose` finds without writing a file and without asking docker, as one sentence."""
+    found = [_python(), _cores(), *_packages(), *_servers(), _descriptors(), _ports(), *_proxy()]
+    missing = [each.what for each in found if each.level == "missing"]
+    warnings = [each.what for each in found if each.level == "warning"]
+    if missing:
+        return f"This machine lacks {', '.join(missing)} for the lab: kernel-lab doctor --machine."
+    if warnings:
+        return f"This machine runs the lab; look at {', '.join(warnings)}: kernel-lab doctor --machine."
+    return "This machine has what the lab needs: kernel-lab doctor --machine."
+
+
 def _finding(what: str, level: Level, detail: str) -> Finding:
     return Finding(what=what, level=level, detail=detail)
 
