@@ -7,6 +7,10 @@ the accusation:
 
 - an ok invoke was called after others had returned that cost B or more: **overspend**. (The last one may
   overshoot: it was called before.)
+- invokes that overlap were served though, in whatever order they reserved, the last of them found nothing
+  left:
+  **over_reserved** (judged only where ``request`` is stated, and no upstream-like reservation is disputed);
+- a read tells another total than B: **wrong_total**; or more use than B: **over_total**;
 - a read tells less use than one that had returned before it: **used_went_back**;
 - or less than min(B, what returned before the read had cost): **lost_use**;
 - or more than all that was called before the read returned had cost, with no info among it:
@@ -17,7 +21,16 @@ the accusation:
 A right budget is accused of none: it has recorded an invoke's cost before the invoke returns, it never
 forgets one, and it refuses only while used and reserved come to B.
 
+**Why over_reserved accuses no right budget.** Take an instant x, the ok invokes P that had returned before
+x, and the ok invokes S that were called at x or later. Before the last of S reserved, each of P had been
+charged, and each other one of S had reserved: it then holds ``min(request, what was left)`` or has been
+charged its cost. If a reservation got less than ``request``, nothing was left for the next one, which would
+have been refused. So used and reserved came to at least the cost of P and ``min(request, cost)`` of all of S
+but the last. If that is B or more whichever of S was the last, it was served though nothing was left.
+
     B = 100: invoke [0, 2] costs 100, invoke [3, 4] ok: overspend. Invoke [2, 4] ok: it touches, legal.
+    B = 100, request 40: three invokes [5, 9], each ok and of cost 50, after 30 were spent: 30 + 40 + 40 =
+    110 is more than 100, so the third of them cannot have reserved anything: over_reserved.
 
 **What it cannot see.** Reads and refusals are judged one by one: what is impossible only together passes,
 as does a ``used`` between the bounds that no sum of costs gives. Whatever an info precedes is hardly
@@ -39,16 +52,22 @@ from kernel_lab.judge.checkers.parameters import needed, number
 from kernel_lab.judge.checkers.story import lasting, named
 from kernel_lab.judge.history import FOREVER, AnyOperation, Budget, Invoke, Outcome
 from kernel_lab.judge.verdict import Cell, Verdict
+from kernel_lab.judge.work import spend
 
 CLAIM = "budget"
 JUDGES = frozenset({"invoke", "budget"})
-KINDS = ("overspend", "used_went_back", "lost_use", "inflated_use", "false_denial")
+KINDS = (
+    "overspend", "over_reserved", "used_went_back", "lost_use", "inflated_use", "over_total", "wrong_total",
+    "false_denial",
+)  # fmt: skip
 DENIED = "budget_exhausted"
 BEFORE_THE_BUDGET = frozenset(
     {DENIED, "token_invalid", "token_expired", "token_revoked", "token_scope", "capability_not_found"}
 )
 """Refusals that reserve nothing."""
 REQUEST = 4000
+LEASE_NS = 30_000_000_000
+"""A reservation may be a lease that ends by itself; none that is shorter than this is known."""
 
 
 def lacks(op: AnyOperation) -> str | None:
@@ -88,6 +107,8 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     refused = [op for op in invokes if op.outcome is Outcome.FAIL and op.error == DENIED]
     found = Findings()
     spending.judge_served(found)
+    if request is not None and not found.counts["overspend"]:
+        spending.judge_reserved(found)
     for op in refused:
         spending.judge_refused(op, found)
     _judge_order(reads, found)
@@ -170,17 +191,51 @@ class Spending:
                 proof = self._costing(op.call_ns, self.total) if found.counts["overspend"] < KEPT else []
                 found.add("overspend", [*proof, op], _say_overspend, op, self.spent(op.call_ns), self.total)
 
+    def judge_reserved(self, found: Findings) -> None:
+        """However those that overlap reserved, something was left for the last of them: see the module."""
+        by_call = sorted(self.served, key=lambda op: op.call_ns, reverse=True)
+        held = most = 0  # what those called at an instant or later must have reserved, and the most of one
+        for at, op in enumerate(by_call):
+            reserved = self._reserved(op)
+            held, most = held + reserved, max(most, reserved)
+            if at + 1 < len(by_call) and by_call[at + 1].call_ns == op.call_ns:
+                continue
+            if at and self.spent(op.call_ns) < self.total <= self.spent(op.call_ns) + held - most:
+                needed = self.total - self.spent(op.call_ns)
+                before = self.served[: bisect_left(self._ends, op.call_ns)]
+                proof = [*before, *self._reserving(by_call[: at + 1], needed)]
+                found.add("over_reserved", proof, _say_reserved, op, self.total)
+                return
+
+    def _reserving(self, later: Sequence[Invoke], needed: int) -> list[Invoke]:
+        """The fewest of some invokes that reserved what was needed, and one more."""
+        ordered = nlargest(len(later), later, key=self._reserved)
+        fewest = ordered[:1]  # whichever was the last counts for nothing, be it the largest
+        for op in ordered[1:]:
+            if needed <= 0:
+                break
+            fewest.append(op)
+            needed -= self._reserved(op)
+        return fewest
+
+    def _reserved(self, op: Invoke) -> int:
+        """The least that an ok invoke held or was charged; a long one may have lost what it held."""
+        return min(self._request, _cost(op)) if op.end_ns - op.call_ns < LEASE_NS else 0
+
     def judge_refused(self, op: Invoke, found: Findings) -> None:
         """At some instant of it the budget can have been gone."""
         if op.call_ns > self._empty_ns or op.end_ns >= self._first_info:
             return
-        most = self._held.most(op)
-        if most < self.total:
-            found.add("false_denial", [op], _say_denial, op, most, self.total)
+        if not self._held.can_be_gone(op):
+            found.add("false_denial", [op], _say_denial, op, self._held, self.total)
 
     def judge_read(self, op: Budget, found: Findings) -> None:
         """It tells no less than was certainly spent, and no more than can have been."""
         used = _used(op) or 0
+        if used > self.total:
+            found.add("over_total", [op], _say_total, op, f"{used} tokens used", self.total)
+        if op.output is not None and op.output.total not in (None, self.total):
+            found.add("wrong_total", [op], _say_total, op, f"a total of {op.output.total}", self.total)
         spent = min(self.total, self.spent(op.call_ns))
         if used < spent:
             proof = self._costing(op.call_ns, used + 1) if found.counts["lost_use"] < KEPT else []
@@ -192,6 +247,7 @@ class Spending:
     def _costing(self, before_ns: int, tokens: int) -> list[Invoke]:
         """The fewest invokes that had returned before an instant and cost so much."""
         returned = self.served[: bisect_left(self._ends, before_ns)]
+        spend(len(returned), "the search for the invokes that prove it")
         fewest: list[Invoke] = []
         for op in nlargest(len(returned), returned, key=_cost):
             if tokens <= 0:
@@ -230,14 +286,17 @@ class Held:
         taken = self._taken[bisect_right(self._taken_at, now_ns)]
         return taken - self._freed[bisect_left(self._freed_at, now_ns)]
 
-    def most(self, op: Invoke) -> int:
-        """At any instant of an invoke; of more than the total it is enough to say so much."""
+    def can_be_gone(self, op: Invoke) -> bool:
+        """Return whether the whole budget can have been spent or reserved at some instant of an invoke."""
         if self._at(op.call_ns) >= self._total:
-            return self._total
+            return True
         # only where another is called can more be gone later: is the budget gone at one of these calls?
         first, last = bisect_right(self._taken_at, op.call_ns), bisect_right(self._taken_at, op.end_ns)
-        if self._gone_from[first] < last:
-            return self._total
+        return self._gone_from[first] < last
+
+    def most(self, op: Invoke) -> int:
+        """Return the most at any instant of an invoke. It looks at every call meanwhile, for messages."""
+        first, last = bisect_right(self._taken_at, op.call_ns), bisect_right(self._taken_at, op.end_ns)
         return max(self._at(at) for at in (op.call_ns, *self._taken_at[first:last]))
 
 
@@ -275,8 +334,19 @@ def _say_read(guarantee: str, op: Budget, used: int, bound: str, tokens: int) ->
     )
 
 
-def _say_denial(op: Invoke, most: int, total: int) -> str:
+def _say_denial(op: Invoke, held: Held, total: int) -> str:
     return (
-        f"broke DenialEarned: {named(op)} was refused as over budget though at most {most} tokens of "
-        f"{total} can have been spent or reserved"
+        f"broke DenialEarned: {named(op)} was refused as over budget though at most {held.most(op)} tokens "
+        f"of {total} can have been spent or reserved"
     )
+
+
+def _say_reserved(op: Invoke, total: int) -> str:
+    return (
+        f"broke ReservationHolds: {named(op)} and the invokes after it were all served, though what was "
+        f"spent before and what all but the last of them reserved come to the budget of {total} or more"
+    )
+
+
+def _say_total(op: Budget, told: str, total: int) -> str:
+    return f"broke TotalHolds: {named(op)} tells {told}; the deployment says that its budget is {total}"

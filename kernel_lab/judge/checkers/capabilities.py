@@ -96,14 +96,14 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     capabilities = _imported(history)
     uses = 0
     for name, one in capabilities.items():
-        shown = one.shown()
+        shown, importing = one.shown(), one.any_import()
         if shown is not None:
             uses += sum(op.call_ns > shown.end_ns for op in one.served)
             for op in one.missed:
                 if op.call_ns > shown.end_ns:
                     uses += 1
                     # that it is imported at all is part of the proof
-                    proof = [shown, op] if shown.f == "import_capability" else [one.any_import(), shown, op]
+                    proof = [shown, op] if shown.f == "import_capability" else [importing, shown, op]
                     found.add("not_found", proof, _say_not_found, name, shown, op)
         _judge_phantoms(name, one, found)
         imports = sorted(one.ok, key=lambda op: (op.end_ns, op.index))
@@ -136,9 +136,10 @@ def _judge_phantoms(name: str, one: Imported, found: Findings) -> None:
     if missing is None:
         return
     first = min(one.unknown, key=lambda op: (op.call_ns, op.index), default=None)
+    importing = first or one.any_import()
     for shown in (*one.found_there, *one.served):
         if first is None or shown.end_ns < first.call_ns:
-            proof = [op for op in (missing, shown, first or one.any_import()) if op]
+            proof = [missing, shown, importing]
             found.add("phantom_capability", list(dict.fromkeys(proof)), _say_appeared, name, shown, missing)
 
 

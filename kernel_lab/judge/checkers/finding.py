@@ -16,10 +16,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from kernel_lab.judge.checkers.placement import CutOff
 from kernel_lab.judge.checkers.story import tell
 from kernel_lab.judge.history import AnyOperation, to_line
 from kernel_lab.judge.verdict import Anomaly, Cell, Measure, Validity, Verdict
+from kernel_lab.judge.work import CutOff, Work, budget, spend
 
 KEPT = 20
 """Anomalies of one kind that a verdict names; the measures count all of them."""
@@ -27,8 +27,8 @@ SMALL = 6
 """Operations a person can follow: a counter-example of that size is preferred to the first that was found."""
 TOLD = 1000
 """A counter-example of more operations than that is of use to nobody, and left out."""
-EFFORT = 2_000_000
-"""Operations that are judged again, in all, to make one smaller."""
+JUDGED_AGAIN = 20
+"""Steps that it takes to judge an operation once more, searches not counted: they count their own."""
 
 
 class Finding(NamedTuple):
@@ -94,11 +94,19 @@ class Checker(Protocol):
 def conclude(
     claim: str, kinds: Sequence[str], judge: Judge, history: Sequence[AnyOperation], cell: Cell
 ) -> Verdict:
-    """Judge a history. `kinds` are the ways to break the claim, the gravest first."""
-    try:
-        judged = judge(history, cell)
-    except (Unjudgeable, CutOff) as why:
-        return Verdict(claim=claim, validity=Validity.UNKNOWN, reason=str(why))
+    """Judge a history within one budget of work. `kinds` are the ways to break it, the gravest first."""
+    with budget(len(history)) as work:
+        try:
+            judged = judge(history, cell)
+        except (Unjudgeable, CutOff) as why:
+            return Verdict(claim=claim, validity=Validity.UNKNOWN, reason=str(why))
+        return _verdict(claim, kinds, judge, judged, cell, work)
+
+
+def _verdict(
+    claim: str, kinds: Sequence[str], judge: Judge, judged: Judgement, cell: Cell, work: Work
+) -> Verdict:
+    """Make the verdict of what was found."""
     measures = {**judged.measures, "anomalies": judged.found.counts.total()}
     found = [finding for kind in kinds for finding in judged.found.kept.get(kind, ())]
     if not found:
@@ -107,7 +115,7 @@ def conclude(
     told = min(
         found, key=lambda f: (len(f.operations) > judged.small, kinds.index(f.kind), len(f.operations))
     )
-    proof = smallest(told, judge, cell)
+    proof = smallest(told, judge, cell, work)
     reason = judged.unknown
     if len(proof) > TOLD:
         reason, proof = f"the smallest counter-example found has {len(proof)} operations", []
@@ -134,14 +142,16 @@ def in_order(operations: Sequence[AnyOperation]) -> list[AnyOperation]:
     return sorted(operations, key=lambda op: (op.call_ns, op.index))
 
 
-def smallest(finding: Finding, judge: Judge, cell: Cell) -> list[AnyOperation]:
-    """The finding's operations without those that it does not take: ever smaller parts are left out."""
-    judged = 0
+def smallest(finding: Finding, judge: Judge, cell: Cell, work: Work) -> list[AnyOperation]:
+    """Return the finding's operations without those that it does not take.
+
+    Ever smaller parts are left out, and what is left is judged again. When the budget of work is spent, what
+    is left by then is returned: it is a proof, and a smaller one may exist.
+    """
 
     def broken(operations: list[AnyOperation]) -> bool:
-        nonlocal judged
-        judged += len(operations)
         try:
+            spend(JUDGED_AGAIN * len(operations), "the search for a smaller counter-example")
             return finding.kind in judge(operations, cell).found.counts
         except (Unjudgeable, CutOff):
             return False
@@ -151,12 +161,12 @@ def smallest(finding: Finding, judge: Judge, cell: Cell) -> list[AnyOperation]:
     while True:
         before = len(proof)
         at = 0
-        while at < len(proof) and judged < EFFORT:
+        while at < len(proof) and work.left:
             without = proof[:at] + proof[at + part :]
             if without and broken(without):
                 proof = without
             else:
                 at += part
-        if judged >= EFFORT or (part == 1 and len(proof) == before):
+        if not work.left or (part == 1 and len(proof) == before):
             return proof
         part = max(1, part // 2)

@@ -20,8 +20,20 @@ effect ``j`` with the earliest return comes too late: ``return(j) < e(k)``.
   returned earlier than it, so none of it was released at ``e(m)``; let ``b`` be the earliest call among
   these k - m effects. Were ``t(m) < b``, they would all stand behind position m, the last of them at k or
   later, at ``t(k) >= e(k) > return(j)``: too late. So ``b`` is a barrier for position m in every legal
-  placement. It is later than ``e(m)``, so the search ends; a history made to defeat it could keep it busy
-  for long all the same, so it is cut off after a fixed amount of work.
+  placement. It is later than ``e(m)``, so the search ends.
+
+**How long it takes.** A history that real clients leave takes a few steps for each effect. A history made to
+defeat the search makes it go back again and again, up to about n times over n positions. So each step is
+taken from the cell's budget (`kernel_lab.judge.work`), and the search is cut off when that is spent.
+
+A worked example, with limit 1 and 10 ns apart, A = ``[0, 20]`` and B = ``[1, 2]``:
+
+1. Position 0: only A has been called. A starts at 0.
+2. Position 1 starts at 0 + 10 = 10 at the earliest. Only B is left, and it had returned at 2: too late.
+3. Look back for an effect that returned later than B: A, at position 0. The earliest call among B and what
+   stands after position 0 is 1. So position 0 gets the barrier 1, and the search goes back to it.
+4. Position 0, at 1: both have been called, and B returns first. B starts at 1.
+5. Position 1 starts at 1 + 10 = 11: A at 11, and 11 <= 20. There is a legal placement.
 """
 
 from __future__ import annotations
@@ -31,13 +43,7 @@ from heapq import heappop, heappush
 from operator import sub
 
 from kernel_lab.judge.history import FOREVER
-
-WORK, WORK_EACH = 2_000_000, 10
-"""How often effects may be taken back, in all and for each of them, before the search is given up."""
-
-
-class CutOff(Exception):  # noqa: N818 - it names what happened
-    """The search took too long: whether there is a legal placement is unknown."""
+from kernel_lab.judge.work import spend
 
 
 def unplaceable(
@@ -55,9 +61,9 @@ def unplaceable(
         Indexes into `calls`; they alone have no legal placement either.
 
     Raises:
-        CutOff: After going back too often.
+        CutOff: The cell's budget of work is spent.
     """
-    if _first_come(calls, returns, limit, apart_ns):
+    if in_order_of_calls(calls, returns, limit, apart_ns):
         return None
     # numbered in the order of their returns, so that the earliest return is the smallest number
     named = sorted(range(len(calls)), key=returns.__getitem__)
@@ -72,7 +78,9 @@ def unplaceable(
     ready: list[int] = []  # released, not placed
     early: list[tuple[int, int]] = []  # released once, before the search went back
     coming, arrived, count = [*(call[i] for i in arrivals), FOREVER], 0, len(named)
-    now, k, work = -FOREVER, 0, 0
+    now, k, moved = -FOREVER, 0, 0
+    doing = f"the search for a legal placement of {count:,} effects"
+    spend(4 * count, doing)  # each is released once, placed once, and taken from two heaps
     while k < count:
         if k >= limit and start[k - limit] + apart_ns > now:
             now = start[k - limit] + apart_ns
@@ -85,8 +93,10 @@ def unplaceable(
             if barrier:
                 while early and early[0][0] <= now:
                     heappush(ready, heappop(early)[1])
+                    moved += 2
                 while ready and call[ready[0]] > now:
                     heappush(early, (call[ready[0]], heappop(ready)))
+                    moved += 2
             if ready:
                 break
             now = min(coming[arrived], early[0][0]) if early else coming[arrived]
@@ -99,6 +109,9 @@ def unplaceable(
         m = k - 1
         while m >= 0 and due[placed[m]] <= due[job]:
             m = m - 1 if start[m] + longest > due[job] else -1
+        # looked back over, released anew, to be placed anew; and what was moved between the heaps
+        spend(11 * (k - max(m, 0)) + 2 * moved, doing)
+        moved = 0
         if m < 0:
             return [named[j] for j in arrivals[:arrived]]
         barrier[m] = min(call[other] for other in (job, *placed[m + 1 :]))
@@ -106,15 +119,15 @@ def unplaceable(
             heappush(ready, other)
         del placed[m:], start[m:]
         now = start[-1] if start else -FOREVER
-        work += k - m
-        if work > WORK + WORK_EACH * count:
-            raise CutOff(f"the search for a legal placement of {count} effects was given up")
         k = m
     return None
 
 
-def _first_come(calls: Sequence[int], returns: Sequence[int], limit: int, apart_ns: int) -> bool:
-    """Whether each can be placed as early as may be in the order of calls, as in most legal histories."""
+def in_order_of_calls(calls: Sequence[int], returns: Sequence[int], limit: int, apart_ns: int) -> bool:
+    """Return whether the effects fit in the order of their calls, each as early as may be.
+
+    In most legal histories they do, and then there is nothing to search for.
+    """
     starts: list[int] = []
     for k, (call, due) in enumerate(sorted(zip(calls, returns, strict=True))):
         start = call

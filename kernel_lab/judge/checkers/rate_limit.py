@@ -43,10 +43,11 @@ from operator import sub
 from kernel_lab.judge.checkers import limit_kinds
 from kernel_lab.judge.checkers.finding import Findings, Judgement, conclude
 from kernel_lab.judge.checkers.parameters import nanoseconds, needed, number
-from kernel_lab.judge.checkers.placement import CutOff, unplaceable
+from kernel_lab.judge.checkers.placement import in_order_of_calls, unplaceable
 from kernel_lab.judge.checkers.story import lasting, named
 from kernel_lab.judge.history import AnyOperation, Grant, Invoke, Outcome
 from kernel_lab.judge.verdict import Cell, Verdict
+from kernel_lab.judge.work import CutOff
 
 CLAIM = "rate_limit"
 JUDGES = frozenset({"grant"})
@@ -87,17 +88,22 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     found = Findings()
     unknown = "" if by_key else "nothing to judge: no grant was admitted or denied by the limiter"
     certain = possible = 0
+    hard: list[tuple[Key, list[Grant], Spans]] = []
+    apart_ns = max(0, window_ns - slack_ns)
     for key, attempts in sorted(by_key.items()):
         spans = Spans.of(attempts)
         inside, touching = spans.certain_max(window_ns), spans.possible_max(window_ns)
         certain, possible = max(certain, inside), max(possible, touching)
+        # where no window touches more, it does not matter where in their intervals the effects lie
+        if touching > limit and not _settled(key, attempts.admitted, spans, limit, apart_ns, found):
+            hard.append((key, attempts.admitted, spans))
+        _judge_denials(attempts.denied, spans, limit, window_ns + slack_ns, found)
+    # what takes a search comes last, the short ones first: what is cut off costs no other key its verdict
+    for key, admitted, spans in sorted(hard, key=lambda one: len(one[1])):
         try:
-            # where no window touches more, it does not matter where in their intervals the effects lie
-            if touching > limit:
-                _judge_admissions(key, attempts.admitted, spans, limit, max(0, window_ns - slack_ns), found)
+            _search(key, admitted, spans, limit, apart_ns, found)
         except CutOff as why:
             unknown = f"{key[0]}, {key[1]}: {why}"
-        _judge_denials(attempts.denied, spans, limit, window_ns + slack_ns, found)
     return Judgement(
         measures={
             "limit": limit,
@@ -192,14 +198,25 @@ class Spans:
         return after
 
 
-def _judge_admissions(
+def _settled(
     key: Key, admitted: list[Grant], spans: Spans, limit: int, window_ns: int, found: Findings
-) -> None:
-    """Add the first proof that these cannot all be right, if there is one."""
+) -> bool:
+    """Decide what needs no search: add a crowd as a proof, or see that all fit as they were called."""
     crowd = _crowd(admitted, spans, limit, window_ns)
     if crowd:
         found.add("over_admission", crowd, _say_crowd, key, crowd, limit, window_ns)
-        return
+        return True
+    return in_order_of_calls(spans.calls, spans.returns, limit, window_ns)
+
+
+def _search(
+    key: Key, admitted: list[Grant], spans: Spans, limit: int, window_ns: int, found: Findings
+) -> None:
+    """Add the first proof that these cannot all be right, if there is one.
+
+    Raises:
+        CutOff: The cell's budget of work is spent.
+    """
     proof = unplaceable(spans.calls, spans.returns, limit=limit, apart_ns=window_ns)
     if proof is not None:
         tangle = _recent([admitted[i] for i in proof], limit, window_ns)

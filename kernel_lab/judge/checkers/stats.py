@@ -38,15 +38,17 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from heapq import heappop, heappush
-from itertools import accumulate, islice
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from kernel_lab.judge.checkers.finding import KEPT, Findings, Judgement, Unjudgeable, conclude
 from kernel_lab.judge.checkers.story import named
 from kernel_lab.judge.history import FOREVER, AnyOperation, Expand, Grant, Invoke, Outcome, Stats
 from kernel_lab.judge.verdict import Cell, Measure, Verdict
+from kernel_lab.judge.work import CutOff, spend
 
 CLAIM = "stats"
 JUDGES = frozenset({"stats", "grant", "invoke", "expand"})
@@ -105,6 +107,7 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
                 unknown = f"too many placements of {name} to try them all; a report before the traffic helps"
             if not together:
                 under |= counter.judge(found, alone=together is False)
+                unknown = counter.cut_off or unknown
             if name == "grants":
                 grants = counter.measures()
     return Judgement(
@@ -126,6 +129,8 @@ class Counter:
         self.reports = [op for op, number in zip(reports, numbers, strict=True) if number is not None]
         self.numbers: list[int] = [number for number in numbers if number is not None]
         self.baseline = stated
+        self.cut_off = ""
+        """Why some reports were not compared with what was counted between them."""
         self.first: Stats | None = None
         if stated is None and self.reports and not (self.calls and self.calls[0] <= self.reports[0].end_ns):
             self.first, self.baseline = self.reports[0], self.numbers[0]
@@ -181,8 +186,11 @@ class Counter:
             # at most so many certainly counted in between: to look for them costs more
             if certain - self.certain(previous.end_ns) <= grown:
                 continue
-            if len(self._between(previous, op, grown + 1)) > grown:
-                wrong.append(Wrong("undercount", number, before, previous, op))
+            try:
+                if len(self._between(previous, op, grown + 1)) > grown:
+                    wrong.append(Wrong("undercount", number, before, previous, op))
+            except CutOff as why:
+                self.cut_off = str(why)
         if alone and not wrong:
             operations = [*self.counted, *self.reports]
             found.add("disagree", operations, _say_disagree, self.name, len(self.reports))
@@ -202,19 +210,24 @@ class Counter:
             if one.kind == "undercount":
                 under.add(one.op.index)
                 if found.counts[one.kind] < KEPT:
-                    proof += self._between(one.earlier, one.op, one.number - one.base + 1)
+                    with suppress(CutOff):  # it is wrong all the same, and its proof is not told
+                        proof += self._between(one.earlier, one.op, one.number - one.base + 1)
             found.add(one.kind, proof, _say, self.name, one)
         return under
 
     def _between(self, earlier: Stats | None, op: Stats, most: int) -> list[AnyOperation]:
         """Up to `most` that certainly counted between two reports."""
         start = 0 if earlier is None else bisect_right(self.calls, earlier.end_ns)
-        ended = (
-            self.counted[at]
-            for at in range(start, bisect_left(self.calls, op.call_ns))
-            if self.returns[at] < op.call_ns
-        )
-        return list(islice(ended, max(0, most)))
+        found: list[AnyOperation] = []
+        looked_at = 0
+        for at in range(start, bisect_left(self.calls, op.call_ns)):
+            if len(found) >= most:
+                break
+            looked_at += 1
+            if self.returns[at] < op.call_ns:
+                found.append(self.counted[at])
+        spend(looked_at, "the comparison of reports with what was counted between them")
+        return found
 
     def placeable(self) -> bool | None:
         """Whether some baseline and instants agree with all reports; None if that takes too long to tell."""

@@ -1,45 +1,77 @@
 """Once an invoke has returned, every worker explains its action, a listing holds it once, the chain verifies.
 
-**What is certain.** An ok invoke names its action; a stream must have come to its final frame as well (one
-whose caller hung up may have no trace). The trace is *certainly kept* at a question that was
-called after the invoke had returned if fewer than ``trace_cap`` others can have been recorded after it and
-before the question's return: every invoke and expand, and every grant that was not ok (upstream records
-denials), may be one. Without the parameter traces are kept for ever.
+**Actions.** An ok invoke and an ok expand name their actions (``output.action_id``). A stream must have come
+to its final frame as well: one whose caller hung up may have no trace.
 
-**Legal.** A trace that is certainly kept is explained, not ``trace_not_found`` (lost_trace), and a listing
-holds its action (missing_from_listing). A listing narrowed to a principal or a capability need only hold
-theirs; one that was cut by ``limit`` or ``offset``, or asks for other events, is not held to be complete.
-No listing holds an action of the history twice (doubled_in_listing). A chain that is asked to verify itself
-does (broken_chain) and has at least as many records as ok invokes had returned before the question
-(chain_short; judged while everything together fits ``trace_cap``). A chain that says null is none, and not
-judged. Whatever touches or overlaps is not certain, so a right store is not accused.
+**What is certain.** The trace of an action is *certainly kept* at a question that was called after the
+action had returned, if fewer than ``trace_cap`` other traces can have been recorded after it and before the
+question's return. Every invoke and expand, and every grant that was not ok (upstream records denials), may
+have recorded one; so may the calls of ``cell.beside``. It is *certainly pushed out* if at least
+``trace_cap`` others were recorded after it and before the question's call, for certain. Without the
+parameter, traces are kept for ever.
 
-    invoke [0, 2] → a, explain a [2, 3] not found: it touches, legal. Explain a [3, 4] not found: lost.
+**Legal.**
 
-**What it cannot see.** Traces of expands and denials. What a trace says. A chain that forked and says it
-verifies.
+- A trace that is certainly kept is explained, not ``trace_not_found`` (**lost_trace**), and what it says is
+  what
+  was done: principal, capability, token, handle, arguments, status and type of event (**wrong_trace**). What
+  an explanation leaves out is not compared.
+- A listing holds every action that is certainly kept (**missing_from_listing**). One narrowed to a
+  principal, a
+  capability or a type of event need only hold theirs. One cut by ``limit`` or ``offset`` is not held to be
+  complete.
+- No listing holds an action of the history twice (**doubled_in_listing**).
+- Where one action had returned before another was called, a listing holds them in that order, or in the
+  opposite order for all pairs (**out_of_order**).
+- A listing of a principal's denials has as many as its refused grants (``rate_limited``, ``missing_role``)
+  that
+  are certainly kept (**missing_denials**).
+- A trace that is certainly pushed out is not explained, and no listing has more than ``trace_cap`` entries
+  (**cap_exceeded**).
+- A chain that is asked to verify itself does (**broken_chain**) and has at least as many records as ok
+  invokes
+  had returned before the question (**chain_short**; judged while everything together fits ``trace_cap``). A
+  chain that says null is none, and not judged.
+
+Whatever touches or overlaps is not certain, so a right store is not accused.
+
+    invoke [0, 2] -> a, explain a [2, 3] not found: legal, they touch. Explain a [3, 4] not found: lost_trace.
+    cap 1: invoke [0, 1] -> a, invoke [2, 3] -> b, explain a [4, 5] ok: cap_exceeded.
+
+**What it cannot see.** The instant that a trace names: the order of listings is judged, and upstream orders
+them by that instant, but a clock that is wrong by the same amount everywhere passes. A chain that forked and
+says it verifies. A missing denial with another reason code.
+
+**How long it takes.** Each listing is compared with the actions that it must hold, starting at the first that
+the cap can have kept. That is counted against the cell's budget of work; listings beyond it are not judged.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 
-from kernel_lab.judge.checkers.finding import Findings, Judgement, conclude
-from kernel_lab.judge.checkers.parameters import number
+from kernel_lab.judge.checkers.finding import KEPT, Findings, Judgement, conclude
+from kernel_lab.judge.checkers.kept import Action, Kept
+from kernel_lab.judge.checkers.listings import Lists
+from kernel_lab.judge.checkers.parameters import nanoseconds, number
 from kernel_lab.judge.checkers.story import lasting, named, short
-from kernel_lab.judge.history import AnyOperation, Audit, Expand, Explain, Grant, Invoke, ListTraces, Outcome
-from kernel_lab.judge.verdict import Beside, Cell, Measure, Verdict
+from kernel_lab.judge.history import AnyOperation, Audit, Expand, Explain, Invoke, ListTraces, Outcome
+from kernel_lab.judge.operation import ExplainOutput
+from kernel_lab.judge.verdict import Cell, Measure, Verdict
+from kernel_lab.judge.work import CutOff
 
 CLAIM = "traces"
 JUDGES = frozenset({"invoke", "explain", "list_traces", "audit"})
-KINDS = ("lost_trace", "missing_from_listing", "doubled_in_listing", "broken_chain", "chain_short")
+KINDS = (
+    "lost_trace", "wrong_trace", "missing_from_listing", "missing_denials", "doubled_in_listing",
+    "out_of_order", "cap_exceeded", "broken_chain", "chain_short",
+)  # fmt: skip
 LOST = "trace_not_found"
 
 
 def lacks(op: AnyOperation) -> str | None:
-    """An ok invoke names its action, an ok listing its actions, an ok audit its outcome."""
+    """Return what an ok operation fails to say: the action of an invoke, the actions of a listing, …."""
     if op.outcome is not Outcome.OK or isinstance(op, Explain):
         return None
     if isinstance(op, Invoke) and (op.output is None or op.output.action_id is None) and not op.input.dry_run:
@@ -52,30 +84,36 @@ def lacks(op: AnyOperation) -> str | None:
 
 
 def check(history: Sequence[AnyOperation], cell: Cell) -> Verdict:
-    """The verdict on a history. See the module."""
+    """Return the verdict on a history. The module's docstring says what is legal."""
     return conclude(CLAIM, KINDS, judge, history, cell)
 
 
 def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
-    """Each question by itself, against the invokes."""
-    actions: dict[str, Invoke] = {}
+    """Judge each question by itself, against the actions."""
+    actions: dict[str, Action] = {}
     for op in history:
-        if not isinstance(op, Invoke) or op.outcome is not Outcome.OK or op.output is None:
+        if not isinstance(op, Invoke | Expand) or op.outcome is not Outcome.OK or op.output is None:
             continue
-        if op.output.action_id and (op.output.final or not op.input.stream):
-            earlier = actions.get(op.output.action_id)
+        action = op.output.action_id
+        if action and (isinstance(op, Expand) or op.output.final or not op.input.stream):
+            earlier = actions.get(action)
             if earlier is None or op.end_ns < earlier.end_ns:
-                actions[op.output.action_id] = op
+                actions[action] = op
     kept = Kept(history, cell)
     found = Findings()
-    explains, lists, audits = Explains(actions, kept), Lists(actions, kept), Audits(actions, kept)
+    explains, audits = Explains(actions, kept), Audits(actions, kept)
+    lists = Lists(actions, kept, history, nanoseconds(number(cell, "tolerance_ms") or 0, 1_000_000))
+    cut_off = ""
     for op in history:
         if isinstance(op, Explain):
             explains.judge(op, found)
         elif isinstance(op, Invoke):
             continue
         elif isinstance(op, ListTraces) and op.outcome is Outcome.OK:
-            lists.judge(op, found)
+            try:
+                lists.judge(op, found)
+            except CutOff as why:
+                cut_off = str(why)
         elif isinstance(op, Audit) and op.outcome is Outcome.OK:
             audits.judge(op, found)
     asked = explains.count or lists.expected or audits.count or found.counts
@@ -84,126 +122,68 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
         "lost": found.counts["lost_trace"],
         "lost_rate": found.counts["lost_trace"] / explains.count if explains.count else None,
         "listings": lists.count,
-        "missing_share": lists.missing / lists.expected if lists.expected else None,
+        "missing_share": lists.missing / lists.expected if lists.expected and not cut_off else None,
         "doubled": found.counts["doubled_in_listing"],
         "audits": audits.count,
     }
     unknown = "" if asked else "nothing to judge: no trace was asked for after its invoke had returned"
-    return Judgement(measures=measures, found=found, unknown=unknown)
-
-
-class Kept:
-    """Which traces are certainly kept: the cap, and everything that may have been recorded."""
-
-    def __init__(self, history: Sequence[AnyOperation], cell: Cell) -> None:
-        self._cap = cap = number(cell, "trace_cap", least=1)
-        recorded: list[AnyOperation | Beside] = []
-        if cap is not None:
-            recorded = [op for op in history if _may_record(op)]
-            recorded += [op for op in cell.beside if op.f != "grant" or op.outcome is not Outcome.OK]
-        self.all = cap is None or len(recorded) <= cap
-        """Nothing can have been pushed out."""
-        self._calls = [] if self.all else sorted(op.call_ns for op in recorded)
-        self._ends = [] if self.all else sorted(op.recorded_ns for op in recorded)
-
-    def certainly(self, invoke: Invoke, question: AnyOperation) -> bool:
-        """The trace was there at every instant of the question."""
-        if question.call_ns <= invoke.end_ns:
-            return False
-        if self.all or self._cap is None:
-            return True
-        before_it = bisect_left(self._ends, invoke.call_ns)
-        by_then = bisect_right(self._calls, question.end_ns)
-        return by_then - before_it - 1 < self._cap  # itself is one of them
-
-    def all_at(self, question: AnyOperation) -> bool:
-        """Nothing can have been pushed out before the question returned."""
-        return self.all or self._cap is None or bisect_right(self._calls, question.end_ns) <= self._cap
-
-
-def _may_record(op: AnyOperation) -> bool:
-    return isinstance(op, Invoke | Expand) or (isinstance(op, Grant) and op.outcome is not Outcome.OK)
+    return Judgement(measures=measures, found=found, unknown=cut_off or unknown)
 
 
 class Explains:
     """Questions for one action."""
 
-    def __init__(self, actions: dict[str, Invoke], kept: Kept) -> None:
+    def __init__(self, actions: Mapping[str, Action], kept: Kept) -> None:
         self._actions, self._kept = actions, kept
         self.count = 0
 
     def judge(self, op: Explain, found: Findings) -> None:
-        """It was answered, if its trace is certainly kept."""
-        invoke = self._actions.get(op.input.action_id)
+        """Add what is wrong with the answer, if it is certain whether the trace is there."""
+        action = self._actions.get(op.input.action_id)
         lost = op.outcome is Outcome.FAIL and op.error == LOST
-        if invoke is None or not (lost or op.outcome is Outcome.OK):
+        if action is None or not (lost or op.outcome is Outcome.OK):
             return
-        if self._kept.certainly(invoke, op):
+        if self._kept.certainly(action, op):
             self.count += 1
             if lost:
-                found.add("lost_trace", [invoke, op], _say_lost, invoke, op)
+                found.add("lost_trace", [action, op], _say_lost, action, op)
+        if lost:
+            return
+        if isinstance(op.output, ExplainOutput) and (wrong := _wrong(op.output, action)):
+            found.add("wrong_trace", [action, op], _say_wrong, action, op, wrong)
+        elif self._kept.certainly_not(action, op):
+            proof = [action, *self._kept.newer(action, op), op] if found.counts["cap_exceeded"] < KEPT else []
+            found.add("cap_exceeded", proof, _say_beyond, action, op, self._kept.cap)
 
 
-class Lists:
-    """Listings, and what each must hold."""
-
-    def __init__(self, actions: dict[str, Invoke], kept: Kept) -> None:
-        self._actions, self._kept = actions, kept
-        self._of: dict[str | None, tuple[list[int], list[str]]] = {None: _by_end(actions)}
-        groups: dict[str, dict[str, Invoke]] = defaultdict(dict)
-        for action, invoke in actions.items():
-            groups[invoke.input.principal][action] = invoke
-        self._of |= {principal: _by_end(group) for principal, group in groups.items()}
-        self.count = self.expected = self.missing = 0
-
-    def judge(self, op: ListTraces, found: Findings) -> None:
-        """It holds every action that it must, and none twice."""
-        listed = (op.output and op.output.action_ids) or []
-        given = set(listed)
-        self.count += 1
-        if len(given) < len(listed):
-            for action, times in Counter(listed).items():
-                if times > 1 and action in self._actions:
-                    found.add(
-                        "doubled_in_listing", [self._actions[action], op], _say_doubled, op, action, times
-                    )
-        for action in self._needed(op, len(listed)):
-            self.expected += 1
-            if action not in given:
-                self.missing += 1
-                invoke = self._actions[action]
-                found.add("missing_from_listing", [invoke, op], _say_missing, invoke, op, action)
-
-    def _needed(self, op: ListTraces, listed: int) -> list[str]:
-        asked = op.input
-        if asked is None:
-            principal = capability = None
-        else:
-            cut = bool(asked.offset) or (asked.limit is not None and listed >= asked.limit)
-            if cut or asked.event_type not in (None, "invoke"):
-                return []
-            principal = asked.principal or asked.principal_id
-            capability = asked.capability or asked.capability_id
-        ends, actions = self._of.get(principal, ([], []))
-        needed = actions[: bisect_left(ends, op.call_ns)]
-        if capability is not None:
-            needed = [action for action in needed if self._actions[action].input.capability == capability]
-        if not self._kept.all:
-            needed = [action for action in needed if self._kept.certainly(self._actions[action], op)]
-        return needed
-
-
-def _by_end(actions: dict[str, Invoke]) -> tuple[list[int], list[str]]:
-    ordered = sorted(actions.items(), key=lambda item: (item[1].end_ns, item[1].index))
-    return [invoke.end_ns for _, invoke in ordered], [action for action, _ in ordered]
+def _wrong(said: ExplainOutput, action: Action) -> str:
+    """Return what a trace says that was not so: ``"principal 'q' instead of 'p'"``; or an empty string."""
+    asked = action.input
+    was: dict[str, object] = {"principal": asked.principal or None, "handle_id": None, "status": "succeeded"}
+    if isinstance(action, Expand):
+        was |= {"event_type": "expand", "handle_id": action.input.handle_id}
+    else:
+        was |= {
+            "event_type": "invoke",
+            "capability": action.input.capability or None,
+            "token_id": action.input.token_id,
+            "handle_id": action.output.handle_id if action.output else None,
+            "args": action.input.args,
+        }
+    for name, value in was.items():
+        told = getattr(said, name)
+        if told is not None and value is not None and told != value:
+            return f"{name} {told!r} instead of {value!r}"
+    return ""
 
 
 class Audits:
     """Chains that were asked to verify themselves."""
 
-    def __init__(self, actions: dict[str, Invoke], kept: Kept) -> None:
+    def __init__(self, actions: Mapping[str, Action], kept: Kept) -> None:
         self._kept = kept
-        self._invokes = sorted(actions.values(), key=lambda op: (op.end_ns, op.index))
+        invokes = [op for op in actions.values() if isinstance(op, Invoke)]
+        self._invokes = sorted(invokes, key=lambda op: (op.end_ns, op.index))
         self._ends = [op.end_ns for op in self._invokes]
         self.count = 0
 
@@ -221,26 +201,31 @@ class Audits:
         have = len(records) if isinstance(records, list) else records
         must = bisect_left(self._ends, op.call_ns)
         if have < must:
-            proof: list[AnyOperation] = [*self._invokes[: max(0, have) + 1], op]
+            proof: list[AnyOperation] = []
+            if found.counts["chain_short"] < KEPT:
+                proof = [*self._invokes[: max(0, have) + 1], op]
             found.add("chain_short", proof, _say_short, op, have, must)
 
 
-def _say_lost(invoke: Invoke, op: Explain) -> str:
+def _say_lost(action: Action, op: Explain) -> str:
     return (
         f"broke ActionExplained: {named(op)} found no trace of action {short(op.input.action_id)}, "
-        f"{lasting(op.call_ns - invoke.end_ns)} after {named(invoke)} had returned"
+        f"{lasting(op.call_ns - action.end_ns)} after {named(action)} had returned"
     )
 
 
-def _say_missing(invoke: Invoke, op: ListTraces, action: str) -> str:
+def _say_wrong(action: Action, op: Explain, wrong: str) -> str:
     return (
-        f"broke ActionListed: the listing of {named(op)} lacks action {short(action)}, called "
-        f"{lasting(op.call_ns - invoke.end_ns)} after {named(invoke)} had returned"
+        f"broke ActionTold: {named(op)} explains action {short(op.input.action_id)} of {named(action)} with "
+        f"{wrong}"
     )
 
 
-def _say_doubled(op: ListTraces, action: str, times: int) -> str:
-    return f"broke ActionListed: the listing of {named(op)} holds action {short(action)} {times} times"
+def _say_beyond(action: Action, op: Explain, cap: float) -> str:
+    return (
+        f"broke CapHolds: {named(op)} explains action {short(op.input.action_id)} of {named(action)}, though "
+        f"{cap:g} newer traces, as many as the deployment says it keeps, had been recorded"
+    )
 
 
 def _say_broken(op: Audit) -> str:

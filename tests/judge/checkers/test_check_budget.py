@@ -2,7 +2,7 @@
 
 import random
 from functools import partial
-from itertools import product
+from itertools import permutations, product
 
 import pytest
 from sketch import ORACLE, budget, cell, history, invoke, kinds
@@ -41,6 +41,11 @@ LEGAL = {
     "no budget to read": [invoke(0, 1, cost=5), budget(2, 3, used=None, total=None)],
 }  # fmt: skip
 ILLEGAL = {
+    "the last of three at once found nothing left": (
+        [invoke(0, 1, cost=85), *(invoke(2, 5, cost=12) for _ in range(3))], "over_reserved", 4,
+    ),
+    "another total than is stated": ([budget(4, 5, used=0, total=99)], "wrong_total", 1),
+    "more used than there is": ([invoke(0, 9, cost=160), budget(4, 5, used=160)], "over_total", 1),
     "served once it was spent": ([invoke(0, 1, cost=100), invoke(2, 3, cost=1)], "overspend", 2),
     "served for nothing once it was spent": ([invoke(0, 1, cost=100), invoke(2, 3, cost=0)], "overspend", 2),
     "told less than before": (
@@ -189,20 +194,64 @@ def _answers(op, now, charged, total, request):
 
 def test_it_agrees_with_trying_everything():
     rng = random.Random(14)
-    seen = {True: 0, False: 0}
+    seen, jointly = {True: 0, False: 0}, 0
     for _ in range(ORACLE // 2):
         total, request, operations = 10, rng.choice([2, 5]), []
-        for _ in range(rng.randint(1, 3)):
-            call = rng.randint(0, 5)
-            ret = None if rng.random() < 0.1 else call + rng.randint(0, 2)
-            operations.append(invoke(call, ret, cost=rng.choice([0, 2, 5, 10])))
+        crowded = rng.random() < 0.1  # several at once, and dear: the last of them may find nothing left
+        for _ in range(3 if crowded else rng.randint(1, 3)):
+            call = rng.randint(0, 1 if crowded else 5)
+            ret = None if rng.random() < 0.1 else call + rng.randint(crowded, 2)
+            operations.append(invoke(call, ret, cost=rng.choice([5, 10] if crowded else [0, 2, 5, 10])))
         call = rng.randint(0, 8)
         ret = call + rng.randint(0, 1)
         operations.append(
-            rng.choice([budget(call, ret, used=rng.choice([0, 2, 5, 7, 10])), exhausted(call, ret)])
+            rng.choice(
+                [budget(call, ret, total=total, used=rng.choice([0, 2, 5, 7, 10])), exhausted(call, ret)]
+            )
         )
         verdict = judged(*operations, total=total, request=request)
         wanted = legal(operations, total, request)
-        assert (verdict.validity is not Validity.INVALID) == wanted, (request, operations, verdict)
+        alone = kinds(verdict) - {"over_reserved"}
+        assert (not alone) == wanted, (request, operations, verdict)
+        if "over_reserved" in kinds(verdict):
+            jointly += 1
+            assert not can_reserve(operations, total, request), (request, operations, verdict)
         seen[wanted] += 1
     assert min(seen.values()) > ORACLE // 20
+    assert jointly
+
+
+def can_reserve(operations, total, request):
+    """Whether the served can all have reserved and been charged, in some order that their intervals allow."""
+    served = [op for op in operations if isinstance(op, Invoke) and op.outcome is Outcome.OK]
+    spans = [
+        [(a, b) for a in range(op.call_ns, op.return_ns + 1) for b in range(a, op.return_ns + 1)]
+        for op in served
+    ]
+    for instants in product(*spans):
+        steps = [(a, "reserve", n) for n, (a, _) in enumerate(instants)]
+        steps += [(b, "charge", n) for n, (_, b) in enumerate(instants)]
+        if _serves(steps, [op.output.tokens for op in served], total, request):
+            return True
+    return False
+
+
+def _serves(steps, costs, total, request):
+    for order in permutations(steps):
+        used, held = 0, {}
+        for number, (at, what, n) in enumerate(order):
+            if number and at < order[number - 1][0]:
+                break
+            if what == "reserve":
+                left = total - used - sum(held.values())
+                if left <= 0:
+                    break
+                held[n] = min(request, left)
+            elif n not in held:
+                break
+            else:
+                del held[n]
+                used = min(total, used + costs[n])
+        else:
+            return True
+    return False

@@ -7,7 +7,8 @@ import pytest
 from sketch import ORACLE, cell, grant, history, invoke, kinds
 from test_placement import placeable
 
-from kernel_lab.judge.checkers import placement, rate_limit
+from kernel_lab.judge import work
+from kernel_lab.judge.checkers import rate_limit
 from kernel_lab.judge.history import Outcome
 from kernel_lab.judge.verdict import Validity
 
@@ -107,8 +108,7 @@ def test_without_a_limit_it_is_unknown(parameters):
 
 
 def test_a_search_that_is_cut_off_is_unknown(monkeypatch):
-    monkeypatch.setattr(placement, "WORK", 0)
-    monkeypatch.setattr(placement, "WORK_EACH", 0)
+    monkeypatch.setattr(work, "STEPS", -200)
     verdict = judged(history(grant(0, 20), grant(1, 2)), 1, 10)
     assert verdict.validity is Validity.UNKNOWN
     assert "given up" in verdict.reason

@@ -159,15 +159,31 @@ def _answers(op, now, recorded, cap):
         newer = sum(i is not invoke and t is not None and at <= t <= now for i, t in recorded.items())
         return now <= at or (cap is not None and newer >= cap)
 
+    def certainly_gone(invoke):
+        at = recorded[invoke]
+        return cap is not None and sum(t is not None and at < t < now for t in recorded.values()) >= cap
+
     ours = [i for i in recorded if isinstance(i, Invoke) and i.output and i.output.action_id]
     if isinstance(op, Explain):
-        return op.outcome is Outcome.OK or all(
-            may_be_gone(i) for i in ours if i.output.action_id == op.input.action_id
-        )
+        asked = [i for i in ours if i.output.action_id == op.input.action_id]
+        if op.outcome is Outcome.OK:
+            return not any(certainly_gone(i) for i in asked)
+        return all(may_be_gone(i) for i in asked)
     listed = op.output.action_ids
-    return all(
-        listed.count(i.output.action_id) < 2 and (i.output.action_id in listed or may_be_gone(i))
-        for i in ours
+    return (
+        (cap is None or len(listed) <= cap)
+        and (in_order([i for a in listed for i in ours if i.output.action_id == a]))
+        and all(
+            listed.count(i.output.action_id) < 2 and (i.output.action_id in listed or may_be_gone(i))
+            for i in ours
+        )
+    )
+
+
+def in_order(listed):
+    pairs = [(one, other) for at, one in enumerate(listed) for other in listed[at + 1 :]]
+    return all(other.return_ns >= one.call_ns for one, other in pairs) or all(
+        one.return_ns >= other.call_ns for one, other in pairs
     )
 
 

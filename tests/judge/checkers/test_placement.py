@@ -6,8 +6,10 @@ from itertools import permutations
 import pytest
 from sketch import ORACLE
 
+from kernel_lab.judge import work
 from kernel_lab.judge.checkers import placement
-from kernel_lab.judge.checkers.placement import CutOff, unplaceable
+from kernel_lab.judge.checkers.placement import unplaceable
+from kernel_lab.judge.work import CutOff, budget
 
 
 def placeable(calls, returns, limit, apart):
@@ -43,7 +45,7 @@ def test_a_window_is_kept_exactly_if_some_order_keeps_it():
 
 
 def test_the_search_itself_is_exact_without_the_short_cut(monkeypatch):
-    monkeypatch.setattr(placement, "_first_come", lambda *_: False)
+    monkeypatch.setattr(placement, "in_order_of_calls", lambda *_: False)
     test_a_window_is_kept_exactly_if_some_order_keeps_it()
 
 
@@ -67,7 +69,6 @@ def test_the_earliest_return_first_is_not_enough():
 
 
 def test_a_search_that_takes_too_long_is_cut_off(monkeypatch):
-    monkeypatch.setattr(placement, "WORK", 0)
-    monkeypatch.setattr(placement, "WORK_EACH", 0)
-    with pytest.raises(CutOff, match="2 effects"):
+    monkeypatch.setattr(work, "STEPS", 1)
+    with budget(0), pytest.raises(CutOff, match="of 2 effects was given up after 1 steps"):
         unplaceable([0, 1], [20, 2], limit=1, apart_ns=10)

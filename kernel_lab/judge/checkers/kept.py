@@ -1,0 +1,88 @@
+"""What a store of traces keeps under a cap: a part of the claims `traces` and `streams`.
+
+The oldest trace goes first. So a trace is certainly kept while fewer than ``trace_cap`` others can have been
+recorded after it, and certainly pushed out once at least ``trace_cap`` others certainly were.
+
+    cap 2: traces of invokes [0, 1] a, [2, 3] b, [4, 8] c. At a question [5, 6], a may be pushed out (c can
+    have been recorded at 5) and b is certainly kept. At a question [9, 9], a is certainly pushed out.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from itertools import islice
+
+from kernel_lab.judge.checkers.parameters import number
+from kernel_lab.judge.history import AnyOperation, Expand, Grant, Invoke, Outcome
+from kernel_lab.judge.verdict import Beside, Cell
+
+Action = Invoke | Expand
+"""What has an action of its own, and a trace of that."""
+
+
+class Kept:
+    """Which traces are certainly kept or pushed out: the cap, and everything that may have been recorded."""
+
+    def __init__(self, history: Sequence[AnyOperation], cell: Cell) -> None:
+        self.cap = cap = number(cell, "trace_cap", least=1)
+        recorded: list[AnyOperation | Beside] = []
+        if cap is not None:
+            recorded = [op for op in history if _may_record(op)]
+            recorded += [op for op in cell.beside if op.f != "grant" or op.outcome is not Outcome.OK]
+        self.all = cap is None or len(recorded) <= cap
+        """Nothing can have been pushed out."""
+        self._calls = [] if self.all else sorted(op.call_ns for op in recorded)
+        self._ends = [] if self.all else sorted(op.recorded_ns for op in recorded)
+        self._sure = [] if self.all else [op for op in history if _records(op)]
+        self._sure_calls = sorted(op.call_ns for op in self._sure)
+        self._sure_ends = sorted(op.recorded_ns for op in self._sure)
+
+    def certainly(self, action: AnyOperation, question: AnyOperation) -> bool:
+        """Return whether the trace was there at every instant of the question."""
+        if question.call_ns <= action.end_ns:
+            return False
+        if self.all or self.cap is None:
+            return True
+        return action.call_ns > self.since(question)
+
+    def since(self, question: AnyOperation) -> int:
+        """Return an instant: an action called after it is certainly kept until the question's return.
+
+        Fewer than ``trace_cap`` others can have been recorded after the action: all that can have been
+        called by the question's return, less those that had ended before the action's call, and less the
+        action itself.
+        """
+        by_then = bisect_right(self._calls, question.end_ns)
+        ended = by_then - int(self.cap or 0)
+        return self._ends[ended - 1] if ended > 0 else -(1 << 100)
+
+    def certainly_not(self, action: AnyOperation, question: AnyOperation) -> bool:
+        """Return whether the trace had been pushed out before the question was called, if the cap is kept."""
+        if self.all or self.cap is None:
+            return False
+        # called after the action's return and over before the question's call: at least so many
+        over = bisect_left(self._sure_ends, question.call_ns)
+        return over - bisect_right(self._sure_calls, action.end_ns) >= self.cap
+
+    def newer(self, action: AnyOperation, question: AnyOperation) -> list[AnyOperation]:
+        """Return a cap's number of operations that recorded a trace between an action and a question."""
+        after, before = action.end_ns, question.call_ns
+        between = (op for op in self._sure if op.call_ns > after and op.recorded_ns < before)
+        return list(islice(between, int(self.cap or 0)))
+
+    def all_at(self, question: AnyOperation) -> bool:
+        """Return whether nothing can have been pushed out before the question returned."""
+        return self.all or self.cap is None or bisect_right(self._calls, question.end_ns) <= self.cap
+
+
+def _may_record(op: AnyOperation) -> bool:
+    return isinstance(op, Invoke | Expand) or (isinstance(op, Grant) and op.outcome is not Outcome.OK)
+
+
+def _records(op: AnyOperation) -> bool:
+    """Whether it has certainly recorded a trace: an ok invoke or expand that names its action."""
+    if isinstance(op, Invoke):
+        whole = bool(op.output and op.output.action_id and (op.output.final or not op.input.stream))
+        return op.outcome is Outcome.OK and whole and not op.input.dry_run
+    return isinstance(op, Expand) and op.outcome is Outcome.OK and bool(op.output and op.output.action_id)
