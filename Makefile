@@ -120,7 +120,7 @@ runbook: setup ## what reload, recycle, restart and scaling lose, per deployment
 
 # Wrong kernels that must be caught, right ones that must not be accused: docs/teeth.md.
 teeth: setup ## every seeded wrong kernel, 1,000 right runs, a sample of both under gunicorn (ARGS=--no-live)
-	@PYTHONPATH=tests $(BIN)/python -m mutants.teeth $(ARGS)
+	@$(BIN)/python -m mutants.teeth $(ARGS)
 
 .PHONY: teeth
 

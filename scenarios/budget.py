@@ -15,12 +15,23 @@ from kernel_lab.traffic.connections import Policy
 
 from . import sample as cast
 
-TOTAL = 6_000
-REQUEST = 200
+TOTAL = 4_650
+REQUEST = 600
 """Tokens of the pool, and reserved per invoke."""
 DEAR_EVERY = 7
-"""Among so many invokes one is of a listing, which costs a quarter of the pool: six of those can prove an
+"""Among so many invokes one is of a listing, which costs a third of the pool: six of those can prove an
 overspend, and the cheap ones between them are so many that a forgotten charge shows."""
+CROWD_AT, AT_ONCE = 2 * DEAR_EVERY, 10
+"""After how many invokes many ask for the dear capability at once, and how many.
+
+Of one pool, between 25 % and 32 % is left by then: less than the dear one costs. So it is used up, and together they
+reserve more than is left. Once less than 25 % is left, upstream answers with a summary, and below 5 % with a
+handle, which costs nothing: a right pool would never be used up, and nobody would see whether it then refuses.
+"""
+ALONE = 24
+"""Invokes of one client before the others begin."""
+AT_ONCE = 10
+"""Invokes at that moment: together they reserve more than is left."""
 INVOKES = 40
 """Of one pool: enough to use it up."""
 PRINCIPALS = 4
@@ -40,11 +51,21 @@ async def drive(session: Session) -> None:
         if not cheap.ok or not dear.ok:
             return
         while (number := next(spending)) < invokes:
+            if number == CROWD_AT:
+                crowd = [session.client(agent.principal) for _ in range(AT_ONCE)]
+                await session.together(
+                    [one.invoke(dear.body["token"], lane=at, mode="table") for at, one in enumerate(crowd)]
+                )
             granted = dear if number % DEAR_EVERY == DEAR_EVERY // 2 else cheap
             await agent.invoke(granted.body["token"], lane=number, mode="table")
             if number % 4 == 0:
                 await agent.budget(lane=number // 4)
 
+    # one after the other, before anybody else has reserved anything: a refusal here has no excuse
+    alone = session.client(session.principal())
+    granted = await alone.grant(cast.reading(session.target), lane=0)
+    for number in range(ALONE if granted.ok else 0):
+        await alone.invoke(granted.body["token"], lane=number, mode="handle_only")
     kept = session.policy is Policy.KEEP_ALIVE
     await session.together([spend() for _ in range(KEPT_PRINCIPALS if kept else PRINCIPALS)])
     reader = session.client(session.principal("reader"))

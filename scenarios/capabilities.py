@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
@@ -9,9 +10,11 @@ from kernel_lab.judge.checkers import capabilities as checker
 from kernel_lab.judge.verdict import Assumptions, Validity
 from kernel_lab.run.declaration import Component, Proportion
 from kernel_lab.run.measures import Column, Kind, Observed, Quantity
-from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere
+from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere, pause_until
 from kernel_lab.traffic.connections import Policy
 
+PAUSE_S = 1.2
+"""After which everything is asked once more: what is kept for a second is forgotten by then."""
 GRANTS = 4
 """Grants per import where the connection policy cannot choose the worker."""
 
@@ -31,10 +34,16 @@ async def drive(session: Session) -> None:
         imported.append((number, capability))
         for step in range(max(session.lanes, GRANTS)):
             await _use(session, capability, number + step)
-    # a later import takes nothing away
-    for step in range(max(session.lanes, GRANTS)):
-        for number, capability in imported:
-            await _use(session, capability, number + step)
+    # one registry knows it by now, whichever worker is asked to import it again
+    for number, capability in imported[:1]:
+        admin = session.principal("admin", roles=("admin",))
+        await session.client(admin).import_capability(capability, _manifest(capability), lane=number + 1)
+    # a later import takes nothing away, nor does time
+    for pause_s in (0.0, PAUSE_S):
+        await pause_until(time.monotonic_ns() + int(pause_s * 1e9))
+        for step in range(max(session.lanes, GRANTS)):
+            for number, capability in imported:
+                await _use(session, capability, number + step)
 
 
 async def _use(session: Session, capability: str, lane: int) -> None:

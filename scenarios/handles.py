@@ -36,8 +36,14 @@ ATTEMPTS = 24
 MANY = 48
 """Handles that one principal holds at once, of one row each: a loss of one in ten cannot hide (0.6 %)."""
 
+MANY_AT_FULL = 150
+"""At full: a loss of one in fifty cannot hide (5 %)."""
+
 SHORT_S = 5.0
 """A handle that lives no longer is watched until it has expired."""
+
+AT_THE_END = (0.97, 1.03, 1.1)
+"""When a watched handle is expanded for the last times, in lives: before its end, after it, and well after it."""
 
 Caller = Callable[[Principal], RecordingClient]
 
@@ -68,8 +74,11 @@ async def _trial(session: Session, client: Caller, number: int) -> None:
     if not granted.ok:
         return
     # workers without a common secret refuse each other's tokens: ask until the right one is met
+    asked = cast.args(session.target, cast.listing(session.target), number)
     for _ in range(ATTEMPTS):
-        made = await agent.invoke(granted.body["token"], lane=number)
+        made = await agent.invoke(
+            granted.body["token"], lane=number, args=asked, mode="table" if asked else "summary"
+        )
         if made.ok:
             break
     if not made.ok or not made.body.get("handle_id"):
@@ -87,14 +96,18 @@ async def _many(session: Session, client: Caller) -> None:
     granted = await agent.grant(cast.reading(session.target), lane=0)
     if not granted.ok:
         return
-    made = [await agent.invoke(granted.body["token"], lane=number) for number in range(MANY)]
+    made = []
+    for number in range(MANY if session.quick else MANY_AT_FULL):
+        asked = cast.args(session.target, cast.reading(session.target), number)
+        mode = "table" if asked else "summary"
+        made.append(await agent.invoke(granted.body["token"], lane=number, args=asked, mode=mode))
     for number, reply in enumerate(made):
         if reply.ok and reply.body.get("handle_id"):
             await agent.expand(reply.body["handle_id"], lane=number + number // session.lanes)
 
 
 async def _until_expiry(session: Session, client: Caller, number: int) -> None:
-    """One handle of short life, expanded ten times while it lives and once when it is over."""
+    """One handle of short life, expanded while it lives, shortly before its end and shortly after."""
     life_s = session.target.facts.get("handle_ttl_s")
     if not life_s or life_s > SHORT_S:
         return
@@ -106,9 +119,8 @@ async def _until_expiry(session: Session, client: Caller, number: int) -> None:
     made_ns = time.monotonic_ns()
     if not made.ok or not made.body.get("handle_id"):
         return
-    for step in range(11):
-        # the last of them when the life has passed; the one before, when it nearly has
-        await pause_until(made_ns + int((0.095 * step if step < 10 else 1.1) * life_s * 1e9))
+    for step, share in enumerate((*(0.095 * step for step in range(10)), *AT_THE_END)):
+        await pause_until(made_ns + int(share * life_s * 1e9))
         await agent.expand(made.body["handle_id"], lane=number + step)
 
 

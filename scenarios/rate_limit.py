@@ -45,7 +45,7 @@ PROBES = 4
 
 
 async def drive(session: Session) -> None:
-    """Three bursts by one principal and a trickle between, one grant invoked many times, then crowds."""
+    """Three bursts by one principal and a trickle between, two others beside it, one grant invoked often, crowds."""
     capability = cast.limited(session.target)
     window_s = float(session.parameters["window_s"])
     agent = session.principal("agent")
@@ -82,20 +82,47 @@ async def drive(session: Session) -> None:
             [caller(client, followers, lanes) for client, followers in zip(clients, probes, strict=True)]
         )
 
-    await burst(0)
-    # what is counted are grants: one token is invoked far more often than the limit, and takes no place
-    for lane in range(3 * int(session.parameters["limit"]) if tokens else 0):
-        await clients[0].invoke(tokens[0], lane=lane)
-    await burst(1)
-    # a window is one principal's: whoever else asks finds it empty
-    await session.client(session.principal("neighbour")).grant(capability, lane=0)
-    begin, end, attempts = TRICKLE
-    for number in range(attempts):
-        await until(begin + (end - begin) * number / attempts)
-        await caller(clients[0], probes[0], iter([number]))
-    await burst(2)
+    async def agenda() -> None:
+        await burst(0)
+        # what is counted are grants: one token is invoked far more often than the limit, and takes no place
+        for lane in range(3 * limit if tokens else 0):
+            await clients[0].invoke(tokens[0], lane=lane)
+        await burst(1)
+        # a window is one principal's: whoever else asks finds it empty
+        await session.client(session.principal("neighbour")).grant(capability, lane=0)
+        begin, end, attempts = TRICKLE
+        for number in range(attempts):
+            await until(begin + (end - begin) * number / attempts)
+            await caller(clients[0], probes[0], iter([number]))
+        await burst(2)
+
+    async def in_steps(role: str, steps: Sequence[tuple[float, int]]) -> None:
+        """A principal who asks so often at such times, one attempt after the other."""
+        member = session.principal(role)
+        client = session.client(member)
+        followers = [session.probe(member) for _ in range(_probes(session))]
+        for number, (at, attempts) in enumerate(steps):
+            await until(at)
+            await caller(client, followers, iter(range(number, number + attempts)))
+
+    limit = int(session.parameters["limit"])
+    stepping, idle = steps_of(limit)
+    # both ask less than a crowd does: the prediction counts them as it counts the others
+    await session.together([agenda(), in_steps("steps", stepping), in_steps("idle", idle)])
     for number in range((1 if session.quick else CROWDS) if callers > 1 else 0):
         await _crowd(session, number)
+
+
+def steps_of(limit: int) -> tuple[list[tuple[float, int]], list[tuple[float, int]]]:
+    """When two more principals ask, in windows, and how often.
+
+    The first fills its limit little by little, so that its windows do not coincide with those of a limiter
+    that counts from the first grant, or from the last one, or from full multiples of the window. The second
+    fills it at once and is idle until shortly before the window's end: what is forgotten by then is
+    admitted.
+    """
+    few = min(limit, MOST)
+    return [(0.0, 1), (0.55, few - 1), (1.07, 2), (1.35, 1), (1.72, few)], [(0.0, few), (0.93, 1)]
 
 
 def _probes(session: Session) -> int:

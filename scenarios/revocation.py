@@ -36,6 +36,8 @@ INVOKES = 4
 """Invokes after a revoke where the connection policy cannot choose the worker."""
 TOKENS = 3
 """Tokens of a principal whose every token is revoked at once."""
+PAGE = 13
+"""Tokens of one such principal: more than a page of ten."""
 MANY = (8, 4)
 """Principals, and tokens of each, revoked one by one: a loss of one in ten can hardly hide (3 %)."""
 POLL_EVERY_S = 0.1
@@ -80,8 +82,9 @@ async def _revoke_one(session: Session, client: Caller, number: int) -> None:
     token = granted.body["token"]
     await agent.invoke(token, lane=number + 1)
     await revoker.revoke(token["token_id"], lane=number)
+    # another worker than the one that revoked is asked first: it is the one that may not have heard
     for step in range(max(session.lanes, INVOKES)):
-        await agent.invoke(token, lane=number + step)
+        await agent.invoke(token, lane=number + 1 + step)
     if kept.ok:
         await agent.invoke(kept.body["token"], lane=number)
 
@@ -89,15 +92,15 @@ async def _revoke_one(session: Session, client: Caller, number: int) -> None:
 async def _revoke_all(session: Session, client: Caller, number: int) -> None:
     agent, revoker = _actors(session, client, number)
     tokens = []
-    for step in range(TOKENS):
+    for step in range(PAGE if number == TOKENS - 1 else TOKENS):
         granted = await agent.grant(cast.reading(session.target), lane=number + step)
         if granted.ok:
             tokens.append(granted.body["token"])
     await revoker.revoke_all(agent.principal.name, lane=number)
     later = await agent.grant(cast.reading(session.target), lane=number)
-    for token in tokens:
-        for step in range(max(session.lanes, INVOKES)):
-            await agent.invoke(token, lane=number + step)
+    for place, token in enumerate(tokens):
+        for step in range(max(session.lanes, INVOKES) if place < TOKENS else 1):
+            await agent.invoke(token, lane=number + 1 + step)
     if later.ok:
         await agent.invoke(later.body["token"], lane=number)
 

@@ -22,6 +22,15 @@ def listing(target: Target) -> str:
     return _promised(target, "list") or _part(target, "read", "billing.list_invoices", "READ")
 
 
+def args(target: Target, capability: str, number: int) -> dict[str, object]:
+    """What to ask of a capability, so that each number gets other rows; nothing of one that is not the lab's."""
+    known: dict[str, dict[str, object]] = {
+        "billing.get_invoice": {"id": f"INV-{1 + number % 200:04d}"},
+        "billing.list_invoices": {"rows": 7 + number % 150},
+    }
+    return known.get(capability, {}) if capability in target.capabilities else {}
+
+
 def limited(target: Target) -> str:
     """The capability whose limit is driven: a WRITE, so that a READ can stay unlimited beside it."""
     try:

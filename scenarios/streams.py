@@ -24,7 +24,9 @@ ATTEMPTS = 24
 """Streams after which a trial without one is given up."""
 
 CHUNK_MS = 10
-"""Between the twenty frames of a stream."""
+"""Between the frames of a stream."""
+FRAMES = 20
+"""Frames of a whole stream of the lab's capability."""
 
 
 async def drive(session: Session) -> None:
@@ -183,7 +185,8 @@ COMPONENT = Component(
 
 def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[str, Any]:
     del policy
-    return {"trace_cap": target.facts.get("trace_cap"), **deployment.stale}
+    frames = FRAMES if cast.streaming(target) else None
+    return {"trace_cap": target.facts.get("trace_cap"), "stream_frames": frames, **deployment.stale}
 
 
 SCENARIO = Scenario(

@@ -22,11 +22,14 @@ from . import sample as cast
 VERIFICATIONS = 4
 """Invokes per token where the connection policy cannot choose the worker."""
 
+AFTER = (1.03, 1.15, 1.5)
+"""When a token of short life is presented once more, in lives: it must be refused."""
+
 Caller = Callable[[Principal], RecordingClient]
 
 
 async def drive(session: Session) -> None:
-    """Mint on each worker in turn, present everywhere, whole and tampered, and late in a short life."""
+    """Mint on each worker in turn; present everywhere: whole, tampered, by a stranger, and until its life ends."""
     trials = 8 if session.quick else 16
 
     async def column(first: int) -> None:
@@ -41,15 +44,21 @@ async def drive(session: Session) -> None:
 
 
 async def _trial(session: Session, client: Caller, number: int) -> None:
-    agent = client(session.principal())
+    agent, stranger = client(session.principal()), client(session.principal("stranger"))
     granted = await agent.grant(cast.reading(session.target), lane=number)
     if not granted.ok:
         return
     token = granted.body["token"]
+    other = cast.listing(session.target)
     for step in range(max(session.lanes, VERIFICATIONS)):
         await agent.invoke(token, lane=number + step)
         if step % 2:
-            await agent.invoke(_tamper(token, number + step // 2), lane=number + step, tampered=True)
+            altered = _tamper(token, number + step // 2, principal=stranger.principal.name, capability=other)
+            # whoever alters the principal is the one that it then names
+            thief = stranger if altered["principal_id"] != token["principal_id"] else agent
+            await thief.invoke(altered, lane=number + step, tampered=True)
+        elif client == session.client:
+            await stranger.invoke(token, lane=number + step)
 
 
 async def _through_life(session: Session, client: Caller, number: int) -> None:
@@ -65,17 +74,24 @@ async def _through_life(session: Session, client: Caller, number: int) -> None:
     granted_ns = time.monotonic_ns()
     life_s = (datetime.fromisoformat(token["expires_at"]) - datetime.now(tz=UTC)).total_seconds()
     steps = max(session.lanes, VERIFICATIONS)
-    for step in range(steps):
-        await pause_until(granted_ns + int(0.95 * life_s * (step + 1) / steps * 1e9))
+    shares = [0.97 * (step + 1) / steps for step in range(steps)]
+    for step, share in enumerate([*shares, *AFTER]):
+        await pause_until(granted_ns + int(share * life_s * 1e9))
         await agent.invoke(token, lane=number + step)
 
 
-def _tamper(token: dict[str, Any], step: int) -> dict[str, Any]:
-    """The token with one thing altered: its signature, its rows, or its life."""
+def _tamper(token: dict[str, Any], step: int, *, principal: str, capability: str) -> dict[str, Any]:
+    """The token with one thing altered, so that an unsigned one would do somebody good."""
+    last = token["signature"][-1]
     changes: tuple[dict[str, Any], ...] = (
-        {"signature": token["signature"][:-1] + ("0" if token["signature"][-1] != "0" else "1")},
+        {"signature": token["signature"][:-1] + ("0" if last != "0" else "1")},
         {"constraints": {**token["constraints"], "max_rows": 10_000}},
         {"expires_at": token["expires_at"].replace("20", "21", 1)},
+        {"token_id": token["token_id"][:-1] + ("0" if token["token_id"][-1] != "0" else "1")},
+        {"principal_id": principal},
+        {"capability_id": capability},
+        {"issued_at": token["issued_at"].replace("20", "19", 1)},
+        {"audit_id": token["audit_id"][:-1] + ("0" if token["audit_id"][-1:] != "0" else "1")},
     )
     return {**token, **changes[step % len(changes)]}
 

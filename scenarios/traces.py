@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from kernel_lab.judge.history import AnyOperation, Explain, Invoke
 from kernel_lab.judge.verdict import Assumptions, Validity
 from kernel_lab.run.declaration import Component, Forecast, Predicted, Proportion, prediction_of
 from kernel_lab.run.measures import Column, Kind, Observed, Quantity
-from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere
+from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere, pause_until
 from kernel_lab.traffic.client import Principal, RecordingClient
 from kernel_lab.traffic.connections import Policy
 
@@ -25,13 +26,21 @@ ATTEMPTS = 24
 MANY = 48
 """Actions of one principal: so many that a loss of one in ten cannot hide (0.6 %)."""
 
+MANY_AT_FULL = 150
+"""At full: a loss of one in fifty cannot hide (5 %)."""
+LATER, PAUSE_S = 6, 1.2
+"""Actions that are asked for once more, and after how long: what is kept for a second is forgotten by then."""
+DENIALS = 4
+"""Denials, and expansions, of one principal."""
+
 Caller = Callable[[Principal], RecordingClient]
 
 
 async def drive(session: Session) -> None:
     """Act on each worker in turn; ask each for the action and for the list; verify the chain at the end.
 
-    One principal acts many times, and each of its actions is asked for.
+    One principal acts many times, and each of its actions is asked for, some of them once more after a while.
+    Another is denied grants and expands a handle, and the listings of these are asked for too.
     """
     trials = max(8, 2 * session.lanes) if session.quick else max(24, 3 * session.lanes)
 
@@ -43,7 +52,10 @@ async def drive(session: Session) -> None:
             await _trial(session, session.probe, number)
 
     jobs = [column(first) for first in range(4)]
-    await session.together([*jobs, _many(session, session.client), _many(session, session.probe)])
+    jobs += [_many(session, session.client), _many(session, session.probe)]
+    for number in range(2):
+        jobs += [_denied(session, number), _expanded(session, number)]
+    await session.together(jobs)
     auditor = session.client(session.principal("auditor", roles=("admin",)))
     for lane in range(session.lanes):
         await auditor.audit(lane=lane)
@@ -54,8 +66,9 @@ async def _trial(session: Session, client: Caller, number: int) -> None:
     granted = await agent.grant(cast.reading(session.target), lane=number)
     if not granted.ok:
         return
+    asked = cast.args(session.target, cast.reading(session.target), number)
     for _ in range(ATTEMPTS):
-        acted = await agent.invoke(granted.body["token"], lane=number)
+        acted = await agent.invoke(granted.body["token"], lane=number, args=asked)
         if acted.ok:
             break
     if not acted.ok:
@@ -72,12 +85,42 @@ async def _many(session: Session, client: Caller) -> None:
     granted = await agent.grant(cast.reading(session.target), lane=0)
     if not granted.ok:
         return
-    acted = [await agent.invoke(granted.body["token"], lane=number) for number in range(MANY)]
+    many = MANY if session.quick else MANY_AT_FULL
+    acted = [await agent.invoke(granted.body["token"], lane=number) for number in range(many)]
     for number, reply in enumerate(acted):
         if reply.ok:
             await agent.explain(reply.body["action_id"], lane=number + number // session.lanes)
     for lane in range(2):
         await agent.list_traces(agent.principal.name, lane=lane)
+    if client == session.client:
+        await pause_until(time.monotonic_ns() + int(PAUSE_S * 1e9))
+        for number, reply in enumerate(acted[:LATER]):
+            if reply.ok:
+                await agent.explain(reply.body["action_id"], lane=number)
+
+
+async def _denied(session: Session, number: int) -> None:
+    """Grants that the policy denies to a mere reader: each is recorded, and listed."""
+    reader = session.client(session.principal("reader", roles=("reader",)))
+    for step in range(DENIALS):
+        await reader.grant(cast.limited(session.target), lane=number + step)
+    for step in range(2):
+        await reader.list_traces(reader.principal.name, event_type="deny", lane=number + step)
+
+
+async def _expanded(session: Session, number: int) -> None:
+    """Expansions have actions of their own: each is explained, and listed."""
+    agent = session.client(session.principal())
+    granted = await agent.grant(cast.reading(session.target), lane=number)
+    made = await agent.invoke(granted.body["token"], lane=number) if granted.ok else granted
+    if not made.ok or not made.body.get("handle_id"):
+        return
+    expanded = [await agent.expand(made.body["handle_id"], lane=number + step) for step in range(DENIALS)]
+    for step, reply in enumerate(expanded):
+        if reply.ok:
+            await agent.explain(reply.body["action_id"], lane=number + step + 1)
+    for event_type in ("expand", None):
+        await agent.list_traces(agent.principal.name, event_type=event_type, lane=number)
 
 
 def predict(

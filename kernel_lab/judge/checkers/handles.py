@@ -1,45 +1,62 @@
 """A handle can be expanded by its principal on every worker until it expires or its stated cap evicts it.
 
-By no one else, anywhere.
+Nobody else can expand it anywhere, and what it shows is what the invoke made.
 
 **Whose.** A handle comes from an ok invoke and belongs to the invoke's principal. It is *certainly alive*
-for an expand that was called after the invoke had returned, and
+for an expand that was called after the invoke had returned, if the expand
 
-- had returned before the invoke's call + ``handle_ttl_s``: it cannot expire earlier than that; and
-- of all other invokes that can have stored a handle after it and before the expand returned (ok with a
-  handle, info, or streamed: a stream's reply does not say), there are fewer than ``handle_cap``: the oldest
-  goes first, so these alone do not push it out.
+- had returned before the invoke's call + ``handle_ttl_s``: the handle cannot expire earlier than that; and
+- fewer than ``handle_cap`` other handles can have been stored after it and before the expand returned. The
+  oldest
+  goes first, so fewer do not push it out. Whatever may have stored one counts: an invoke that is ok with a
+  handle, one whose outcome is unknown, a stream (its reply does not say), and the calls of ``cell.beside``.
 
-Without the parameter, there is no such end. With ``tolerance_ms``, the time to live is that much shorter
-here and longer below, since clocks of two hosts differ.
+It is *certainly pushed out* if at least ``handle_cap`` others were stored, for certain, after the invoke had
+returned and before the expand was called. Without a parameter, there is no such end.
 
-**Legal.** Certainly alive, it is not refused to its principal with ``handle_not_found`` (miss); before it
-can have expired, not with ``handle_expired`` (early_expiry; judged only where ``handle_ttl_s`` is stated);
-and never with ``handle_principal_mismatch`` (refused_owner). Called after the invoke's return +
-``handle_ttl_s``, an expand is not ok (late_expand). Another principal's expand is never ok
-(foreign_expand); how it is refused is all the same. A right store is not accused, wherever in the intervals
-its instants were: each bound takes the instant that excuses the answer, if one does.
+**Clocks.** A life is measured by the deployment's clock, and calls by ours. So a life is shortened, or
+lengthened, by a thousandth of itself and by ``tolerance_ms``, whichever way excuses the answer.
 
-    invoke [0, 2] → h, expand h [1, 3] not found: it overlaps, legal. Expand h [3, 4] not found: a miss.
-    cap 1: invoke [0, 2] → h, invoke [3, 4] → g, expand h [5, 6] not found: g has pushed it out, legal.
+**Legal.**
 
-**What it cannot see.** Whether the rows are the right ones. Eviction by size. Constraints of the grant.
+- Certainly alive, it is not refused to its principal with ``handle_not_found`` (**miss**); before it can have
+  expired, not with ``handle_expired`` (**early_expiry**; judged only where ``handle_ttl_s`` is stated); and
+  never with ``handle_principal_mismatch`` (**refused_owner**).
+- An expand called after the invoke's return + ``handle_ttl_s`` is not ok (**late_expand**), nor one of a
+  handle
+  that is certainly pushed out (**cap_exceeded**).
+- An expand of another principal is never ok (**foreign_expand**); how it is refused is all the same.
+- Ok expands of one handle that ask for equally many rows show the same rows, and as many (**wrong_rows**).
+  Where
+  the invoke's reply showed the first rows (``output.digest``), an expand shows these.
+
+A right store is not accused, wherever in the intervals its instants were: each bound takes the instant that
+excuses the answer, if one does.
+
+    invoke [0, 2] -> h, expand h [1, 3] not found: it overlaps, legal. Expand h [3, 4] not found: a miss.
+    cap 1: invoke [0, 2] -> h, invoke [3, 4] -> g, expand h [5, 6] not found: g has pushed it out, legal. Ok
+    instead: cap_exceeded.
+
+**What it cannot see.** Eviction by size. Constraints of the grant. Rows beyond the first five.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from itertools import islice
 
-from kernel_lab.judge.checkers.finding import Findings, Judgement, conclude
-from kernel_lab.judge.checkers.parameters import nanoseconds, number
+from kernel_lab.judge.checkers.finding import KEPT, Findings, Judgement, conclude
+from kernel_lab.judge.checkers.parameters import CLOCKS_DIFFER, nanoseconds, number
 from kernel_lab.judge.checkers.story import lasting, named, short
 from kernel_lab.judge.history import FOREVER, AnyOperation, Expand, Invoke, Outcome
 from kernel_lab.judge.verdict import Beside, Cell, Verdict
 
 CLAIM = "handles"
 JUDGES = frozenset({"expand"})
-KINDS = ("foreign_expand", "miss", "refused_owner", "early_expiry", "late_expand")
+KINDS = (
+    "foreign_expand", "wrong_rows", "miss", "refused_owner", "early_expiry", "late_expand", "cap_exceeded",
+)  # fmt: skip
 REFUSALS = {
     "handle_not_found": "miss",
     "handle_principal_mismatch": "refused_owner",
@@ -68,6 +85,7 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
         if isinstance(op, Invoke) and op.outcome is Outcome.OK and op.output and op.output.handle_id
     }
     found = Findings()
+    shown: dict[tuple[str, int | None], Expand] = {}
     expansions = foreign = 0
     for op in history:
         if not isinstance(op, Expand) or op.outcome is Outcome.INFO:
@@ -81,6 +99,11 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
                 found.add("foreign_expand", [invoke, op], _say_foreign, invoke, op)
         elif op.outcome is Outcome.OK and life.certainly_over(invoke, op):
             found.add("late_expand", [invoke, op], _say_late, invoke, op, ttl_s)
+        elif op.outcome is Outcome.OK and life.certainly_pushed_out(invoke, op):
+            proof: list[AnyOperation] = []
+            if found.counts["cap_exceeded"] < KEPT:
+                proof = [invoke, *life.newer(invoke, op), op]
+            found.add("cap_exceeded", proof, _say_beyond, invoke, op)
         elif op.outcome is Outcome.OK or op.error in REFUSALS:
             kind = None if op.outcome is Outcome.OK else REFUSALS[op.error or ""]
             if kind == "early_expiry":
@@ -90,6 +113,8 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
             expansions += certain
             if certain and kind:
                 found.add(kind, [invoke, op], _say_refused, invoke, op)
+            if kind is None:
+                _judge_rows(invoke, op, shown, found)
     unknown = "" if expansions or foreign or found.counts else "nothing to judge: no live handle was expanded"
     return Judgement(
         measures={
@@ -104,23 +129,53 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     )
 
 
+def _judge_rows(
+    invoke: Invoke, op: Expand, shown: dict[tuple[str, int | None], Expand], found: Findings
+) -> None:
+    """Add an expand that shows other rows than the invoke did, or than an expand that asked the same."""
+    said = op.output
+    if said is None:
+        return
+    of_invoke = invoke.output.digest if invoke.output else None
+    if of_invoke is not None and said.digest is not None and said.digest != of_invoke:
+        found.add("wrong_rows", [invoke, op], _say_rows, op, invoke)
+        return
+    first = shown.setdefault((op.input.handle_id, op.input.limit), op)
+    if first is op or first.output is None:
+        return
+    if _differ(first.output.digest, said.digest) or _differ(_count(first), _count(op)):
+        found.add("wrong_rows", [invoke, first, op], _say_rows, op, first)
+
+
+def _differ(one: str | int | None, other: str | int | None) -> bool:
+    return one is not None and other is not None and one != other
+
+
+def _count(op: Expand) -> int | None:
+    rows = op.output.rows if op.output else None
+    return len(rows) if isinstance(rows, list) else rows
+
+
 class Life:
     """When a handle is certainly alive, and when it certainly is not."""
 
     def __init__(self, history: Sequence[AnyOperation], cell: Cell, ttl_s: float | None) -> None:
         slack_ns = nanoseconds(number(cell, "tolerance_ms") or 0, 1_000_000)
         ttl_ns = FOREVER if ttl_s is None else nanoseconds(ttl_s, 1_000_000_000)
+        slack_ns += 0 if ttl_s is None else ttl_ns // CLOCKS_DIFFER
         self._least_ns, self._most_ns = ttl_ns - slack_ns, ttl_ns + slack_ns
         self._cap = number(cell, "handle_cap", least=1)
+        stores: list[Invoke | Beside] = []
         self._calls: list[int] = []
         self._returns: list[int] = []
         if self._cap is not None:
-            stores: list[Invoke | Beside] = [
-                op for op in history if isinstance(op, Invoke) and _may_store(op)
-            ]
+            stores = [op for op in history if isinstance(op, Invoke) and _may_store(op)]
             stores += [op for op in cell.beside if op.f == "invoke" and op.outcome is not Outcome.FAIL]
             self._calls = sorted(op.call_ns for op in stores)
             self._returns = sorted(op.recorded_ns for op in stores)
+        self._sure = [op for op in stores if isinstance(op, Invoke) and _stores(op)] if self._cap else []
+        self._sure_calls = sorted(op.call_ns for op in self._sure)
+        self._sure_returns = sorted(op.end_ns for op in self._sure)
 
     def certainly_goes_on(self, invoke: Invoke, op: Expand) -> bool:
         """The handle was there, at every instant of the expand."""
@@ -136,6 +191,18 @@ class Life:
         """Its time to live had not passed at any instant of the expand."""
         return op.end_ns < invoke.call_ns + self._least_ns
 
+    def certainly_pushed_out(self, invoke: Invoke, op: Expand) -> bool:
+        """At least as many as the cap were stored between the invoke's return and the expand's call."""
+        if self._cap is None:
+            return False
+        over = bisect_left(self._sure_returns, op.call_ns)
+        return over - bisect_right(self._sure_calls, invoke.end_ns) >= self._cap
+
+    def newer(self, invoke: Invoke, op: Expand) -> list[Invoke]:
+        """As many as the cap of those that certainly stored one between an invoke and an expand."""
+        between = (s for s in self._sure if s.call_ns > invoke.end_ns and s.end_ns < op.call_ns)
+        return list(islice(between, int(self._cap or 0)))
+
     def certainly_over(self, invoke: Invoke, op: Expand) -> bool:
         """Its time to live had passed when the expand was called."""
         return op.call_ns > invoke.end_ns + self._most_ns
@@ -145,6 +212,24 @@ def _may_store(op: Invoke) -> bool:
     if op.input.dry_run or op.outcome is Outcome.FAIL:
         return False
     return op.outcome is Outcome.INFO or op.input.stream or bool(op.output and op.output.handle_id)
+
+
+def _stores(op: Invoke) -> bool:
+    return op.outcome is Outcome.OK and not op.input.stream and bool(op.output and op.output.handle_id)
+
+
+def _say_beyond(invoke: Invoke, op: Expand) -> str:
+    return (
+        f"broke CapHolds: {named(op)} expanded handle {short(op.input.handle_id)} of {named(invoke)}, though as "
+        "many newer ones as the deployment says it keeps had been stored"
+    )
+
+
+def _say_rows(op: Expand, other: Invoke | Expand) -> str:
+    return (
+        f"broke HandleTold: {named(op)} showed other rows of handle {short(op.input.handle_id)} than "
+        f"{other.f} {named(other)}"
+    )
 
 
 def _say_foreign(invoke: Invoke, op: Expand) -> str:

@@ -46,3 +46,11 @@ def needed(cell: Cell, name: str, *, least: float = 0) -> float:
 def nanoseconds(value: float, unit_ns: int) -> int:
     """A duration in a unit of `unit_ns`, in whole nanoseconds."""
     return round(value * unit_ns)
+
+
+CLOCKS_DIFFER = 1000
+"""A life that a deployment's clock measures may differ by one part in so many from what ours measures.
+
+Clocks that are kept right over a network run up to 500 parts in a million fast or slow while they are
+corrected.
+"""

@@ -9,8 +9,10 @@ that was refused before its first frame is a ``fail`` like any other.
 **Legal.** What the revocation claim says of invokes, streamed or not: one instant exists for each token
 from which none may begin (`revocation` argues it: leak, resurrection, phantom, unexplained). A stream that
 broke off after frames had come was served. A stream that is ok ends with its final frame, unless its caller
-closed it (cut_short). And the trace of one that came to its final frame is explained by every worker that
-is asked after its return, as the traces claim says (lost_trace).
+closed it (cut_short). One that came to its final frame has as many frames as its capability is known to
+answer with, where the parameter ``stream_frames`` states that (lost_frames). And the trace of one that came
+to its final frame is explained by every worker that is asked after its return, as the traces claim says
+(lost_trace).
 
     revoke [5, 6]; a stream [0, 20] whose last frame came at 19: legal, it had begun. One called at 7: a leak.
 
@@ -29,6 +31,7 @@ from collections.abc import Sequence
 from kernel_lab.judge.checkers.coverage import begun, cases
 from kernel_lab.judge.checkers.finding import Findings, Judgement, conclude
 from kernel_lab.judge.checkers.kept import Kept
+from kernel_lab.judge.checkers.parameters import number
 from kernel_lab.judge.checkers.revocation import Totals, judge_token, stated_bound
 from kernel_lab.judge.checkers.story import named
 from kernel_lab.judge.checkers.traces import LOST, Explains
@@ -37,7 +40,10 @@ from kernel_lab.judge.verdict import Cell, Verdict
 
 CLAIM = "streams"
 JUDGES = frozenset({"invoke"})
-KINDS = ("leak", "resurrection", "phantom", "unexplained", "lost_trace", "cut_short")
+KINDS = (
+    "leak", "resurrection", "phantom", "unexplained", "lost_trace", "wrong_trace", "cut_short", "lost_frames",
+    "cap_exceeded",
+)  # fmt: skip
 
 
 def lacks(op: AnyOperation) -> str | None:
@@ -64,6 +70,7 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
         if op.outcome is Outcome.OK and op.output and op.output.final and op.output.action_id
     }
     found, totals, stale_ns = Findings(), Totals(), stated_bound(cell)
+    frames = number(cell, "stream_frames", least=1)
     outlived: list[int] = []
     for case in cases(history):
         judge_token(case, found, totals, stale_ns)
@@ -78,6 +85,8 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     for op in served:
         if op.outcome is Outcome.OK and op.output and not op.output.final and not op.output.closed:
             found.add("cut_short", [op], _say_cut, op)
+        elif frames is not None and _frames_of_whole(op, frames) < frames:
+            found.add("lost_frames", [op], _say_lost_frames, op, frames)
     explains = Explains(whole, Kept(history, cell))
     broken = {op.output.action_id for op in served if op.output} - whole.keys()
     untraced = 0
@@ -103,6 +112,17 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
         if streams and asked
         else "nothing to judge: no stream was asked for, or none had an answer",
     )
+
+
+def _frames_of_whole(op: Invoke, unknown: float) -> float:
+    """How many frames came of a stream that is ok and came to its final frame."""
+    whole = op.outcome is Outcome.OK and op.output is not None and op.output.final
+    return op.output.frames if whole and op.output and op.output.frames is not None else unknown
+
+
+def _say_lost_frames(op: Invoke, frames: float) -> str:
+    came = op.output.frames if op.output else None
+    return f"broke StreamWhole: {came} of {frames:g} frames of {named(op)} came, the final one among them"
 
 
 def _say_cut(op: Invoke) -> str:

@@ -1,20 +1,24 @@
-"""A token minted on any worker verifies on every worker; a tampered one on none.
+"""A token minted on any worker verifies on every worker, for its holder and its life; a tampered one on none.
 
-**Legal.** An invoke that presents a token as it was minted, by its own principal and for its own
-capability, called after the grant had returned, is not refused with ``token_invalid``; one that presents a
-tampered token is not ok. Verification has no state, so there is no interval to argue about: a token
-verifies everywhere or the workers do not share a secret. Tokens whose grant is not in the history are not
-judged: nobody knows how they came to be.
+**Legal.** An invoke that presents a token as it was minted, by its own principal and for its own capability,
+called after the grant had returned, is not refused with ``token_invalid`` (**rejected**). One that presents a
+tampered token is not ok (**forged**), nor one of another principal than the grant's (**borrowed**).
+Verification has no state, so there is no interval to argue about: a token verifies everywhere, or the
+workers do not share a secret. Tokens whose grant is not in the history are not judged: nobody knows how they
+came to be.
 
-With the parameter ``token_ttl_s`` (and ``token_ttls``, by capability), ``token_expired`` is judged too: it
-is wrong if the invoke had returned within the token's life counted from the call of its grant, since a
-token cannot expire earlier than that. ``tolerance_ms`` is taken off where the clocks of two hosts differ.
+**Life.** The parameters ``token_ttl_s`` and ``token_ttls`` (by capability) state it. Then ``token_expired``
+is wrong if the invoke had returned within the life counted from the call of the grant, since a token cannot
+expire earlier (**expired_early**). And an invoke is not ok if it was called after the return of the grant
+and the life (**accepted_late**): authority ends. The deployment's clock is not ours, so a life is shortened,
+or lengthened, by a thousandth of itself and by ``tolerance_ms``, whichever way excuses the answer.
 
-    grant [0, 2] → t; invoke t [5, 6] token_invalid: rejected. The same with a tampered t: right.
-    grant [0, 2] → t, ttl 10; invoke t [8, 9] token_expired: too early. [8, 11]: it may be right.
+    grant [0, 2] -> t; invoke t [5, 6] token_invalid: rejected. The same with a tampered t: right.
+    grant [0, 2] -> t, life 10; invoke t [8, 9] token_expired: expired_early. [8, 11]: it may be right.
+    grant [0, 2] -> t, life 10; invoke t [13, 14] ok: accepted_late. [12, 14]: it may be right.
 
-**What it cannot see.** Other refusals (revoked, out of scope) say nothing here. A token accepted after its
-life. A tampered token refused for another reason than its signature.
+**What it cannot see.** Other refusals (revoked, out of scope) say nothing here. A tampered token, or a
+stranger's, that is refused for another reason than it should be.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kernel_lab.judge.checkers.finding import Findings, Judgement, Unjudgeable, conclude
-from kernel_lab.judge.checkers.parameters import nanoseconds, number
+from kernel_lab.judge.checkers.parameters import CLOCKS_DIFFER, nanoseconds, number
 from kernel_lab.judge.checkers.story import lasting, named, short
 from kernel_lab.judge.evidence import accepted
 from kernel_lab.judge.history import AnyOperation, Grant, Invoke, Outcome
@@ -30,7 +34,7 @@ from kernel_lab.judge.verdict import Cell, Verdict
 
 CLAIM = "tokens"
 JUDGES = frozenset({"grant", "invoke"})
-KINDS = ("rejected", "forged", "expired_early")
+KINDS = ("forged", "borrowed", "accepted_late", "rejected", "expired_early")
 
 
 def lacks(op: AnyOperation) -> str | None:
@@ -54,7 +58,7 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
         if isinstance(op, Grant) and op.outcome is Outcome.OK and op.output and op.output.token_id
     }
     found = Findings()
-    verifications = tampered = 0
+    verifications = tampered = strangers = 0
     for op in history:
         if not isinstance(op, Invoke) or (op.outcome is Outcome.INFO and not accepted(op)):
             continue
@@ -64,19 +68,31 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
                 found.add("forged", [op], _say_forged, op)
             continue
         grant = minted.get(op.input.token_id)
-        if grant is None or not _in_scope(op, grant):
+        if grant is None:
+            continue
+        if op.input.principal not in ("", grant.input.principal):
+            strangers += 1
+            if op.outcome is Outcome.OK:
+                found.add("borrowed", [grant, op], _say_borrowed, grant, op)
+            continue
+        if not _in_scope(op, grant):
             continue
         if accepted(op):
             verifications += 1
+            life_ns = lives_ns.most(grant.input.capability)
+            if life_ns is not None and op.call_ns > grant.end_ns + life_ns:
+                found.add("accepted_late", [grant, op], _say_late, grant, op)
         elif op.error == "token_invalid":
             verifications += 1
             found.add("rejected", [grant, op], _say_rejected, grant, op)
-        elif op.error == "token_expired" and (life_ns := lives_ns.of(grant.input.capability)) is not None:
+        elif op.error == "token_expired" and (life_ns := lives_ns.least(grant.input.capability)) is not None:
             verifications += 1
             if op.end_ns < grant.call_ns + life_ns:
                 found.add("expired_early", [grant, op], _say_expired, grant, op, life_ns)
     unknown = (
-        "" if verifications or tampered else "nothing to judge: no token of a recorded grant was presented"
+        ""
+        if verifications or tampered or strangers
+        else "nothing to judge: no token of a recorded grant was presented"
     )
     return Judgement(
         measures={
@@ -86,6 +102,9 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
             "tampered": tampered,
             "forged": found.counts["forged"],
             "expired_early": found.counts["expired_early"],
+            "accepted_late": found.counts["accepted_late"],
+            "strangers": strangers,
+            "borrowed": found.counts["borrowed"],
         },
         found=found,
         unknown=unknown,
@@ -93,22 +112,26 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
 
 
 class Lives:
-    """How long tokens certainly live, in nanoseconds; None where it is not known."""
+    """How long tokens live at least and at most, in nanoseconds; None where it is not stated."""
 
     def __init__(self, cell: Cell) -> None:
-        slack_ns = nanoseconds(number(cell, "tolerance_ms") or 0, 1_000_000)
+        self._slack_ns = nanoseconds(number(cell, "tolerance_ms") or 0, 1_000_000)
         default_s = number(cell, "token_ttl_s")
-        self._default_ns = None if default_s is None else nanoseconds(default_s, 1_000_000_000) - slack_ns
+        self._default_ns = None if default_s is None else nanoseconds(default_s, 1_000_000_000)
         own = cell.parameters.get("token_ttls") or {}
         if not isinstance(own, dict) or not all(isinstance(s, int | float) for s in own.values()):
             raise Unjudgeable(f"cell.json: parameters.token_ttls is {own!r}; capability: seconds are needed")
-        self._own_ns = {
-            capability: nanoseconds(seconds, 1_000_000_000) - slack_ns for capability, seconds in own.items()
-        }
+        self._own_ns = {capability: nanoseconds(s, 1_000_000_000) for capability, s in own.items()}
 
-    def of(self, capability: str) -> int | None:
-        """Of a token for `capability`."""
-        return self._own_ns.get(capability, self._default_ns)
+    def least(self, capability: str) -> int | None:
+        """How long a token for a capability certainly lives."""
+        life_ns = self._own_ns.get(capability, self._default_ns)
+        return None if life_ns is None else life_ns - life_ns // CLOCKS_DIFFER - self._slack_ns
+
+    def most(self, capability: str) -> int | None:
+        """How long a token for a capability can live."""
+        life_ns = self._own_ns.get(capability, self._default_ns)
+        return None if life_ns is None else life_ns + life_ns // CLOCKS_DIFFER + self._slack_ns
 
 
 def _in_scope(op: Invoke, grant: Grant) -> bool:
@@ -129,6 +152,20 @@ def _say_rejected(grant: Grant, op: Invoke) -> str:
 
 def _say_forged(op: Invoke) -> str:
     return f"broke TamperRefused: {named(op)} accepted tampered token {short(op.input.token_id)}"
+
+
+def _say_borrowed(grant: Grant, op: Invoke) -> str:
+    return (
+        f"broke TokenScoped: {named(op)} accepted token {short(op.input.token_id)} from {op.input.principal}; "
+        f"{named(grant)} had minted it for {grant.input.principal}"
+    )
+
+
+def _say_late(grant: Grant, op: Invoke) -> str:
+    return (
+        f"broke TokenExpires: {named(op)} accepted token {short(op.input.token_id)} "
+        f"{lasting(op.call_ns - grant.end_ns)} after its grant, {named(grant)}, beyond its life"
+    )
 
 
 def _say_expired(grant: Grant, op: Invoke, life_ns: int) -> str:

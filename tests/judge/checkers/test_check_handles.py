@@ -149,7 +149,9 @@ def _answers(op, now, stored, ttl, cap):
         return over
     if op.error == "handle_principal_mismatch":
         return False
-    # a cap may push a handle out, it need not, and an end may be touched: only what lies beyond is wrong
+    # an end may be touched: only what lies beyond is wrong
+    if cap is not None and sum(t is not None and at < t < now for t in stored.values()) >= cap:
+        return False
     return not there or ttl is None or now <= at + ttl
 
 

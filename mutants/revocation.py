@@ -282,3 +282,81 @@ class RevokesBeforehand(Wrap):
     def track(self, principal_id, token_id, expires_at):
         self.right.track(principal_id, token_id, expires_at)
         later(0.2, self.right.revoke, token_id)
+
+
+class LateElsewhere(Wrap):
+    """The worker that revoked knows it at once, and the others some time later."""
+
+    DELAY_S = 0.0
+
+    def is_revoked(self, token_id):
+        return token_id in self.__dict__.get("own", ()) or self.right.is_revoked(token_id)
+
+    def revoke(self, token_id):
+        self.__dict__.setdefault("own", set()).add(token_id)
+        later(self.DELAY_S, self.right.revoke, token_id)
+
+
+@leaks("revocations")
+class LateElsewhereBy5Ms(LateElsewhere):
+    """Other workers hear of a revocation 5 ms later."""
+
+    DELAY_S = 0.005
+
+
+@leaks("revocations")
+class LateElsewhereBy20Ms(LateElsewhere):
+    """Other workers hear of a revocation 20 ms later."""
+
+    DELAY_S = 0.020
+
+
+@leaks("revocations", home="one")
+class RevokesTenAtMost(Wrap):
+    """Revokes, of all of a principal's tokens, the first page of ten."""
+
+    def revoke_principal(self, principal_id):
+        tokens = sorted(self.right._principal_tokens.get(principal_id, ()))[:10]
+        for token_id in tokens:
+            self.right.revoke(token_id)
+        return len(tokens)
+
+
+@leaks("revocations")
+class LosesOneInTen(Wrap):
+    """Loses one revocation in ten."""
+
+    def revoke(self, token_id):
+        if not self.every(10):
+            self.right.revoke(token_id)
+
+
+@resurrects("revocations", home="one")
+class ForgetsAfterASecond(Wrap):
+    """Keeps a revocation for a second."""
+
+    def revoke(self, token_id):
+        self.right.revoke(token_id)
+        later(1.0, self.right._revoked.discard, token_id)
+
+
+@resurrects("revocations")
+class AcceptsOneInTwenty(Wrap):
+    """Does not find one revocation in twenty when it is asked."""
+
+    def is_revoked(self, token_id):
+        return self.right.is_revoked(token_id) and not self.every(20)
+
+
+@leaks("revocations", home="one")
+class RevokesAllButTheNewest(Wrap):
+    """Revokes all of a principal's tokens but the one that was granted last."""
+
+    def track(self, principal_id, token_id, expires_at):
+        self.__dict__.setdefault("newest", {})[principal_id] = token_id
+        self.right.track(principal_id, token_id, expires_at)
+
+    def revoke_principal(self, principal_id):
+        count = self.right.revoke_principal(principal_id)
+        self.right._revoked.discard(self.__dict__.get("newest", {}).get(principal_id))
+        return count

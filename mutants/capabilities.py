@@ -86,3 +86,60 @@ def invents_capabilities(kernel, _settings):
             return Capability(capability_id, capability_id, "", SafetyClass.READ)
 
     kernel._registry.get = invented
+
+
+def forget_after(kernel, delay_s):
+    """Have a kernel forget what it imports after some time."""
+    importing = kernel.import_remote
+
+    def import_remote(manifest, **how):
+        imported = importing(manifest, **how)
+        for capability in imported:
+            later(delay_s, kernel._registry._store.pop, capability.capability_id, None)
+        return imported
+
+    kernel.import_remote = import_remote
+
+
+@misses()
+def forgets_imports_after_200_ms(kernel, _settings):
+    """Forgets an import after a fifth of a second."""
+    forget_after(kernel, 0.2)
+
+
+@misses()
+def forgets_imports_after_a_second(kernel, _settings):
+    """Forgets an import after a second."""
+    forget_after(kernel, 1.0)
+
+
+@mutant("kernel", breaks="capabilities", finds="doubled_import", home="one")
+def imports_twice(kernel, _settings):
+    """Imports what it knows already once more, and says that it is new."""
+    listed = kernel.list_capabilities
+    kernel.list_capabilities = lambda: [
+        one for one in listed() if not one.capability_id.startswith("remote.")
+    ]
+    importing = kernel.import_remote
+
+    def import_remote(manifest, **how):
+        for descriptor in manifest.capabilities:
+            kernel._registry._store.pop(descriptor.capability_id, None)
+        return importing(manifest, **how)
+
+    kernel.import_remote = import_remote
+
+
+@misses()
+def knows_imports_nineteen_times_of_twenty(kernel, _settings):
+    """Does not know an imported capability one time in twenty."""
+    get = kernel._registry.get
+    asked = [0]
+
+    def sometimes(capability_id):
+        asked[0] += capability_id.startswith("remote.")
+        if capability_id.startswith("remote.") and asked[0] % 20 == 0:
+            raise CapabilityNotFound(capability_id)
+        return get(capability_id)
+
+    kernel._registry.get = sometimes

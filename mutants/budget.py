@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from functools import partial
 
@@ -91,7 +92,7 @@ class WritesAStaleCountBack(Wrap):
             self.right._state.used = seen[-4]
 
 
-@goes_back("settings", home="single", workers=1, restarts_s=(0.03,))
+@goes_back("settings", home="single", workers=1, restarts_s=(0.12,))
 def restart_refills_the_pool(settings):
     """Keeps its budget in memory, and is restarted."""
     return settings
@@ -132,5 +133,80 @@ class DeniesOneInFive(Wrap):
 
     async def allocate(self, requested=None):
         if self.every(5):
+            raise BudgetExhausted("nothing left")
+        return await self.right.allocate(requested)
+
+
+@overspends("budget", home="one", proof=12)
+class NeverRefuses(Wrap):
+    """Finds something left for every invoke."""
+
+    async def allocate(self, requested=None):
+        try:
+            return await self.right.allocate(requested)
+        except BudgetExhausted:
+            return 0
+
+
+@mutant("budget", breaks="budget", finds="over_reserved", home="one", proof=60)
+class IgnoresReservations(Wrap):
+    """Looks at what was spent and not at what others have reserved, and takes 20 ms for an invoke."""
+
+    async def allocate(self, requested=None):
+        if self.right.used >= self.right.total_budget:
+            raise BudgetExhausted("nothing left")
+        await asyncio.sleep(0.020)
+        return 0
+
+
+@mutant("budget", breaks="budget", finds="over_total", home="one")
+class IsNotClamped(Wrap):
+    """Tells more use than there is budget."""
+
+    async def record_usage(self, actual, *, reserved=None):
+        self.spent = self.__dict__.get("spent", 0) + actual
+        await self.right.record_usage(actual, reserved=reserved)
+
+    @property
+    def used(self):
+        return self.__dict__.get("spent", 0)
+
+
+@mutant("budget", breaks="budget", finds="wrong_total", home="one")
+class TellsAnotherTotal(Wrap):
+    """Tells twice the total that was stated."""
+
+    @property
+    def total_budget(self):
+        return 2 * self.right.total_budget
+
+
+@loses_use("budget", home="one", proof=30)
+class ChargesNineOfTen(Wrap):
+    """Forgets to charge one invoke in ten."""
+
+    async def record_usage(self, actual, *, reserved=None):
+        await self.right.record_usage(0 if self.every(10) else actual, reserved=reserved)
+
+
+@loses_use("budget", home="one")
+class ChargesLater(Wrap):
+    """Charges an invoke 20 ms after it has returned, and holds its reservation until then."""
+
+    async def record_usage(self, actual, *, reserved=None):
+        later(0.020, self.charge, actual, reserved or 0)
+
+    def charge(self, actual, reserved):
+        state = self.right._state
+        state.used = min(state.total, state.used + actual)
+        state.reserved = max(0, state.reserved - reserved)
+
+
+@denies("budget", home="one")
+class DeniesOneInTwentyInvokes(Wrap):
+    """Finds the pool empty one time in twenty."""
+
+    async def allocate(self, requested=None):
+        if self.every(20):
             raise BudgetExhausted("nothing left")
         return await self.right.allocate(requested)

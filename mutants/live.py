@@ -30,18 +30,16 @@ if TYPE_CHECKING:
     from mutants.teeth import Bite
 
 SAMPLE = (
-    "secret_per_worker",
-    "ChecksThenRecords",
-    "windows_per_worker",
-    "DelayedBy150Ms",
-    "WriteBack",
-    "RevokesAllOfItsOwn",
-    "FindsOneInEight",
-    "forked_chain",
-    "ChargesTwoOfThree",
-    "keeps_one_import",
+    "secret_per_worker", "principal_unsigned", "AnybodyMayPresent", "NeverExpiring", "RejectsOneInTen",
+    "ChecksThenRecords", "windows_per_worker", "OneFewer", "TenthTooLong", "FailsOpen",
+    "DelayedBy150Ms", "WriteBack", "RevokesAllOfItsOwn", "RevokesTenAtMost", "RevokesSiblings",
+    "FindsOneInEight", "ShowsOtherValues", "ShowsSomebodyElses", "ReadByAnybody", "NeverExpires",
+    "forked_chain", "TellsAnotherPrincipal", "TellsThatItFailed", "DenialsUnrecorded", "ListsInNoOrder",
+    "ChargesTwoOfThree", "NeverRefuses", "TellsAnotherTotal",
+    "keeps_one_import", "imports_twice", "forgets_imports_after_a_second",
+    "CountsNineOfTen", "CountsTwice",
     *(name for name in ALL if name not in SIMULATED),
-)
+)  # fmt: skip
 """Some of each claim, races among them; and those that cannot be simulated."""
 
 DEPLOYMENTS: Mapping[Home, str] = {"single": "single", "each": "sqlite", "one": "sidecar"}
@@ -99,12 +97,11 @@ def run_one(name: str) -> Bite:
 
     mutant: Mutant = ALL[name]
     deployment = DEPLOYMENTS[mutant.home]
-    here = str(Path(__file__).resolve().parent.parent)
+    here = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
     with tempfile.TemporaryDirectory(prefix="teeth-") as folder:
         run_folder = Path(folder) / "run"
-        # a wrong kernel is judged by what it was asked to keep, not by what it tells of itself
-        env = {"LAB_KERNEL": mutant.factory, "LAB_TELL": "settings", "PYTHONPATH": path}
+        env = {**mutant.env, "LAB_KERNEL": mutant.factory, "PYTHONPATH": path}
         (result,) = _run(run_folder, [deployment], [registry.scenarios()[mutant.breaks]], env)
         cell = run_folder / "cells" / mutant.breaks / f"{deployment}-{Policy.ROUND_ROBIN}"
         if not cell.exists():

@@ -36,11 +36,12 @@ from kernel_lab.run.scenario import Scenario, Target
 from kernel_lab.traffic.client import Connection
 from kernel_lab.traffic.connections import CONCURRENCY, Connections, Fresh, Policy, RoundRobin
 from lab.app import build_api
+from lab.in_force import describe
 from lab.kernel import KernelView, load_kernel
 from lab.settings import Settings
 from lab.state import sqlite
 from lab.state.sqlite_file import SQLiteFile
-from lab.worker import Worker, WorkerName, describe
+from lab.worker import Worker, WorkerName
 from mutants.clock import Clock
 from mutants.mutant import Home
 
@@ -68,6 +69,8 @@ class Trial:
     kernel: str = "lab.kernel:build_kernel"
     restarts_s: tuple[float, ...] = ()
     """When the first worker is restarted, counted from the cell's begin."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Settings of the workers, over the scenario's own."""
     loss: float = 0.0
     """The share of calls that are lost on the way, half of them before they arrive."""
 
@@ -79,8 +82,9 @@ def simulate(trial: Trial, folder: Path) -> Verdict:
     ids = random.Random(trial.seed)
     with ExitStack() as stack:
 
-        def open_file(path: Path, *, timeout_ms: int) -> SQLiteFile:
-            file = SQLiteFile(path, timeout_ms=timeout_ms, clock=clock.unix_s)
+        def open_file(path: Path, **how: Any) -> SQLiteFile:
+            # a thread that waits for the disk would not be on the simulated clock
+            file = SQLiteFile(path, **{**how, "blocking": True}, clock=clock.unix_s)
             stack.callback(file.close)
             return file
 
@@ -138,7 +142,7 @@ class AnyWorker(Fresh):
 def _lives(trial: Trial, folder: Path) -> Iterator[Life]:
     """The workers, with a kernel of their own or all with the same."""
     state = f"sqlite:///{folder}/state.db" if trial.home == "each" else "memory://"
-    told = {**registry.settings(quick=True), **trial.scenario.env, "LAB_STATE": state}
+    told = {**registry.settings(quick=True), **trial.scenario.env, **trial.env, "LAB_STATE": state}
     values = {name.removeprefix("LAB_").lower(): value for name, value in told.items()}
     each = [
         Settings(secret="known to all workers", kernel=trial.kernel, replica=f"r{number}", **values)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 
 from weaver_kernel import HandleConstraintViolation, HandleNotFound
 
-from mutants.mutant import Wrap, elsewhere, mutant
+from mutants.mutant import Wrap, elsewhere, later, mutant
 
 misses = partial(mutant, breaks="handles", finds="miss")
 
@@ -127,3 +128,126 @@ class NeverExpires(Wrap):
     def store(self, *args, **kwargs):
         self.right._default_ttl = 3600
         return self.right.store(*args, **kwargs)
+
+
+shows = partial(mutant, breaks="handles", finds="wrong_rows", home="one")
+
+
+class Rows(Wrap):
+    """Shows other rows than the invoke made."""
+
+    def expand(self, handle, **how):
+        frame = self.right.expand(handle, **how)
+        return replace(frame, table_preview=self.spoilt(frame.table_preview, handle))
+
+    def spoilt(self, rows, handle):
+        raise NotImplementedError
+
+
+@shows("handles")
+class ShowsNoRows(Rows):
+    """Shows no rows."""
+
+    def spoilt(self, rows, handle):
+        return []
+
+
+@shows("handles")
+class ShowsHalfTheRows(Rows):
+    """Shows half of the rows that were asked for."""
+
+    def spoilt(self, rows, handle):
+        return rows[: len(rows) // 2]
+
+
+@shows("handles")
+class ShowsLaterRows(Rows):
+    """Leaves the first row out."""
+
+    def spoilt(self, rows, handle):
+        return rows[1:]
+
+
+@shows("handles")
+class ShowsOtherValues(Rows):
+    """Shows every amount in another currency."""
+
+    def spoilt(self, rows, handle):
+        return [{**row, "currency": "XXX"} for row in rows]
+
+
+@shows("handles")
+class ShowsSomebodyElses(Wrap):
+    """Shows the rows of the handle that was stored last, whosever it is."""
+
+    def get(self, handle_id):
+        return self.right.get(list(self.right._data)[-1])
+
+    def expand(self, handle, **how):
+        last = list(self.right._meta.values())[-1]
+        return self.right.expand(replace(last, principal_id=handle.principal_id), **how)
+
+
+@shows("handles")
+class ShowsRowsReversed(Rows):
+    """Shows the rows in the opposite order, one time in three."""
+
+    def spoilt(self, rows, handle):
+        return rows[::-1] if self.every(3) else rows
+
+
+@mutant("handles", breaks="handles", finds="early_expiry", home="one")
+class ExpiresFivePercentEarly(Wrap):
+    """Lets a handle live for 95 % of the time that was stated."""
+
+    def store(self, *args, **kwargs):
+        self.right._default_ttl = self.settings.handle_ttl_s * 0.95
+        return self.right.store(*args, **kwargs)
+
+
+@mutant("handles", breaks="handles", finds="late_expand", home="one")
+class ExpiresFivePercentLate(Wrap):
+    """Lets a handle live for 105 % of the time that was stated."""
+
+    def store(self, *args, **kwargs):
+        self.right._default_ttl = self.settings.handle_ttl_s * 1.05
+        return self.right.store(*args, **kwargs)
+
+
+@mutant("handles", breaks="handles", finds="cap_exceeded", home="one", env={"LAB_HANDLE_CAP": "4"})
+class KeepsHandlesBeyondTheCap(Wrap):
+    """Keeps ten times as many handles as it says."""
+
+    def store(self, *args, **kwargs):
+        self.right._max_entries = 10 * self.settings.handle_cap
+        return self.right.store(*args, **kwargs)
+
+
+@misses("handles", home="one")
+class DropsOneInThirty(Wrap):
+    """Loses one handle in thirty as it is stored."""
+
+    def store(self, *args, **kwargs):
+        handle = self.right.store(*args, **kwargs)
+        if self.every(30):
+            self.right._drop(handle.handle_id)
+        return handle
+
+
+@misses("handles", home="one")
+class ForgetsHandlesAfterASecond(Wrap):
+    """Keeps a handle for a second."""
+
+    def store(self, *args, **kwargs):
+        handle = self.right.store(*args, **kwargs)
+        later(1.0, self.right._drop, handle.handle_id)
+        return handle
+
+
+@mutant("handles", breaks="handles", finds="foreign_expand")
+class ReadByAnybodyOnOneWorker(Wrap):
+    """One worker of four does not look who expands a handle."""
+
+    def expand(self, handle, *, principal_id, **how):
+        whoever = handle.principal_id if self.settings.replica == "r0" else principal_id
+        return self.right.expand(handle, principal_id=whoever, **how)

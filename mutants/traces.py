@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
+from typing import Any
 
 from weaver_kernel.stores import JsonlTraceStore, verify_chain
 
@@ -147,3 +151,154 @@ class TruncatedChain(Wrap):
     def verify_chain(self):
         last = self.right.list_records()[-4:]
         return verify_chain(last, secret=self.right._secret(), genesis_prev_hash=last[0].prev_hash)
+
+
+tells = partial(mutant, breaks="traces", finds="wrong_trace")
+
+
+class Tells(Wrap):
+    """Records a trace that says something else than what was done."""
+
+    WRONG: Mapping[str, Any] = {}
+
+    def record(self, trace):
+        self.right.record(replace(trace, **self.WRONG) if trace.event_type == "invoke" else trace)
+
+
+@tells("traces")
+class TellsAnotherPrincipal(Tells):
+    """Records somebody else as the one who acted."""
+
+    WRONG = MappingProxyType({"principal_id": "nobody"})
+
+
+@tells("traces")
+class TellsAnotherCapability(Tells):
+    """Records another capability than the one that was invoked."""
+
+    WRONG = MappingProxyType({"capability_id": "billing.delete_invoice"})
+
+
+@tells("traces")
+class TellsAnotherToken(Tells):
+    """Records another token than the one that was presented."""
+
+    WRONG = MappingProxyType({"token_id": "another"})
+
+
+@tells("traces")
+class TellsAnotherHandle(Tells):
+    """Records another handle than the one that was made."""
+
+    WRONG = MappingProxyType({"handle_id": "another"})
+
+
+@tells("traces")
+class TellsOtherArguments(Tells):
+    """Records other arguments than those that were given."""
+
+    WRONG = MappingProxyType({"args": {"id": "INV-0000"}})
+
+
+@tells("traces")
+class TellsThatItFailed(Tells):
+    """Records what went well as failed."""
+
+    WRONG = MappingProxyType({"error": "it failed"})
+
+
+@tells("traces")
+class TellsAnotherEvent(Tells):
+    """Records an invoke as an expansion."""
+
+    WRONG = MappingProxyType({"event_type": "expand"})
+
+
+@tells("traces", home="one")
+class ExplainsTheNewest(Wrap):
+    """Explains the newest action, whichever was asked for, one time in eight."""
+
+    def get(self, action_id):
+        found = self.right.get(action_id)
+        return list(self.right._traces.values())[-1] if self.every(8) else found
+
+
+@tells("traces", home="one")
+class MixesUpNeighbours(Wrap):
+    """Records with each action the token of the one before it."""
+
+    def record(self, trace):
+        before = self.__dict__.get("before", trace.token_id)
+        self.before = trace.token_id
+        self.right.record(replace(trace, token_id=before))
+
+
+@mutant("traces", breaks="traces", finds="out_of_order")
+class ListsInNoOrder(Wrap):
+    """Lists traces by the names of their actions."""
+
+    def query(self, query):
+        return sorted(self.right.query(query), key=lambda trace: trace.action_id)
+
+
+@mutant("traces", breaks="traces", finds="missing_denials")
+class DenialsUnrecorded(Wrap):
+    """Records no denials."""
+
+    def record(self, trace):
+        if trace.event_type != "deny":
+            self.right.record(trace)
+
+
+@mutant("traces", breaks="traces", finds="missing_denials", home="one")
+class RecordsTheFirstDenial(Wrap):
+    """Records the first denial of a principal, and takes the others for the same."""
+
+    def record(self, trace):
+        seen = self.__dict__.setdefault("seen", set())
+        if trace.event_type != "deny" or trace.principal_id not in seen:
+            self.right.record(trace)
+        if trace.event_type == "deny":
+            seen.add(trace.principal_id)
+
+
+@loses("traces")
+class ExpansionsUnrecorded(Wrap):
+    """Records no expansions."""
+
+    def record(self, trace):
+        if trace.event_type != "expand":
+            self.right.record(trace)
+
+
+@loses("traces", home="one")
+class ForgetsTracesAfterASecond(Wrap):
+    """Keeps a trace for a second."""
+
+    def record(self, trace):
+        self.right.record(trace)
+        later(1.0, self.right._traces.pop, trace.action_id, None)
+
+
+@loses("traces")
+class RecordsTwentyNineOfThirty(Wrap):
+    """Loses one trace in thirty."""
+
+    def record(self, trace):
+        if not self.every(30):
+            self.right.record(trace)
+
+
+@mutant("traces", breaks="traces", finds="cap_exceeded", home="one", env={"LAB_TRACE_CAP": "4"})
+def keeps_traces_beyond_the_cap(traces, _settings):
+    """Keeps ten times as many traces as it says."""
+    traces._max_entries *= 10
+    return traces
+
+
+@unlists("traces")
+class UnlistsOneInThirty(Wrap):
+    """Leaves one trace in thirty out of a listing."""
+
+    def query(self, query):
+        return [trace for trace in self.right.query(query) if not self.every(30)]

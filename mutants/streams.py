@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from weaver_kernel.kernel._stream import invoke_stream_impl
@@ -50,3 +51,27 @@ class StreamsUntraced(Wrap):
     def record(self, trace):
         if trace.capability_id != "billing.export_invoices":
             self.right.record(trace)
+
+
+@spoils("kernel", finds="lost_frames")
+def streams_lose_a_middle_frame(kernel, _settings):
+    """Leaves out the frame in the middle of a stream."""
+    whole = kernel.invoke_stream
+
+    async def most(token, **asked):
+        number = 0
+        async for frame in whole(token, **asked):
+            number += 1
+            if number != 10:
+                yield frame
+
+    kernel.invoke_stream = most
+
+
+@spoils("traces", finds="wrong_trace")
+class StreamsTellAnotherPrincipal(Wrap):
+    """Records somebody else as the one who was streamed to."""
+
+    def record(self, trace):
+        streamed = trace.capability_id == "billing.export_invoices"
+        self.right.record(replace(trace, principal_id="nobody") if streamed else trace)

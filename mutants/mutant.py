@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from weaver_kernel import Kernel
@@ -54,6 +54,10 @@ class Mutant:
     workers: int = 4
     restarts_s: tuple[float, ...] = ()
     """When the first worker is restarted, counted from the cell's begin."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Settings of the workers that it takes: a small cap."""
+    proof: int = 0
+    """Operations that its counter-example may have, where it takes more than six."""
     lag_ms: float | None = None
     """A delay that the measured lag must bracket."""
     bitten: str = ""

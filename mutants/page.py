@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -14,23 +15,26 @@ if TYPE_CHECKING:
     from mutants.live import Living
     from mutants.teeth import Bite
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "teeth.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "teeth.md"
 
 HEAD = """\
-# Teeth
+# Mutation tests
 
-A lab is as good as its judgement. Here are kernels that are wrong on purpose, each the lab's own kernel with
-one part spoiled (`tests/mutants/`). Each is run through the real scenario of its claim and judged from the
-files it leaves. It counts as caught if the verdict is invalid, the anomaly is among those found, and the
-counter-example is small: one grant more than the limit for `rate_limit`, six operations at most for every
-other claim. And right kernels are run through the same scenarios: none may be accused.
+A lab is as good as its judgement. This page lists kernels that are wrong on purpose. Each is the lab's own kernel
+with one part spoiled (`mutants/`). Each runs through the real scenario of its claim, and the checker judges the
+files that the run leaves. A wrong kernel counts as caught if three things are true: the verdict is invalid, the
+expected anomaly is among those found, and the counter-example is small. Small means one grant more than the limit
+for `rate_limit`, two operations more than the cap where a cap is not enforced, and at most six operations
+elsewhere (`over_reserved` needs everything that was spent before). Right kernels run through the same scenarios,
+and none may be accused.
 
-Most of it is simulated: the lab's app and its kernel in one process, the scenarios' own traffic, and a clock
-that jumps while everybody waits. How long a call is on its way is drawn from a seed, so calls overlap as
-they do between processes, and every figure comes out the same on every machine. In some of the right runs
-calls get lost and workers are restarted. A sample (●) is run once more under gunicorn, on the real clock.
+Most runs are simulated: the lab's app and its kernel run in one process, with the scenarios' own traffic and a
+clock that jumps while everybody waits. A seed decides how long each call is under way, so calls overlap as they do
+between processes, and every figure comes out the same on every machine. In some of the right runs calls get lost
+and workers are restarted. A sample (●) runs once more under gunicorn, on the real clock.
 
-`make teeth` does all this, ends with an error if one was missed or accused, and writes this page.
+`make teeth` does all this. It ends with an error if a wrong kernel was missed or a right one accused. It writes
+this page, and the figures into `results/teeth.json`.
 """
 
 
@@ -55,6 +59,21 @@ def summary(bites: Sequence[Bite], living: Living, *, accused: int, right_runs: 
         f"**{accused} of {right_runs:,} right runs accused**, "
         f"{len(living.accused)} of {len(living.judged)} right cells under gunicorn."
     )
+
+
+def as_json(bites: Sequence[Bite], living: Living, *, accused: int, right_runs: int) -> str:
+    """The same figures for a program: ``results/teeth.json``."""
+    figures = {
+        "wrong": len(bites),
+        "caught": sum(not one.missed for one in bites),
+        "right": right_runs,
+        "accused": accused,
+        "live_wrong": len(living.bites),
+        "live_caught": sum(not one.missed for one in living.bites),
+        "live_right": len(living.judged),
+        "live_accused": len(living.accused),
+    }
+    return json.dumps(figures, indent=2) + "\n"
 
 
 def write(mutants: Mapping[str, Mutant], bites: Sequence[Bite], living: Living, figures: str) -> None:

@@ -116,3 +116,114 @@ class OneClockAhead(Wrap):
         if token.expires_at.timestamp() <= time.time() + ahead_s:
             raise TokenExpired(f"Token '{token.token_id}' expired at {token.expires_at.isoformat()}.")
         self.right.verify(token, **expected)
+
+
+@accepts("tokens")
+def token_id_unsigned(provider, _settings):
+    """Leaves the token's id out of what is signed: a revoked token gets another name."""
+    return leave_out(provider, "token_id")
+
+
+@accepts("tokens")
+def principal_unsigned(provider, _settings):
+    """Leaves the principal out of what is signed: whoever finds a token puts a name into it."""
+    return leave_out(provider, "principal_id")
+
+
+@accepts("tokens")
+def capability_unsigned(provider, _settings):
+    """Leaves the capability out of what is signed: a token for one is a token for all."""
+    return leave_out(provider, "capability_id")
+
+
+@accepts("tokens")
+def issue_unsigned(provider, _settings):
+    """Leaves the time of issue out of what is signed."""
+    return leave_out(provider, "issued_at")
+
+
+@accepts("tokens")
+def audit_id_unsigned(provider, _settings):
+    """Leaves the audit id out of what is signed: an action is booked on somebody else's grant."""
+    return leave_out(provider, "audit_id")
+
+
+borrows = partial(mutant, breaks="tokens", finds="borrowed")
+outlives = partial(mutant, breaks="tokens", finds="accepted_late")
+
+
+@borrows("tokens")
+class AnybodyMayPresent(Wrap):
+    """Does not look who presents a token: a confused deputy."""
+
+    def verify(self, token, *, expected_principal_id, **expected):
+        self.right.verify(token, expected_principal_id=token.principal_id, **expected)
+
+
+@borrows("tokens")
+class AnybodyOnOneWorker(Wrap):
+    """One worker of four does not look who presents a token."""
+
+    def verify(self, token, *, expected_principal_id, **expected):
+        whoever = token.principal_id if self.settings.replica == "r0" else expected_principal_id
+        self.right.verify(token, expected_principal_id=whoever, **expected)
+
+
+class Outlives(Wrap):
+    """Accepts a token for some time after its life."""
+
+    LATE_S = 0.0
+
+    def verify(self, token, **expected):
+        try:
+            self.right.verify(token, **expected)
+        except TokenExpired:
+            if time.time() > token.expires_at.timestamp() + self.LATE_S:
+                raise
+
+
+@outlives("tokens")
+class NeverExpiring(Outlives):
+    """Accepts a token for ever."""
+
+    LATE_S = 1e9
+
+
+@outlives("tokens")
+class ExpiresASecondLate(Outlives):
+    """Accepts a token for a second after its life."""
+
+    LATE_S = 1.0
+
+
+@outlives("tokens")
+class ExpiresATenthOfASecondLate(Outlives):
+    """Accepts a token for a tenth of a second after its life."""
+
+    LATE_S = 0.1
+
+
+@outlives("tokens")
+class OneClockBehind(Outlives):
+    """One worker's clock is half a second behind."""
+
+    def verify(self, token, **expected):
+        self.LATE_S = 0.5 if self.settings.replica == "r0" else 0.0
+        super().verify(token, **expected)
+
+
+@expires("tokens")
+def life_five_percent_short(provider, _settings):
+    """Gives a token 95 % of its life."""
+    provider._ttls = {capability: life_s * 0.95 for capability, life_s in provider._ttls.items()}
+    return provider
+
+
+@rejects("tokens", home="one")
+class RejectsOneInThirty(Wrap):
+    """Finds one good signature in thirty wrong."""
+
+    def verify(self, token, **expected):
+        self.right.verify(token, **expected)
+        if self.every(30):
+            raise TokenInvalid(f"Token '{token.token_id}' has an invalid signature.")

@@ -262,3 +262,96 @@ class LosesUpdates(Wrap):
         return self.right.peek(key, limit, window_s) and (
             self.every(2) or self.right.acquire(key, limit, window_s)
         )
+
+
+@too_many("limiter", home="one")
+class ExpiresFromTheFirstGrant(Wrap):
+    """Counts with INCR, and sets EXPIRE with the first grant: a fixed window that begins with it."""
+
+    def check(self, key, limit, window_seconds):
+        windows = self.__dict__.setdefault("windows", {})
+        begun_s, count = windows.get(key, (-math.inf, 0))
+        if time.monotonic() - begun_s >= window_seconds:
+            begun_s, count = time.monotonic(), 0
+        windows[key] = begun_s, count + (count < limit)
+        return count < limit
+
+    def record(self, key):
+        pass
+
+
+@too_few("limiter", home="one")
+class RefreshesItsExpiry(Wrap):
+    """Counts with INCR, and each grant sets EXPIRE anew: a window ends when nobody was granted for so long."""
+
+    def check(self, key, limit, window_seconds):
+        windows = self.__dict__.setdefault("windows", {})
+        last_s, count = windows.get(key, (-math.inf, 0))
+        if time.monotonic() - last_s >= window_seconds:
+            count = 0
+        if count < limit:
+            windows[key] = time.monotonic(), count + 1
+        return count < limit
+
+    def record(self, key):
+        pass
+
+
+@too_many("limiter", home="one")
+class ForgetsWhoeverIsIdle(Wrap):
+    """Drops the window of whoever has not asked for nine tenths of it."""
+
+    def check(self, key, limit, window_seconds):
+        asked_s = self.__dict__.setdefault("asked_s", {})
+        if time.monotonic() - asked_s.get(key, math.inf) > 0.9 * window_seconds:
+            self.right._windows.pop(key, None)
+        asked_s[key] = time.monotonic()
+        return self.right.check(key, limit, window_seconds)
+
+
+@too_many("limiter")
+class TwentiethTooShort(Wrap):
+    """Forgets a grant a twentieth of the window too early."""
+
+    def acquire(self, key, limit, window_s):
+        return self.right.acquire(key, limit, window_s * 0.95)
+
+
+@too_few("limiter")
+class TwentiethTooLong(Wrap):
+    """Forgets a grant a twentieth of the window too late."""
+
+    def acquire(self, key, limit, window_s):
+        return self.right.acquire(key, limit, window_s * 1.05)
+
+
+@too_few("limiter")
+class DeniesOneInTwenty(Wrap):
+    """Denies one grant in twenty, whatever was granted."""
+
+    def acquire(self, key, limit, window_s):
+        return not self.every(20) and self.right.acquire(key, limit, window_s)
+
+
+@too_many("limiter")
+class AdmitsOneInTwenty(Wrap):
+    """Admits one grant in twenty without counting it."""
+
+    def acquire(self, key, limit, window_s):
+        return self.every(20) or self.right.acquire(key, limit, window_s)
+
+
+@too_many("limiter", home="one")
+class WeighsTwoFixedWindows(Wrap):
+    """Estimates a sliding window from the counts of two fixed ones, as if grants were spread evenly."""
+
+    def check(self, key, limit, window_seconds):
+        counts = self.__dict__.setdefault("counts", defaultdict(int))
+        number, share = divmod(time.monotonic() / window_seconds + 0.5, 1)
+        if counts[key, number] + counts[key, number - 1] * (1 - share) >= limit:
+            return False
+        counts[key, number] += 1
+        return True
+
+    def record(self, key):
+        pass

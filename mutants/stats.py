@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from functools import partial
 
-from mutants.mutant import Wrap, mutant
+from mutants.mutant import Wrap, later, mutant
 
 miscounts = partial(mutant, "stats", breaks="stats", home="one")
 
@@ -61,3 +61,39 @@ class TellsAnOldSnapshot(Wrap):
             counted = self.right.snapshot()
             self.last = (time.monotonic(), counted)
         return counted
+
+
+@miscounts(finds="undercount")
+class MissesOneInvokeInThirty(Wrap):
+    """Misses one invoke in thirty."""
+
+    def on_invocation(self, **how):
+        if not self.every(30):
+            self.right.on_invocation(**how)
+
+
+@miscounts(finds="overcount")
+class CountsOneGrantInThirtyTwice(Wrap):
+    """Counts one grant in thirty twice."""
+
+    def on_grant(self):
+        self.right.on_grant()
+        if self.every(30):
+            self.right.on_grant()
+
+
+@miscounts(finds="undercount")
+class CountsExpansionsLate(Wrap):
+    """Counts an expansion 20 ms later."""
+
+    def on_expansion(self):
+        later(0.020, self.right.on_expansion)
+
+
+@miscounts(finds="overcount")
+class CountsExpansionsAsInvokes(Wrap):
+    """Counts an expansion as an invoke too."""
+
+    def on_expansion(self):
+        self.right.on_expansion()
+        self.right.on_invocation(failed=False, fallback=False, redacted=False, downgraded=False)

@@ -8,11 +8,11 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from kernel_lab.judge.checkers import CHECKERS
 from kernel_lab.judge.history import AnyOperation, Grant, Invoke, Outcome, Revoke, read_history
@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 SMALL = 6
 """Operations that a counter-example may have; of the limiter, its limit and one more."""
+SUMMARY = Path(__file__).resolve().parents[1] / "results" / "teeth.json"
+"""The figures, for the report page and the docs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +53,7 @@ def bite(name: str) -> Bite:
     mutant = ALL[name]
     trial = Trial(
         scenario=registry.scenarios()[mutant.breaks], home=mutant.home, workers=mutant.workers,
-        kernel=mutant.factory, restarts_s=mutant.restarts_s,
+        kernel=mutant.factory, restarts_s=mutant.restarts_s, env=mutant.env,
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="teeth-") as folder:
         verdict = simulate(trial, Path(folder))
@@ -62,7 +64,7 @@ def taste(mutant: Mutant, verdict: Verdict, cell: Path) -> Bite:
     """What a verdict says of a mutant."""
     found = tuple(dict.fromkeys(anomaly.kind for anomaly in verdict.anomalies))
     proof = len(verdict.counterexample)
-    most = CellFolder(cell).read_cell().parameters["limit"] + 1 if mutant.breaks == "rate_limit" else SMALL
+    most = _most(mutant, CellFolder(cell).read_cell().parameters)
     lag_ms = None if mutant.lag_ms is None else lag_of_the_watched(cell)
     missed = ""
     if verdict.validity is not Validity.INVALID:
@@ -74,6 +76,14 @@ def taste(mutant: Mutant, verdict: Verdict, cell: Path) -> Bite:
     elif mutant.lag_ms and lag_ms and not lag_ms[0] <= mutant.lag_ms <= lag_ms[1]:
         missed = f"a delay of {mutant.lag_ms} ms is not in the bracket {lag_ms}"
     return Bite(mutant=mutant.name, found=found, proof=proof, lag_ms=lag_ms, missed=missed)
+
+
+def _most(mutant: Mutant, parameters: Mapping[str, Any]) -> int:
+    """How many operations a counter-example may have: of a limit or a cap, what it allows and a few more."""
+    if mutant.breaks == "rate_limit":
+        return int(parameters["limit"]) + 1
+    caps = [int(parameters[name]) for name in ("handle_cap", "trace_cap") if parameters.get(name)]
+    return min(caps) + 2 if mutant.finds == "cap_exceeded" else mutant.proof or SMALL
 
 
 def lag_of_the_watched(cell: Path) -> tuple[float, float]:
@@ -170,6 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{summary.replace('*', '')}\n{time.monotonic() - begun_s:.0f} s")
     if not asked.no_live:
         page.write(ALL, bites, living, summary)
+        SUMMARY.write_text(page.as_json(bites, living, accused=len(accused), right_runs=len(judged)))
     return int(bool(missed or accused or living.accused))
 
 
