@@ -109,7 +109,7 @@ class RefillsTooOften(Wrap):
         return await self.right.allocate(requested)
 
 
-@inflates("budget", bitten="https://github.com/BerriAI/litellm/issues/30460")
+@inflates("budget", home="one", bitten="https://github.com/BerriAI/litellm/issues/30460")
 class ChargesTwice(Wrap):
     """Charges one invoke in four once more, as after a time-out that was none."""
 

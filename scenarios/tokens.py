@@ -149,6 +149,20 @@ EXPIRED_EARLY = Quantity(
     meaning="Invokes that were refused as expired although the token's stated life had not passed.",
     column=Column.NONE,
 )  # fmt: skip
+ACCEPTED_LATE = Quantity(
+    name="accepted_late", title="tokens accepted too late", kind=Kind.COUNT, unit="invokes",
+    meaning="Invokes that were accepted although the token's stated life had passed before they were called.",
+    column=Column.NONE,
+)  # fmt: skip
+STRANGERS = Quantity(
+    name="strangers", title="tokens presented by strangers", kind=Kind.COUNT, unit="invokes",
+    meaning="Invokes by another principal than the one that the token was minted for.",
+    column=Column.NONE,
+)  # fmt: skip
+BORROWED = Quantity(
+    name="borrowed", title="strangers' invokes accepted", kind=Kind.COUNT, unit="invokes", of=STRANGERS,
+    meaning="Of `strangers`, the invokes that were accepted.", column=Column.NONE,
+)  # fmt: skip
 
 
 def tell(seen: Observed) -> str:
@@ -206,7 +220,18 @@ SCENARIO = Scenario(
     ),
     expect=expect,
     tell=tell,
-    measures=(VERIFICATIONS_MADE, REJECTED, REJECTED_RATE, PREDICTED, TAMPERED, FORGED, EXPIRED_EARLY),
+    measures=(
+        VERIFICATIONS_MADE,
+        REJECTED,
+        REJECTED_RATE,
+        PREDICTED,
+        TAMPERED,
+        FORGED,
+        EXPIRED_EARLY,
+        ACCEPTED_LATE,
+        STRANGERS,
+        BORROWED,
+    ),
     headline=Proportion(
         hits=REJECTED, of=VERIFICATIONS_MADE, rate=REJECTED_RATE, words="verifications refused"
     ),

@@ -72,7 +72,7 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
             continue
         if op.input.principal not in ("", grant.input.principal):
             strangers += 1
-            if op.outcome is Outcome.OK:
+            if accepted(op):
                 found.add("borrowed", [grant, op], _say_borrowed, grant, op)
             continue
         if not _in_scope(op, grant):
