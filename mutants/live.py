@@ -101,7 +101,8 @@ def run_one(name: str) -> Bite:
     path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
     with tempfile.TemporaryDirectory(prefix="teeth-") as folder:
         run_folder = Path(folder) / "run"
-        env = {**mutant.env, "LAB_KERNEL": mutant.factory, "PYTHONPATH": path}
+        # a wrong kernel is judged by what it was asked to keep, not by what it tells of itself
+        env = {**mutant.env, "LAB_KERNEL": mutant.factory, "LAB_TELL": "settings", "PYTHONPATH": path}
         (result,) = _run(run_folder, [deployment], [registry.scenarios()[mutant.breaks]], env)
         cell = run_folder / "cells" / mutant.breaks / f"{deployment}-{Policy.ROUND_ROBIN}"
         if not cell.exists():
