@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kernel_lab.bad_input import BadInput
+from kernel_lab.bad_input import EXIT_CODE, BadInput
 from kernel_lab.doctor.catalogue import RULES, Severity
 
 FAIL_ON: dict[str, Severity | None] = {"error": "error", "warning": "warning", "info": "info", "never": None}
@@ -40,6 +41,17 @@ def doctor(
     raise typer.Exit(
         main(paths, as_json=as_json, as_sarif=as_sarif, explain=explain, fail_on=fail_on, machine=machine)
     )
+
+
+def alone() -> None:
+    """The command `kernel-lab-doctor`: the doctor without the rest of the lab and what it needs."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    register(app)
+    try:
+        app()
+    except BadInput as error:
+        print(f"kernel-lab: {error}", file=sys.stderr)
+        sys.exit(EXIT_CODE)
 
 
 def main(

@@ -1,4 +1,4 @@
-"""The findings that the doctor knows; `docs/doctor.md` is written from this list."""
+"""The findings that the doctor knows; `docs/doctor.md` repeats them, and a test holds the two together."""
 
 from __future__ import annotations
 

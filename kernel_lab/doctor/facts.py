@@ -127,6 +127,8 @@ class Server:
     environment: Environment = field(default_factory=dict)
     changed_by: tuple[str, ...] = ()
     """The environment variables that nothing sets here and that would change the number of workers."""
+    also_changed_by: tuple[str, ...] = ()
+    """The variables that nothing sets here and that would change other settings, such as the threads."""
     by_cores: bool = False
 
 

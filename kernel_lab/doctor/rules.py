@@ -186,11 +186,13 @@ class Judge:
         elif server.changed_by:
             names = " and ".join(server.changed_by)
             it = "them" if len(server.changed_by) > 1 else "it"
+            also = " and ".join(server.also_changed_by)
+            more = f" {also} would change its other settings." if also else ""
             yield finding(
                 "workers-from-environment",
                 server.workers_place,
-                f"{names} would change the number of processes of {service.name}, and nothing here sets "
-                f"{it}. Without {it} each replica runs {processes(server.workers)}.",
+                f"{names} would change the number of processes of {service.name}, and nothing here sets {it}. "
+                f"Without {it} each replica runs {processes(server.workers)}.{more}",
             )
 
     def server(self, service: Service) -> Iterator[Finding]:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from kernel_lab.doctor.facts import Environment, Place, Role, Server, Value
 from kernel_lab.doctor.readers.worlds import UNKNOWN, Notes, Unknown, range_of
+
+_SETTING: Final = re.compile(
+    r"RECYCLE|MAX_REQUESTS|THREAD|PRELOAD|WORKER_CLASS|RELOAD|REUSE_PORT", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +110,7 @@ def _merged(found: Sequence[tuple[int, Raw]], notes: Notes) -> Server:
         application=first.application,
         environment=first.environment,
         changed_by=tuple(name for name in asked if changes_workers(name)),
+        also_changed_by=tuple(name for name in asked if _SETTING.search(name) and not changes_workers(name)),
         by_cores=by_cores,
     )
 
