@@ -53,7 +53,7 @@ class FailsOpenWhenEmpty(Wrap):
         return requested
 
 
-@loses_use("budget")
+@loses_use("budget", proof=20)
 class ChargesTwoOfThree(Wrap):
     """Forgets to charge one invoke in three."""
 
@@ -137,7 +137,7 @@ class DeniesOneInFive(Wrap):
         return await self.right.allocate(requested)
 
 
-@overspends("budget", home="one", proof=12)
+@overspends("budget", home="one", proof=20)
 class NeverRefuses(Wrap):
     """Finds something left for every invoke."""
 
@@ -182,11 +182,11 @@ class TellsAnotherTotal(Wrap):
 
 
 @loses_use("budget", home="one", proof=30)
-class ChargesNineOfTen(Wrap):
-    """Forgets to charge one invoke in ten."""
+class ChargesSevenOfEight(Wrap):
+    """Forgets to charge one invoke in eight."""
 
     async def record_usage(self, actual, *, reserved=None):
-        await self.right.record_usage(0 if self.every(10) else actual, reserved=reserved)
+        await self.right.record_usage(0 if self.every(8) else actual, reserved=reserved)
 
 
 @loses_use("budget", home="one")

@@ -15,7 +15,7 @@ from kernel_lab.traffic.connections import Policy
 
 from . import sample as cast
 
-TOTAL = 4_650
+TOTAL = 4_880
 REQUEST = 600
 """Tokens of the pool, and reserved per invoke."""
 DEAR_EVERY = 7
@@ -65,7 +65,11 @@ async def drive(session: Session) -> None:
     alone = session.client(session.principal())
     granted = await alone.grant(cast.reading(session.target), lane=0)
     for number in range(ALONE if granted.ok else 0):
-        await alone.invoke(granted.body["token"], lane=number, mode="handle_only")
+        mode = "table" if number < ALONE // 3 else "handle_only"
+        await alone.invoke(granted.body["token"], lane=number, mode=mode)
+    # nothing is under way: what is told now is what they cost
+    for lane in range(2):
+        await alone.budget(lane=lane)
     kept = session.policy is Policy.KEEP_ALIVE
     await session.together([spend() for _ in range(KEPT_PRINCIPALS if kept else PRINCIPALS)])
     reader = session.client(session.principal("reader"))
