@@ -100,7 +100,7 @@ def _rules() -> tuple[Rule, ...]:
             "One process serves with several threads",
             "Code that reads a counter and then writes it loses counts between two threads.",
             "Use a limiter that is safe for threads.",
-            ("docs/upstream/followups/07-limiter-threads.md",),
+            (),
         ),
         Rule(
             "preload",
@@ -429,7 +429,7 @@ def _rules() -> tuple[Rule, ...]:
             "Each process continues the chain from the head it knows, and verification then reports "
             "tampering.",
             "Write the chain from one process, or from a store that orders the records.",
-            ("docs/upstream/followups/12-jsonl-chain-forks.md",),
+            ("docs/upstream/followups/12-jsonl-second-writer.md",),
         ),
         Rule(
             "lock-per-process",

@@ -2,7 +2,7 @@
 
 import pytest
 from doctor_files import written
-from right import RIGHT
+from right_ones import RIGHT
 
 from kernel_lab.doctor.diagnosis import diagnose
 

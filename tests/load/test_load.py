@@ -10,9 +10,10 @@ import pytest
 
 from kernel_lab.bad_input import BadInput
 from kernel_lab.cli import main as cli
+from kernel_lab.deployments.attached import AttachedStack
 from kernel_lab.load import command as load
 from kernel_lab.load.bench import Effort
-from kernel_lab.load.live import Live, Lives
+from kernel_lab.load.live import Lives, LiveSubject
 from kernel_lab.run import registry
 
 KNOWN = registry.deployments()
@@ -57,9 +58,17 @@ def test_nothing_is_measured_twice_but_the_control():
     assert set(names) == {*KNOWN, "redis-one-trip", "memory-4-again"}
 
 
+def standing(subject):
+    """The live deployment of a subject; nobody calls it here."""
+    return AttachedStack(
+        deployment=subject.deployment, base_url=f"http://{subject.name}",
+        expected_workers=subject.deployment.processes,
+    )  # fmt: skip
+
+
 def test_each_round_asks_everybody_everything_in_an_order_of_its_own():
     subjects = load.subjects([KNOWN["sqlite"], KNOWN["replicas"]], KNOWN)
-    lives = Lives(running={s.name: Live(subject=s, base_url=f"http://{s.name}", parts={}) for s in subjects})
+    lives = Lives(running={s.name: LiveSubject(subject=s, stack=standing(s), parts={}) for s in subjects})
     asked = dict.fromkeys(lives.running, ("read-heavy", "grant-heavy"))
     slots = load._slots(Effort(rounds=4, warm_s=0, measured_s=1), lives, asked, {"read-heavy": 20.0})
     for number in range(4):
