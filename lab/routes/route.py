@@ -2,7 +2,7 @@
 
 A handler is written as FastAPI wants it, and FastAPI derives the OpenAPI document from it. FastAPI's own
 request handling costs nearly as much as a grant, so this class replaces it, through the hook that FastAPI has
-for that purpose (`APIRoute.get_route_handler`). `docs/decisions/0010-routes.md` has the measurement.
+for that purpose (`APIRoute.get_route_handler`).
 
 A handler may take these kinds of parameters, and nothing else. A handler that asks for more fails at import.
 
