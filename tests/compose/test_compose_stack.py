@@ -132,7 +132,6 @@ def test_a_deployment_the_stack_lacks_is_one_line(stack):
     assert "--deployment memory-8: the compose stack has memory-4, " in done.stderr
 
 
-@pytest.mark.skip(reason="known to fail since the bench image installs the package: to be mended, see CHANGELOG")
 def test_without_a_python_the_stack_measures_itself(stack):
     done = stack.run(
         "make",
