@@ -47,12 +47,15 @@ ERRORS: Mapping[str, Proves] = {
 """Reason code of an invoke → what it proves; a reason code that is not here proves nothing."""
 
 
+def begun(op: Invoke) -> bool:
+    """Whether this is a stream of which frames came: it was served, whatever broke it off."""
+    return op.input.stream and op.output is not None and bool(op.output.frames)
+
+
 def proves(op: Invoke) -> Proves:
     """What an invoke proves about its token: by its outcome, its frames, or its reason code."""
-    if op.outcome is Outcome.OK:
+    if op.outcome is Outcome.OK or begun(op):
         return Proves.ACCEPTED
-    if op.input.stream and op.output is not None and op.output.frames:
-        return Proves.ACCEPTED  # frames came: the stream was served, whatever broke it off
     return ERRORS.get(op.error or "", Proves.NOTHING)
 
 

@@ -18,14 +18,6 @@ from kernel_lab.judge.history import FOREVER, AnyOperation, Grant, Invoke, Outco
 
 AnyRevoke = Revoke | RevokeAll
 
-REFUSED = "token_revoked"
-"""The one error that says a token was revoked: an expired token or an absent store proves nothing."""
-
-
-def begun(op: Invoke) -> bool:
-    """A stream of which frames came: it was served, whatever broke it off."""
-    return op.input.stream and op.output is not None and bool(op.output.frames)
-
 
 @dataclass(slots=True)
 class Case:
@@ -111,7 +103,7 @@ def cases(history: Sequence[AnyOperation]) -> list[Case]:
             if op.outcome is Outcome.OK and op.output and op.output.token_id:
                 grants[op.output.token_id] = op
         elif isinstance(op, Invoke):
-            if op.error == REFUSED and op.outcome is Outcome.FAIL and not op.input.tampered:
+            if _refused(op) and not op.input.tampered:
                 cases[op.input.token_id]  # made by asking for it
         elif isinstance(op, Revoke):
             if op.outcome is not Outcome.FAIL:
@@ -129,11 +121,10 @@ def cases(history: Sequence[AnyOperation]) -> list[Case]:
     for op in history:
         if not isinstance(op, Invoke) or (asked := cases.get(op.input.token_id)) is None or op.input.tampered:
             continue
-        shown = proves(op)
-        if shown is Proves.ACCEPTED:
-            asked.accepts.append(op)
-        elif shown is Proves.REVOKED and op.outcome is Outcome.FAIL:
+        if _refused(op):
             asked.refusals.append(op)
+        elif proves(op) is Proves.ACCEPTED:
+            asked.accepts.append(op)
         else:
             asked.others.append(op)
     everybody = Sweeps.of([op for ops in swept.values() for op in ops])
@@ -146,6 +137,11 @@ def cases(history: Sequence[AnyOperation]) -> list[Case]:
 
 def _end(op: AnyOperation) -> int:
     return op.end_ns
+
+
+def _refused(op: Invoke) -> bool:
+    """Whether an invoke was certainly refused because its token was revoked."""
+    return op.outcome is Outcome.FAIL and proves(op) is Proves.REVOKED
 
 
 def _ended_first(one: RevokeAll, other: RevokeAll) -> RevokeAll:

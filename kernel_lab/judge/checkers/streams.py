@@ -28,13 +28,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kernel_lab.judge.checkers.coverage import begun, cases
+from kernel_lab.judge.checkers.coverage import cases
 from kernel_lab.judge.checkers.finding import Findings, Judgement, conclude
 from kernel_lab.judge.checkers.kept import Kept
 from kernel_lab.judge.checkers.parameters import number
 from kernel_lab.judge.checkers.revocation import Totals, judge_token, stated_bound
 from kernel_lab.judge.checkers.story import named
 from kernel_lab.judge.checkers.traces import LOST, Explains
+from kernel_lab.judge.evidence import begun
 from kernel_lab.judge.history import AnyOperation, Explain, Invoke, Outcome
 from kernel_lab.judge.verdict import Cell, Verdict
 
