@@ -1,9 +1,9 @@
 """Judging a saved cell: from the files of its folder to its verdicts, with no server and no clock.
 
-Three things make a verdict unknown. A history from which lines are missing, or that was cut off while it was
-recorded, is unknown whatever the checker found: an operation that is not there could explain an anomaly. A
-history that does not meet the cell's assumptions (enough workers, operations and overlap) cannot be valid, but a
-violation that it proves stays one. A checker that crashes leaves its cell unknown, with the error.
+Three things make a verdict unknown. A history from which operations may be missing is unknown whatever the checker
+found, because a missing operation could explain an anomaly. A history that is whole, and of which too little was
+tried or met (workers, operations, overlap, the end of the cell), cannot be valid, but a violation that it proves
+stays one. A checker that crashes leaves its cell unknown, with the error.
 """
 
 from __future__ import annotations
@@ -78,8 +78,15 @@ def judge_cell(folder: CellFolder | Path, scenario: Scenario | None = None) -> l
     strangers = judged.undeclared(verdict.measures)
     if strangers:
         said = f"the checker returned the measure {strangers[0]!r}, which the scenario does not declare"
-        verdict = msgspec.structs.replace(verdict, validity=Validity.UNKNOWN, reason=said)
+        verdict = not_valid(verdict, said)
     return [verdict]
+
+
+def not_valid(verdict: Verdict, why: str) -> Verdict:
+    """The verdict with a reason why it cannot be valid; a violation that was proven stays one."""
+    validity = Validity.INVALID if verdict.validity is Validity.INVALID else Validity.UNKNOWN
+    reason = "; ".join(filter(None, (why, verdict.reason)))
+    return msgspec.structs.replace(verdict, validity=validity, reason=reason)
 
 
 def judge_recorded(
@@ -94,14 +101,14 @@ def judge_recorded(
         error: Why the cell broke off: the judgement knows that it was cut off, and not why.
     """
     verdicts = judge_cell(folder, planned.scenario)
+    if error:
+        verdicts = [not_valid(verdict, error) for verdict in verdicts]
     folder.write_verdict(verdicts)
     probe = read_history(folder.probe)
     predicted = planned.scenario.predict(probe, planned.deployment, folder.read_cell().parameters)
     if predicted:
         folder.write_prediction(predicted)
     result = with_verdict(unjudged, verdicts[0], predicted)
-    if error:
-        result = msgspec.structs.replace(result, validity=Validity.UNKNOWN, reason=error)
     shares = prediction.shares([*read_history(folder.recorded), *probe])
     return msgspec.structs.replace(result, shares=shares)
 
@@ -116,22 +123,33 @@ def judge_history(history: Sequence[AnyOperation], cell: Cell, checker: Checker)
             validity=Validity.UNKNOWN,
             reason=f"the checker crashed: {type(error).__name__}: {error}",
         )
-    missing = incomplete(history, cell)
-    if not missing and verdict.validity is not Validity.INVALID:
-        missing = unmet(history, cell.assumptions, checker.JUDGES)
-        if verdict.validity is Validity.VALID and (nothing := untried(checker.CLAIM, history)):
-            missing.insert(0, nothing)
+    if missing := incomplete(history, cell):
+        return msgspec.structs.replace(verdict, validity=Validity.UNKNOWN, reason="; ".join(missing))
+    if verdict.validity is Validity.INVALID:
+        return verdict
+    missing = unmet(history, cell.assumptions, checker.JUDGES)
+    if verdict.validity is Validity.VALID and (nothing := untried(checker.CLAIM, history)):
+        missing.insert(0, nothing)
+    if not cell.finished:
+        missing.insert(0, CUT_OFF)
     if not missing:
         return verdict
     return msgspec.structs.replace(verdict, validity=Validity.UNKNOWN, reason="; ".join(missing))
 
 
+CUT_OFF = "the cell was cut off while it was being recorded"
+
+
 def incomplete(history: Sequence[AnyOperation], cell: Cell) -> list[str]:
-    """What of the recording is not there: lines that were written, or the end of the cell."""
+    """What of the recording may not be there: operations that were recorded, or that were under way at its end.
+
+    A cell that broke off says how many operations it recorded, and then none is missing. A cell that was killed
+    says nothing, and calls that were under way are not in its history.
+    """
     missing = []
-    if not cell.finished:
-        missing.append("the cell was cut off while it was being recorded")
-    if cell.operations is not None and len(history) < cell.operations:
+    if not cell.finished and cell.operations is None:
+        missing.append(CUT_OFF)
+    if cell.operations is not None and len(history) != cell.operations:
         missing.append(f"{len(history)} of the {cell.operations} operations that were recorded are there")
     return missing
 
