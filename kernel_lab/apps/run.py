@@ -53,6 +53,13 @@ class AppPlan:
     faults: Sequence[str] = ()
     seed: int = 1
     quick: bool = False
+    only: frozenset[tuple[str, Policy]] | None = None
+    """The cells to run, as (claim, connection policy); every one where nothing is said."""
+
+    def pairs(self) -> list[tuple[str, Policy]]:
+        """The cells of one stack, in their order."""
+        pairs = itertools.product(self.claims, self.policies)
+        return [pair for pair in pairs if self.only is None or pair in self.only]
 
     def stacks(self) -> Iterator[tuple[int | None, str]]:
         """Each number of workers with each fault: ``(workers, fault)``; None where it is attached to."""
@@ -66,7 +73,7 @@ class AppPlan:
 
     def cells(self) -> int:
         """How many cells it has."""
-        return len(list(self.stacks())) * len(self.claims) * len(self.policies)
+        return len(list(self.stacks())) * len(self.pairs())
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +121,14 @@ async def _serve(plan: AppPlan, workers: int | None, fault: str, told: _Told) ->
     except StackFailed as error:
         failure, validity = str(error), Validity.UNKNOWN
     if failure:
-        for claim, policy in itertools.product(plan.claims, plan.policies):
+        for claim, policy in plan.pairs():
             if (claim, policy) not in rows:
                 row = msgspec.structs.replace(
                     _row(plan, deployment, claim, policy, fault), validity=validity, reason=failure
                 )
                 rows[claim, policy] = row
                 told.done(row)
-    return [rows[key] for key in itertools.product(plan.claims, plan.policies)]
+    return [rows[key] for key in plan.pairs()]
 
 
 async def _cells(
@@ -138,7 +145,7 @@ async def _cells(
             first = next(numbers) * 2_000
             return await _cell(plan, running, deployment, claim, policy, fault, names, logs, first)
 
-    crowd = [(claim, policy) for claim in plan.claims if claim != "stats" for policy in plan.policies]
+    crowd = [pair for pair in plan.pairs() if pair[0] != "stats"]
     jobs = [asyncio.create_task(one(*cell)) for cell in crowd]
     try:
         for job in asyncio.as_completed(jobs):
@@ -147,8 +154,9 @@ async def _cells(
         for job in jobs:
             job.cancel()
         await asyncio.gather(*jobs, return_exceptions=True)
-    for policy in plan.policies if "stats" in plan.claims else ():
-        yield await one("stats", policy)
+    for claim, policy in plan.pairs():
+        if claim == "stats":
+            yield await one(claim, policy)
 
 
 async def _cell(

@@ -1,20 +1,27 @@
-"""kernel-lab gate: declared guarantees, held against what was measured."""
+"""kernel-lab gate: declared guarantees, held against what they need to be measured by."""
 
 from __future__ import annotations
 
-import tomllib
+import asyncio
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
 from kernel_lab.bad_input import BadInput
-from kernel_lab.cli.exits import EXIT, MARK
+from kernel_lab.cli.exits import EXIT, MARK, until_terminated
+from kernel_lab.cli.screen import short
+from kernel_lab.gate.guarantees import Declared, Guarantee, deployment_name, read_guarantees
+from kernel_lab.gate.judging import About, Held, about, hold, open_run, refuse_quick
+from kernel_lab.gate.running import Work, plan_work, run_work
 from kernel_lab.judge.verdict import Validity, merge
-from kernel_lab.run import registry
-from kernel_lab.run.folder import RunFolder
-from kernel_lab.run.saved import NotASavedRun, read_table
+from kernel_lab.run.results import CellResult
+
+TOLD = 12
+"""Lines of a counter-example that are printed."""
 
 
 def register(app: typer.Typer) -> None:
@@ -22,96 +29,105 @@ def register(app: typer.Typer) -> None:
     app.command()(gate)
 
 
-class Guarantee(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One declared guarantee: a claim that must be valid on a deployment, or a measure and its bound."""
-
-    claim: str
-    deployment: str
-    connections: str | None = None
-    measure: str | None = None
-    max: float | None = None
-    min: float | None = None
-
-
 def gate(
     guarantees: Annotated[
-        Path,
-        typer.Option(help="TOML of [[guarantee]] tables: claim, deployment, and measure with max or min."),
-    ],
-    path: Annotated[Path | None, typer.Argument(help="A run folder [results/latest].")] = None,
+        Path, typer.Option(help="TOML of [[guarantee]] tables; docs/gate.md describes the keys.")
+    ] = Path("guarantees.toml"),
+    path: Annotated[Path | None, typer.Argument(help="The same as --run PATH.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Judge this run folder instead of measuring anew.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Short cells will do: run them, or accept a run that had them.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="The run folder [results/gate/<time>].")] = None,
+    kernel: Annotated[
+        str | None, typer.Option(help="Your own kernel: module:factory, factory(settings) -> Kernel.")
+    ] = None,
 ) -> None:
-    """Hold a run against declared guarantees: 0 all hold, 1 one is broken, 2 one was not measured."""
-    run = RunFolder(path or registry.results() / "latest")
-    declared = _read_guarantees(guarantees)
-    if not run.exists():
-        raise BadInput(f"{run.path}: no run folder: it has no verdicts.csv; `kernel-lab run` makes one")
-    worst = []
-    for guarantee in declared:
-        held, said = _hold(guarantee, run)
-        print(f"{MARK[held]} {said}")
-        worst.append(held)
-    raise typer.Exit(EXIT[merge(worst)])
+    """Measure what the declared guarantees need and no more, and say of each whether it holds.
+
+    Exit code: 0 all hold, 1 one is broken, 2 one could not be judged, 64 the file or an option is wrong.
+    """
+    declared = read_guarantees(guarantees)
+    judged = run or path
+    if run is not None and path is not None and run != path:
+        raise BadInput(f"gate: --run {run} and {path} exclude each other; name one run")
+    if judged is not None and (out is not None or kernel is not None):
+        raise BadInput("gate: --run judges what was measured; --out and --kernel go with a new measurement")
+    if judged is None:
+        work = plan_work(declared, guarantees, quick=quick, seed=seed, out=out, kernel=kernel)
+        judged = measure(work)
+    facts, held = judge(declared, guarantees, judged, quick=quick)
+    show(facts, held)
+    raise typer.Exit(EXIT[merge(one.validity for one in held)])
 
 
-def _read_guarantees(path: Path) -> list[Guarantee]:
+def measure(work: Work) -> Path:
+    """Run the cells, with a line on stderr for each; the run folder."""
+    told = _Lines(work.cells)
+    told.say(f"{work.cells} cells into {short(work.folder.path)}")
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8")).get("guarantee", [])
-        declared = msgspec.convert(tables, list[Guarantee])
-    except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise BadInput(f"{path}: {error}") from None
-    if not declared:
-        raise BadInput(f"{path}: no [[guarantee]] table")
-    for one in declared:
-        if one.claim not in registry.scenarios():
-            raise BadInput(f"{path}: no claim {one.claim!r}; one of: {', '.join(registry.scenarios())}")
-        if (one.measure is None) != (one.max is None and one.min is None):
-            where = f"{path}: {one.claim} on {one.deployment}"
-            raise BadInput(f"{where}: `measure` needs `max` or `min`, and `max` and `min` need `measure`")
-        scenario = registry.scenarios()[one.claim]
-        columns = ("", *scenario.columns, *scenario.later_columns)
-        if one.measure is not None and one.measure not in columns:
-            named = ", ".join(columns[1:])
-            raise BadInput(f"{path}: {one.claim}.csv has no column {one.measure!r}; one of: {named}")
-    return declared
+        asyncio.run(until_terminated(run_work(work, told)))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        told.say(f"interrupted; judge what was recorded with: kernel-lab check {short(work.folder.path)}")
+        raise typer.Exit(130) from None
+    return work.folder.path
 
 
-def _hold(guarantee: Guarantee, run: RunFolder) -> tuple[Validity, str]:
-    said = f"{guarantee.claim} on {guarantee.deployment}"
-    if guarantee.connections:
-        said += f", {guarantee.connections}"
-    table = run.table(guarantee.claim)
-    try:
-        rows = [row for row in read_table(table) if _about(guarantee, row)] if table.exists() else []
-    except NotASavedRun as error:
-        raise BadInput(str(error)) from None
-    if not rows:
-        return Validity.UNKNOWN, f"{said}: not measured in {run.path}"
-    results = [_judge_row(guarantee, row) for row in rows]
-    worst = merge(held for held, _ in results)
-    return worst, f"{said}: " + next(why for held, why in results if held is worst)
+def judge(declared: Declared, file: Path, path: Path, *, quick: bool) -> tuple[About, list[Held]]:
+    """Which run it was, and what it says of each guarantee."""
+
+    def name_of(one: Guarantee) -> str:
+        return deployment_name(one, file)
+
+    saved = open_run(path)
+    refuse_quick(saved, quick=quick)
+    return about(saved), hold(declared.guarantee, saved, name_of)
 
 
-def _about(guarantee: Guarantee, row: dict[str, str]) -> bool:
-    return row["deployment"] == guarantee.deployment and guarantee.connections in (None, row["connections"])
+def show(facts: About, held: Sequence[Held]) -> None:
+    """Print which run was judged, one line a guarantee, and the counter-example of what broke."""
+    print(f"judged: {facts.line(datetime.now(tz=UTC))}")
+    if facts.noisy:
+        print(f"  {facts.noisy}")
+    for one in held:
+        print(f"{MARK[one.validity]} {one.guarantee.title}: {one.said}")
+        if one.anomaly:
+            print(f"    {one.anomaly}")
+        for line in one.story[:TOLD]:
+            print(f"      {line}")
+        if len(one.story) > TOLD:
+            print(f"      … and {len(one.story) - TOLD} more operations")
+        if one.folder and one.validity is not Validity.VALID:
+            print(f"    everything: kernel-lab check {short(Path(one.folder).absolute())}")
+    print(counted(held))
 
 
-def _judge_row(guarantee: Guarantee, row: dict[str, str]) -> tuple[Validity, str]:
-    validity = Validity(row["validity"])
-    where = f"over {row['connections']}"
-    if validity in (Validity.UNKNOWN, Validity.SKIPPED):
-        return Validity.UNKNOWN, f"{validity} {where}: {row['reason']}"
-    if guarantee.measure is None:
-        return validity, f"{validity} {where}"
-    if row[guarantee.measure] == "":
-        return Validity.UNKNOWN, f"{guarantee.measure} was not observed {where}"
-    value = float(row[guarantee.measure])
-    bounds = []
-    held = True
-    if guarantee.max is not None:
-        bounds.append(f"≤ {guarantee.max:g}")
-        held &= value <= guarantee.max
-    if guarantee.min is not None:
-        bounds.append(f"≥ {guarantee.min:g}")
-        held &= value >= guarantee.min
-    verdict = Validity.VALID if held else Validity.INVALID
-    return verdict, f"{guarantee.measure} is {value:g} {where}, declared {' and '.join(bounds)}"
+def counted(held: Sequence[Held]) -> str:
+    """How many hold, in one line."""
+    number = {validity: sum(one.validity is validity for one in held) for validity in Validity}
+    said = f"{number[Validity.VALID]} of {len(held)} guarantees hold"
+    if number[Validity.INVALID]:
+        said += f", {number[Validity.INVALID]} broken"
+    if number[Validity.UNKNOWN]:
+        said += f", {number[Validity.UNKNOWN]} not judged"
+    return said
+
+
+class _Lines:
+    """Progress on stderr: a line for each cell."""
+
+    def __init__(self, cells: int) -> None:
+        self._cells = cells
+        self._count = 0
+        self._told: set[str] = set()
+
+    def say(self, line: str) -> None:
+        if line not in self._told:
+            self._told.add(line)
+            print(line, file=sys.stderr)
+
+    def done(self, cell: CellResult) -> None:
+        self._count += 1
+        why = f"  ({cell.reason})" if cell.reason else ""
+        self.say(f"[{self._count}/{self._cells}] {MARK[cell.validity]} {cell.validity:8} {cell.label}{why}")

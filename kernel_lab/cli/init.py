@@ -12,7 +12,9 @@ import typer
 import kernel_lab
 from kernel_lab.apps.adapter import NEEDS
 from kernel_lab.apps.mapping import read
-from kernel_lab.bad_input import BadInput
+from kernel_lab.bad_input import BadInput, pick
+from kernel_lab.gate.starting import text_of
+from kernel_lab.run import registry
 
 CALLERS = ("header", "cookie", "bearer", "address")
 MIDDLEWARE = "worker_header.py"
@@ -97,7 +99,9 @@ def register(app: typer.Typer) -> None:
 
 
 def init(
-    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("app.toml"),
+    path: Annotated[
+        Path | None, typer.Argument(help="The file to write [app.toml; guarantees.toml with --gate].")
+    ] = None,
     command: Annotated[
         str | None, typer.Option(help="How the service is started, with {workers} and {port}.")
     ] = None,
@@ -109,13 +113,31 @@ def init(
         list[str], typer.Option(help="rate_limit, revocation, handles or stats; may be repeated.")
     ] = [],  # noqa: B006
     name: Annotated[str | None, typer.Option(help="A name for it [that of the folder].")] = None,
+    gate: Annotated[
+        bool, typer.Option("--gate", help="Write a guarantees.toml for `kernel-lab gate` instead.")
+    ] = False,
+    deployment: Annotated[
+        str | None,
+        typer.Option(help="With --gate: the deployment [app.toml where there is one, else redis]."),
+    ] = None,
 ) -> None:
     """Write a commented app.toml for a service of yours, and the middleware that names its workers.
 
-    What the options do not say is asked. Nothing that is there already is overwritten.
+    What the options do not say is asked. Nothing that is there already is overwritten. With --gate it writes a
+    commented guarantees.toml and asks nothing.
+
+    Exit code: 0 it is written, 64 it cannot be.
     """
+    path = path or Path("guarantees.toml" if gate else "app.toml")
     if path.exists():
         raise BadInput(f"{path}: is there already; name another file, or remove it")
+    if gate:
+        if command is not None or attach is not None or caller is not None:
+            raise BadInput("--gate writes guarantees; --command, --attach and --caller are about an app.toml")
+        write_guarantees(path, deployment, claim)
+        return
+    if deployment is not None:
+        raise BadInput("--deployment goes with --gate")
     if command is not None and attach is not None:
         raise BadInput(
             "--command and --attach exclude each other: the lab starts the service, or it runs already"
@@ -143,6 +165,24 @@ def init(
     _write(
         path, name or path.resolve().parent.name, command=command, attach=attach, caller=caller, claims=claim
     )
+
+
+def write_guarantees(path: Path, deployment: str | None, claims: list[str]) -> None:
+    """Write a guarantees.toml: of the app.toml that lies beside it, or of a deployment of the lab."""
+    beside = path.with_name("app.toml")
+    if deployment is None and beside.exists():
+        text = text_of(claims or read(beside).claims(), app=beside.name)
+    else:
+        known = registry.deployments()
+        pick("--deployment", deployment or "redis", known)
+        for one in claims:
+            pick("--claim", one, registry.scenarios())
+        text = text_of(claims or ["tokens", "rate_limit", "revocation"], deployment=deployment or "redis")
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be written ({error.strerror})") from None
+    print(f"{path}: change it to what you promise, then: kernel-lab gate --guarantees {path}")
 
 
 def _write(

@@ -18,7 +18,10 @@ def register(app: typer.Typer) -> None:
 def list_names(
     what: Annotated[str, typer.Argument(help="deployments, scenarios or faults")],
 ) -> None:
-    """Print one name a line."""
+    """Print one name a line.
+
+    Exit code: 0, or 64 for a list that does not exist.
+    """
     names = {
         "deployments": list(registry.deployments()),
         "scenarios": list(registry.scenarios()),

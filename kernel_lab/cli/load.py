@@ -29,7 +29,7 @@ def load(
 ) -> None:
     """Measure what each deployment costs under load, and judge what holds there: cost.csv.
 
-    The column `reading` says which figures are usable. Exit code: 0, or 1 if the load generator failed.
+    The column `reading` says which figures are usable. Exit code: 0, or 2 if the load generator failed.
     """
     from kernel_lab.load import command  # noqa: PLC0415 - its statistics take long to import
 

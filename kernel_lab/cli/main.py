@@ -10,6 +10,7 @@ import typer
 
 from kernel_lab.bad_input import EXIT_CODE, BadInput
 from kernel_lab.cli import check, doctor, gate, init, listing, load, pack, predict, preflight, report, run, up
+from kernel_lab.cli.exits import CODES
 
 USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 """typer brings a click of its own, whose classes it does not export."""
@@ -23,6 +24,7 @@ app = typer.Typer(
     "kernel-lab runs a real weaver-kernel under real gunicorn in many deployments. It sends traffic whose "
     "connections it controls, and says which guarantee broke, and by how much.\n\n"
     "Start with:  kernel-lab run --quick",
+    epilog=CODES,
 )
 
 

@@ -25,5 +25,8 @@ def pack(
         bool, typer.Option("--front", help="Histories only of the deployments that the page begins with.")
     ] = False,
 ) -> None:
-    """Pack a run for git: histories compressed, probes and logs left out, the page made anew."""
+    """Pack a run for git: histories compressed, probes and logs left out, the page made anew.
+
+    Exit code: 0 it is packed, 64 the path holds no run.
+    """
     reporting.pack(path, out, beside, front=front)

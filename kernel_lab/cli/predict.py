@@ -18,7 +18,10 @@ def register(app: typer.Typer) -> None:
 
 
 def predict(path: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
-    """Print, for each cell of a run, what its routing probe predicts beside what was measured."""
+    """Print, for each cell of a run, what its routing probe predicts beside what was measured.
+
+    Exit code: 0, or 64 for a path that holds no run.
+    """
     for folder, cell, verdicts in judge(path):
         scenario = registry.scenarios().get(cell.scenario)
         deployment = registry.deployments().get(cell.deployment.name)

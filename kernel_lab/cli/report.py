@@ -19,5 +19,8 @@ def register(app: typer.Typer) -> None:
 def report(
     path: Annotated[Path | None, typer.Argument(help="A run folder [results/latest].")] = None,
 ) -> None:
-    """Write report.html into a run folder: one page, needs no network and no server."""
+    """Write report.html into a run folder: one page, needs no network and no server.
+
+    Exit code: 0 it is written, 64 the path holds no run.
+    """
     print(reporting.report(path or registry.results() / "latest"))

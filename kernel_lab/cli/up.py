@@ -18,7 +18,10 @@ def register(app: typer.Typer) -> None:
 
 
 def up(name: Annotated[str, typer.Argument(help="A deployment of `kernel-lab list deployments`.")]) -> None:
-    """Run one deployment in the foreground and print what to try with curl; Ctrl-C ends it."""
+    """Run one deployment in the foreground and print what to try with curl; Ctrl-C ends it.
+
+    Exit code: 0 once it was stopped, 2 if it could not be started, 64 for a name that is not known.
+    """
     deployment = pick("kernel-lab up", name, registry.deployments())
     folder = registry.results() / "up" / deployment.name
     raise typer.Exit(up_forever(deployment, app=AppSpec(root=registry.root()), folder=folder))

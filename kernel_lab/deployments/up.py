@@ -37,14 +37,14 @@ def what_to_try(stack: Stack, *, capability: str) -> str:
 def up_forever(deployment: Deployment, *, app: AppSpec, folder: Path) -> int:
     """Run a deployment natively until SIGINT (Ctrl-C) or SIGTERM; its logs in `folder`.
 
-    Returns the exit code: 0 once it was stopped, 1 if it failed, 2 if this machine lacks what it needs; then
-    with the reason on stderr.
+    Returns the exit code: 0 once it was stopped, 2 if it failed or this machine lacks what it needs; then with
+    the reason on stderr. 1 would mean that a guarantee is broken.
     """
     try:
         asyncio.run(stay_up(NativeStack(deployment, app=app, folder=folder)))
     except (StackFailed, StackUnavailable) as error:
         print(error, file=sys.stderr)
-        return 1 if isinstance(error, StackFailed) else 2
+        return 2
     return 0
 
 

@@ -121,7 +121,7 @@ def main(
         return 130
     except GeneratorFailed as error:
         console.print(f"kernel-lab load: {error}", markup=False)
-        return 1
+        return 2
     about["finished"] = datetime.now(tz=UTC).isoformat(timespec="seconds")
     about["load_average_after"] = os.getloadavg()[0]
     run.write_environment(about)

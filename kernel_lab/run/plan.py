@@ -76,6 +76,8 @@ class Plan:
     """What the deployments promise, beside what their workers report."""
     own_kernel: bool = True
     """Whether the lab's own kernel is measured: what is expected of it is expected of no other kernel."""
+    only: frozenset[tuple[str, str, str]] | None = None
+    """The cells to run, as (scenario, deployment, connection policy); every one where nothing is said."""
 
     @cached_property
     def batches(self) -> list[Batch]:
@@ -92,7 +94,7 @@ class Plan:
                 batches.append(self._batch(deployment, shared, self.policies, SIDE_BY_SIDE, ""))
             if fresh:
                 batches += [self._batch(deployment, fresh, [one], 1, f"-own-{one}") for one in self.policies]
-        return batches
+        return [batch for batch in batches if batch.cells]
 
     @cached_property
     def cells(self) -> list[PlannedCell]:
@@ -165,6 +167,7 @@ class Plan:
                 )
                 for scenario in scenarios
                 for policy in policies
+                if self.only is None or (scenario.name, deployment.name, policy.value) in self.only
             ),
             stack=f"{deployment.name}{suffix}",
             side_by_side=side_by_side,

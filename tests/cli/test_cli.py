@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kernel_lab.cli.main import main
 from kernel_lab.run.plan import plan_of
 
 COMMAND = Path(sys.executable).with_name("kernel-lab")
@@ -69,3 +70,24 @@ def test_help_teaches(command):
     done = kernel_lab(*([command] if command else []), "--help")
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) > 5
+
+
+def test_every_command_tells_its_exit_codes(monkeypatch, capsys):
+    def help_of(*command):
+        monkeypatch.setattr("sys.argv", ["kernel-lab", *command, "--help"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 0
+        return capsys.readouterr().out
+
+    said = help_of()
+    for code in ("0:", "1:", "2:", "64:", "130:"):
+        assert f"  {code} " in said
+    commands = [
+        line.split()[0]
+        for line in said.split("Commands:")[1].split("Exit codes")[0].splitlines()
+        if line.strip()
+    ]
+    assert "gate" in commands
+    for command in commands:
+        assert "Exit code" in help_of(command), command

@@ -66,7 +66,7 @@ def test_what_is_printed_can_be_pasted_and_a_signal_stops_it_cleanly(tmp_path, l
 def test_a_deployment_that_does_not_start_ends_with_the_reason(tmp_path, leftovers):
     with up(tmp_path, {"env": {"LAB_TOKEN_TTL_S": "soon"}}) as running:
         told = running.stderr.read()
-    assert running.returncode == 1
+    assert running.returncode == 2
     assert told.startswith("one: gunicorn-r0 ended with exit code 3 before it was ready")
     assert "LAB_TOKEN_TTL_S" in told
     assert "Traceback" not in told

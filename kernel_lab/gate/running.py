@@ -1,0 +1,213 @@
+"""The cells that declared guarantees need, and no others: planned, run, and left as one run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from kernel_lab.apps import run as apps
+from kernel_lab.apps.mapping import File, Service
+from kernel_lab.bad_input import BadInput, pick
+from kernel_lab.gate.guarantees import Declared, Guarantee, app_workers, read_app
+from kernel_lab.run import environment, registry
+from kernel_lab.run.folder import NotARun, RunFolder
+from kernel_lab.run.native import open_native
+from kernel_lab.run.plan import Plan, chosen_deployments, plan_of
+from kernel_lab.run.preflight import preflight
+from kernel_lab.run.promises import Promises, read_promises
+from kernel_lab.run.results import CellResult, write_csvs
+from kernel_lab.run.schedule import run as run_plan
+from kernel_lab.traffic.connections import Policy
+
+
+class Told(Protocol):
+    """Who is told what happens."""
+
+    def say(self, line: str) -> None:
+        """Something that a reader of the verdicts must know."""
+
+    def done(self, cell: CellResult) -> None:
+        """A cell has its verdict."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """Everything that the guarantees need, in one run folder."""
+
+    folder: RunFolder
+    lab: Plan | None
+    apps: tuple[apps.AppPlan, ...]
+    quick: bool
+    seed: int
+    kernel: str | None
+
+    @property
+    def cells(self) -> int:
+        """How many cells will be run."""
+        return (len(self.lab.cells) if self.lab else 0) + sum(plan.cells() for plan in self.apps)
+
+
+def plan_work(
+    declared: Declared, file: Path, *, quick: bool, seed: int, out: Path | None, kernel: str | None = None
+) -> Work:
+    """What has to be run for the guarantees of a file.
+
+    Raises:
+        BadInput: A name is not known, a file that it names cannot be used, or a fault cannot be injected.
+    """
+    name = datetime.now(tz=UTC).strftime("%Y%m%dT%H%M%SZ")
+    folder = (out or registry.results() / "gate" / name).absolute()
+    ours = [one for one in declared.guarantee if not one.app]
+    kernel = kernel or declared.kernel
+    lab = _lab(declared, ours, file, quick=quick, seed=seed, out=folder, kernel=kernel) if ours else None
+    theirs = [one for one in declared.guarantee if one.app]
+    return Work(
+        folder=RunFolder(folder), lab=lab, apps=_apps(theirs, file, folder, quick=quick, seed=seed),
+        quick=quick, seed=seed, kernel=kernel,
+    )  # fmt: skip
+
+
+def _lab(
+    declared: Declared, ours: Sequence[Guarantee], file: Path, *, quick: bool, seed: int, out: Path,
+    kernel: str | None,
+) -> Plan:  # fmt: skip
+    known = chosen_deployments(file.parent / declared.deployments if declared.deployments else None)
+    promises = read_promises(file.parent / declared.promises) if declared.promises else Promises()
+    for one in ours:
+        pick(f"{file}: {one.title}: deployment", one.deployment, known)
+        if one.fault:
+            raise BadInput(
+                f"{file}: {one.title}: the gate injects faults into an `app` only; measure this one with "
+                "`kernel-lab run --fault`, then judge it with `gate --run PATH`"
+            )
+    only = frozenset((one.claim, one.deployment, policy.value) for one in ours for policy in _policies(one))
+    plan = plan_of(
+        list(dict.fromkeys(one.deployment for one in ours)), list(dict.fromkeys(one.claim for one in ours)),
+        [policy.value for policy in Policy if any(policy.value == cell[2] for cell in only)],
+        quick=quick, seed=seed, out=out, kernel=kernel, promises=promises, known=known,
+    )  # fmt: skip
+    return dataclasses.replace(plan, only=only)
+
+
+def _apps(
+    theirs: Sequence[Guarantee], file: Path, folder: Path, *, quick: bool, seed: int
+) -> tuple[apps.AppPlan, ...]:
+    """One plan for each service, number of workers and fault: each is one stack."""
+    stacks: dict[tuple[str, int | None, str], list[Guarantee]] = {}
+    services: dict[str, Service] = {}
+    for one in theirs:
+        service = services[one.app] = read_app(one, file)
+        stacks.setdefault((one.app, app_workers(one, service), one.fault), []).append(one)
+    plans = []
+    for (app, workers, fault), members in stacks.items():
+        only = frozenset((one.claim, policy) for one in members for policy in _policies(one))
+        claims = {claim for claim, _ in only}
+        service = services[app]
+        plans.append(
+            apps.AppPlan(
+                service=dataclasses.replace(service, file=_with(service.file, workers)), name=folder.name,
+                folder=RunFolder(folder), claims=[one for one in service.claims() if one in claims],
+                policies=[policy for policy in Policy if any(policy is cell[1] for cell in only)],
+                faults=[fault] if fault else [], seed=seed, quick=quick, only=only,
+            )
+        )  # fmt: skip
+    return tuple(plans)
+
+
+def _with(file: File, workers: int | None) -> File:
+    """The file with one number of workers, where it starts the service."""
+    if file.start is None or workers is None:
+        return file
+    return msgspec.structs.replace(file, start=msgspec.structs.replace(file.start, workers=workers))
+
+
+def _policies(one: Guarantee) -> list[Policy]:
+    return [Policy(one.connections)] if one.connections else list(Policy)
+
+
+async def run_work(work: Work, told: Told) -> list[CellResult]:
+    """Run the cells and write the run folder; an interrupted run leaves the rows that it has.
+
+    Raises:
+        BadInput: The folder cannot be used, or nothing that was planned can be started.
+    """
+    try:
+        work.folder.create()
+    except NotARun as error:
+        raise BadInput(f"--out {error}") from None
+    rows: list[CellResult] = []
+    try:
+        return await _run(work, rows, told)
+    except BadInput:
+        if not rows:
+            shutil.rmtree(work.folder.path)
+        raise
+
+
+async def _run(work: Work, rows: list[CellResult], told: Told) -> list[CellResult]:
+    about: dict[str, Any] = environment.describe(registry.checkout())
+    about |= {"arguments": sys.argv[1:], "quick": work.quick, "seed": work.seed, "kernel": work.kernel}
+    if work.lab is not None:
+        about["settings"] = work.lab.env
+        if work.kernel is not None:
+            about["in_force"] = preflight(work.kernel, work.lab.promises, work.lab.env).in_force
+    about["apps"] = [{"name": plan.service.file.name} for plan in work.apps]
+    work.folder.write_environment(about)
+    claims = {plan_claim: None for plan in work.apps for plan_claim in plan.claims}
+    try:
+        if work.lab is not None:
+            claims |= {scenario.name: None for scenario in work.lab.scenarios}
+            await run_plan(work.lab, open_native, _Progress(rows, told))
+        for plan in work.apps:
+            await apps.run(plan, say=told.say, done=_both(rows, told))
+    finally:
+        scenarios = [one for name, one in registry.scenarios().items() if name in claims]
+        write_csvs(work.folder, _in_order(work, rows), scenarios)
+    about["finished"] = datetime.now(tz=UTC).isoformat(timespec="seconds")
+    work.folder.write_environment(about)
+    return rows
+
+
+def _in_order(work: Work, rows: Sequence[CellResult]) -> list[CellResult]:
+    """Rows end in the order of chance; a CSV has them by claim, deployment and policy."""
+    claims, policies = list(registry.scenarios()), list(Policy)
+    names = list(dict.fromkeys(row.deployment for row in sorted(rows, key=lambda row: row.deployment)))
+    if work.lab is not None:
+        planned = [one.name for one in work.lab.deployments]
+        names = [*planned, *(name for name in names if name not in planned)]
+    return sorted(
+        rows,
+        key=lambda row: (
+            names.index(row.deployment), claims.index(row.scenario), policies.index(Policy(row.connections)),
+            row.fault,
+        ),
+    )  # fmt: skip
+
+
+def _both(rows: list[CellResult], told: Told) -> Callable[[CellResult], None]:
+    def done(cell: CellResult) -> None:
+        rows.append(cell)
+        told.done(cell)
+
+    return done
+
+
+class _Progress:
+    """What a run of the matrix tells, for the gate."""
+
+    def __init__(self, rows: list[CellResult], told: Told) -> None:
+        self.done = _both(rows, told)
+
+    def planned(self, cells: int) -> None:
+        pass
+
+    def doing(self, what: str) -> None:
+        pass
