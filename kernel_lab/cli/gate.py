@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -14,10 +16,12 @@ import typer
 from kernel_lab.bad_input import BadInput
 from kernel_lab.cli.exits import EXIT, MARK, until_terminated
 from kernel_lab.cli.screen import short
+from kernel_lab.gate import outputs
 from kernel_lab.gate.guarantees import Declared, Guarantee, deployment_name, read_guarantees
 from kernel_lab.gate.judging import About, Held, about, hold, open_run, refuse_quick
 from kernel_lab.gate.running import Work, plan_work, run_work
 from kernel_lab.judge.verdict import Validity, merge
+from kernel_lab.run.folder import NotARun, write_whole
 from kernel_lab.run.results import CellResult
 
 TOLD = 12
@@ -43,12 +47,24 @@ def gate(
     kernel: Annotated[
         str | None, typer.Option(help="Your own kernel: module:factory, factory(settings) -> Kernel.")
     ] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML to this file.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Write a JSON document to this file; docs/gate.md has its schema.")
+    ] = None,
+    badge: Annotated[Path | None, typer.Option(help="Write an SVG badge to this file.")] = None,
+    summary: Annotated[
+        Path | None, typer.Option(help="Append Markdown to this file [$GITHUB_STEP_SUMMARY].")
+    ] = None,
 ) -> None:
     """Measure what the declared guarantees need and no more, and say of each whether it holds.
+
+    Under GitHub Actions it also annotates the guarantees that do not hold.
 
     Exit code: 0 all hold, 1 one is broken, 2 one could not be judged, 64 the file or an option is wrong.
     """
     declared = read_guarantees(guarantees)
+    files = Files(junit, json, badge, summary or _environment_path("GITHUB_STEP_SUMMARY"))
+    files.check()
     judged = run or path
     if run is not None and path is not None and run != path:
         raise BadInput(f"gate: --run {run} and {path} exclude each other; name one run")
@@ -58,8 +74,65 @@ def gate(
         work = plan_work(declared, guarantees, quick=quick, seed=seed, out=out, kernel=kernel)
         judged = measure(work)
     facts, held = judge(declared, guarantees, judged, quick=quick)
-    show(facts, held)
-    raise typer.Exit(EXIT[merge(one.validity for one in held)])
+    code = EXIT[merge(one.validity for one in held)]
+    said = outputs.report(facts, held, exit_code=code)
+    show(facts, held, outputs.counted(said))
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        for line in outputs.as_annotations(said, guarantees, guarantees.read_text(encoding="utf-8")):
+            print(line)
+    files.write(said)
+    raise typer.Exit(code)
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Where the report goes, beside the terminal."""
+
+    junit: Path | None
+    json: Path | None
+    badge: Path | None
+    summary: Path | None
+
+    def check(self) -> None:
+        """See that each can be written, before minutes are spent on what goes into it.
+
+        Raises:
+            BadInput: One cannot.
+        """
+        for option, path in (("--junit", self.junit), ("--json", self.json), ("--badge", self.badge)):
+            self._attempt(option, path, lambda path: path.parent.mkdir(parents=True, exist_ok=True))
+            if path is not None and (path.is_dir() or not os.access(path.parent, os.W_OK)):
+                raise BadInput(f"{option} {path}: cannot be written; name a file in a folder of yours")
+        self._attempt("--summary", self.summary, lambda path: path.open("a").close())
+
+    def write(self, said: outputs.Report) -> None:
+        """Write what was asked for.
+
+        Raises:
+            BadInput: A file cannot be written.
+        """
+        self._attempt("--junit", self.junit, lambda path: write_whole(path, outputs.as_junit(said)))
+        self._attempt("--json", self.json, lambda path: write_whole(path, outputs.as_json(said)))
+        self._attempt("--badge", self.badge, lambda path: write_whole(path, outputs.as_badge(said).encode()))
+
+        def append(path: Path) -> None:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(outputs.as_summary(said) + "\n")
+
+        self._attempt("--summary", self.summary, append)
+
+    @staticmethod
+    def _attempt(option: str, path: Path | None, act: Callable[[Path], None]) -> None:
+        try:
+            if path is not None:
+                act(path)
+        except (OSError, NotARun) as error:
+            why = getattr(error, "strerror", None) or error
+            raise BadInput(f"{option} {path}: cannot be written ({why})") from None
+
+
+def _environment_path(name: str) -> Path | None:
+    return Path(os.environ[name]) if os.environ.get(name) else None
 
 
 def measure(work: Work) -> Path:
@@ -85,7 +158,7 @@ def judge(declared: Declared, file: Path, path: Path, *, quick: bool) -> tuple[A
     return about(saved), hold(declared.guarantee, saved, name_of)
 
 
-def show(facts: About, held: Sequence[Held]) -> None:
+def show(facts: About, held: Sequence[Held], counted: str) -> None:
     """Print which run was judged, one line a guarantee, and the counter-example of what broke."""
     print(f"judged: {facts.line(datetime.now(tz=UTC))}")
     if facts.noisy:
@@ -100,18 +173,7 @@ def show(facts: About, held: Sequence[Held]) -> None:
             print(f"      … and {len(one.story) - TOLD} more operations")
         if one.folder and one.validity is not Validity.VALID:
             print(f"    everything: kernel-lab check {short(Path(one.folder).absolute())}")
-    print(counted(held))
-
-
-def counted(held: Sequence[Held]) -> str:
-    """How many hold, in one line."""
-    number = {validity: sum(one.validity is validity for one in held) for validity in Validity}
-    said = f"{number[Validity.VALID]} of {len(held)} guarantees hold"
-    if number[Validity.INVALID]:
-        said += f", {number[Validity.INVALID]} broken"
-    if number[Validity.UNKNOWN]:
-        said += f", {number[Validity.UNKNOWN]} not judged"
-    return said
+    print(counted)
 
 
 class _Lines:
