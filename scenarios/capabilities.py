@@ -112,7 +112,7 @@ REGISTRY = Component(
     order=70,
     default="`CapabilityRegistry` in each process",
     seen="`CapabilityNotFound` for what was imported at run time through another worker",
-    bound="1 − 1/(N·M) of uses",
+    bound="100 % of uses; expected under even routing: 1 − 1/(N·M)",
     away="in no store",
     repair="register at start-up, or a sidecar on one host; no store holds it",
 )

@@ -210,7 +210,7 @@ HANDLES = Component(
     order=40,
     default="`HandleStore` in each process",
     seen="`HandleNotFound` for a handle that is minutes old",
-    bound="1 − 1/(N·M) of expansions",
+    bound="100 % of expansions; expected under even routing: 1 − 1/(N·M)",
     away="503; an invoke whose handle cannot be kept fails after its driver has run",
     repair="a shared handle store, or a sidecar; per principal also sticky routing to one worker",
 )
@@ -247,8 +247,8 @@ SCENARIO = Scenario(
     against_workers=AgainstWorkers(
         title="How many handles are missed",
         axis="expansions missed",
-        caption="The dashed line is 1 − 1/N: an expansion that meets any worker but the one that made its "
-        "handle.",
+        caption="The dashed line is 1 − 1/N: what is expected where calls are spread evenly, because an expansion "
+        "misses on every worker but the one that made its handle. It is no bound.",
     ),
     under_load=True,
     # so short that a cell can wait for its end

@@ -272,7 +272,10 @@ def _tile(seen: Observed) -> Tile:
         said += f". In all windows {seen.count(ADMITTED)} of {seen.count(ATTEMPTS)} attempts, "
         said += f"{predicted:g} predicted"
     return Tile(
-        before="a limit multiplies", figure=f"× {seen.number(FACTOR):.1f}", said=f"{said} ({seen.over})."
+        before="the worst window admits",
+        figure=f"× {seen.number(FACTOR):.1f}",
+        after="the limit",
+        said=f"{said} ({seen.over}).",
     )
 
 
@@ -348,8 +351,9 @@ SCENARIO = Scenario(
     components=(WINDOWS,),
     against_workers=AgainstWorkers(
         title="How the limit multiplies",
-        axis="grants admitted, as a multiple of what one window admits",
-        caption="One window is a correct limiter, applied to the same attempts. The dashed line is × N: each "
+        axis="grants admitted in the whole cell, ÷ what one limiter admits",
+        caption="Counted over the whole cell, in which not every window was filled; the tile above counts the worst "
+        "window alone. One window is a correct limiter, applied to the same attempts. The dashed line is × N: each "
         "worker keeps a window of its own and fills it. Over one kept connection a client meets one worker, "
         "and the limit appears to hold.",
         alone=_one_window,

@@ -78,7 +78,7 @@ STATS = Component(
     order=80,
     default="`Kernel._stats` in each process",
     seen="the counters of whichever worker answers",
-    bound="a worker's share",
+    bound="a report may lack everything that other workers did; expected under even routing: 1 − 1/(N·M)",
     away="in no store",
     repair="sum them over the workers, or a sidecar on one host; no store holds them",
 )

@@ -10,7 +10,7 @@ from kernel_lab.faults.workers import KILL_WORKER
 from kernel_lab.judge.checkers import streams as checker
 from kernel_lab.judge.verdict import Assumptions, Validity
 from kernel_lab.run.declaration import Component, Proportion
-from kernel_lab.run.measures import Kind, Observed, Quantity
+from kernel_lab.run.measures import Column, Kind, Observed, Quantity
 from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere
 from kernel_lab.traffic.client import RecordingClient
 from kernel_lab.traffic.connections import Fresh, Policy
@@ -134,6 +134,15 @@ LEAKED_TOKENS = Quantity(
     of=TOKENS_REVOKED,
     meaning="Of `tokens`, those that began another stream after their revoke had returned.",
 )  # fmt: skip
+STREAMS_AFTER = Quantity(
+    name="streams_after", title="streams asked for after a revoke", kind=Kind.COUNT, unit="streams",
+    column=Column.AFTER,
+    meaning="Streams that were asked for after their token's revoke had returned, expired tokens left out.",
+)  # fmt: skip
+LEAKED_STREAMS = Quantity(
+    name="leaked_streams", title="streams begun after a revoke", kind=Kind.COUNT, unit="streams",
+    of=STREAMS_AFTER, column=Column.AFTER, meaning="Of `streams_after`, those that began.",
+)  # fmt: skip
 EXPLAINED = Quantity(
     name="explains", title="explanations asked for", kind=Kind.COUNT, unit="explains",
     meaning="Explanations asked for, of streams that had ended.",
@@ -160,7 +169,7 @@ UNTRACED = Quantity(
 def tell(seen: Observed) -> str:
     """What a stream in progress outlived, and what was found of it afterwards."""
     said = (
-        f"{seen.count(LEAKED_TOKENS)} of {seen.count(TOKENS_REVOKED)} revoked tokens began another stream, "
+        f"{seen.count(LEAKED_STREAMS)} of {seen.count(STREAMS_AFTER)} streams began after their token's revoke, "
         f"{seen.count(LOST)} of {seen.count(EXPLAINED)} explanations of streams found nothing"
     )
     if seen.find(OUTLIVED):
@@ -203,9 +212,10 @@ SCENARIO = Scenario(
     tell=tell,
     measures=(
         STREAMS, BEGUN, TOKENS_REVOKED, LEAKED_TOKENS, EXPLAINED, LOST, OUTLIVED, OUTLIVED_MS, UNTRACED,
+        STREAMS_AFTER, LEAKED_STREAMS,
     ),
     headline=Proportion(
-        hits=LEAKED_TOKENS, of=TOKENS_REVOKED, words="revoked tokens that began another stream"
+        hits=LEAKED_STREAMS, of=STREAMS_AFTER, words="streams that began after their token's revoke"
     ),
     components=(COMPONENT,),
     own_stack=True,

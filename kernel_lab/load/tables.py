@@ -27,7 +27,7 @@ def deployments(run: SavedRun) -> str:
         body.append(
             [
                 name,
-                *(_ratio(row, column) for row in (reads, grants) for column in _AGAINST),
+                *(ratio(row, column) for row in (reads, grants) for column in _AGAINST),
                 _added(steady),
                 _broke(next(row for row in run.tables["cost"] if row["deployment"] == name)),
             ]
@@ -45,7 +45,7 @@ def close_look(run: SavedRun) -> str:
     names = [name for name, mix, _ in rows if mix == "grant"]
     head = ["deployment", *(f"{mix}: {what}" for mix in mixes for what in ("throughput", "CPU per call"))]
     body = [
-        [name, *(_ratio(rows.get((name, mix, "closed"), {}), column) for mix in mixes for column in _AGAINST)]
+        [name, *(ratio(rows.get((name, mix, "closed"), {}), column) for mix in mixes for column in _AGAINST)]
         for name in names
     ]
     return _table(head, body)
@@ -85,7 +85,7 @@ def distance(run: SavedRun) -> str:
             _figure(row, "blocked_ms_per_call", " ms"),
             _figure(row, "ceiling_per_s", "/s"),
             _figure(row, "achieved_per_s", "/s"),
-            _ratio(row, "throughput_vs_memory"),
+            ratio(row, "throughput_vs_memory"),
         ]
         for row in run.tables.get("cost_distance", ())
     ]
@@ -101,7 +101,7 @@ def workers(run: SavedRun) -> str:
             row["workers"],
             row["mix"],
             _figure(row, "achieved_per_s", "/s"),
-            _ratio(row, "throughput_vs_one"),
+            ratio(row, "throughput_vs_one"),
             _figure(row, "cpu_ms_per_call", " ms"),
             _figure(row, "p99_ms", " ms"),
             _figure(row, "workers_mb", " MB"),
@@ -119,8 +119,8 @@ def size(run: SavedRun) -> str:
             row["deployment"],
             _held(row),
             row["mix"],
-            _ratio(row, "throughput_vs_empty"),
-            _ratio(row, "cpu_vs_empty"),
+            ratio(row, "throughput_vs_empty"),
+            ratio(row, "cpu_vs_empty"),
             _figure(row, "cpu_ms_per_call", " ms"),
         ]
         for row in run.tables.get("cost_size", ())
@@ -137,8 +137,8 @@ def app(run: SavedRun) -> str:
             mix,
             _figure(rows["app", mix], "cpu_ms_per_call", " ms"),
             _figure(rows["bare", mix], "cpu_ms_per_call", " ms"),
-            _ratio(rows["app", mix], "throughput_vs_bare"),
-            _ratio(rows["app", mix], "cpu_vs_bare"),
+            ratio(rows["app", mix], "throughput_vs_bare"),
+            ratio(rows["app", mix], "cpu_vs_bare"),
         ]
         for name, mix in rows
         if name == "app"
@@ -153,7 +153,7 @@ def frontier(run: SavedRun) -> str:
         [
             row["deployment"],
             row["broken"] or "nothing",
-            _ratio(row, "throughput_vs_memory"),
+            ratio(row, "throughput_vs_memory"),
             _added(row),
             row["dominated_by"] or "–",
         ]
@@ -230,19 +230,34 @@ def _by_key(run: SavedRun, table: str) -> dict[tuple[str, str, str], Row]:
     return {(row["deployment"], row["mix"], row["step"]): row for row in run.tables.get(table, ())}
 
 
-def _ratio(row: Mapping[str, str], column: str) -> str:
-    """``× 0.84 (0.80–0.88)``; nothing where nothing is compared."""
+def ratio(row: Mapping[str, str], column: str) -> str:
+    """``× 0.84 (0.80–0.88)``; a dash where nothing is compared.
+
+    Where the interval holds 1, or lies within the noise of the A/A control, no difference was measured, and the
+    text says so instead of a number that would be read as one.
+    """
     if not row.get(column):
         return "–"
-    value = f"× {float(row[column]):.2f}"
     low, high = row.get(f"{column}_low"), row.get(f"{column}_high")
-    return f"{value} ({float(low):.2f}–{float(high):.2f})" if low and high else value
+    if not low or not high:
+        return f"× {float(row[column]):.2f}, one measurement"
+    between = f"({float(low):.2f}–{float(high):.2f})"
+    noise = float(row.get(_NOISE.get(column, "")) or 1)
+    if float(low) <= 1 <= float(high) or 1 / noise <= float(low) <= float(high) <= noise:
+        return f"no difference {between}"
+    return f"× {float(row[column]):.2f} {between}"
+
+
+_NOISE = {"throughput_vs_memory": "noise_throughput", "cpu_vs_memory": "noise_cpu"}
+"""How far the A/A control's interval reaches from 1, beside the ratio that it is the noise of."""
 
 
 def _added(row: Mapping[str, str]) -> str:
     if not row.get("added_p99_ms"):
         return "–"
     low, high = float(row["added_p99_ms_low"]), float(row["added_p99_ms_high"])
+    if low <= 0 <= high:
+        return f"no difference ({low:+.1f} to {high:+.1f} ms)"
     return f"{float(row['added_p99_ms']):+.1f} ms ({low:+.1f} to {high:+.1f})"
 
 

@@ -23,6 +23,7 @@ from kernel_lab.publish.charts.workers import against_workers
 from kernel_lab.publish.report.matrix import MARK, WORD
 from kernel_lab.publish.report.page import in_order
 from kernel_lab.publish.report.tiles import plain
+from kernel_lab.publish.report.trust import beside
 from kernel_lab.publish.reporting import subjects
 from kernel_lab.run import registry
 from kernel_lab.run.declaration import Component
@@ -127,8 +128,15 @@ def provenance(run: SavedRun) -> str:
             ", ".join(f"{name} {version}" for name, version in packages.items() if name in NAMED),
         ],
         ["cells", _tally(run)],
+        *([["measured apart, put beside it", _apart(run)]] if _apart(run) else []),
     ]
     return markers.cells([["what", "which"], *rows])
+
+
+def _apart(run: SavedRun) -> str:
+    """The other runs whose CSVs lie beside this one's: each with its own commit and time."""
+    told = (f"{one.name}: commit {one.commit}, {one.started}" for one in beside(run))
+    return "; ".join(told)
 
 
 def front(run: SavedRun, linked: Linked) -> str:
@@ -228,7 +236,7 @@ def lags(run: SavedRun, scenario: str, linked: Linked) -> str:
         if cell is None or cell.verdict is None or cell.observed is None or lag is None:
             continue
         seen = cell.observed
-        lower = _ms(seen.find(lag.lower_max))
+        lower, life_s = _ms(seen.find(lag.lower_max)), lag.life(seen)
         upper = f"{_ms(seen.find(lag.upper_p50))}, at most {_ms(seen.find(lag.upper_max))}"
         never = seen.find(lag.open) or 0
         part = figures.share(cell)
@@ -236,12 +244,18 @@ def lags(run: SavedRun, scenario: str, linked: Linked) -> str:
             [
                 linked(cell, name),
                 cell.connections.replace("_", " "),
-                lower,
-                f"open: {never:g} of {seen.find(lag.of):g} {lag.of.unit}" if never else upper,
+                f"{lower}, as long as we looked" if never else lower,
+                f"never while we looked, {never:g} of {seen.find(lag.of):g} {lag.of.unit}; ends after {life_s:,g} s"
+                if never and life_s
+                else upper,
+                _ms(seen.find(lag.width)),
                 str(part) if part else "",
             ]
         )
-    head = ["deployment", "connections", "seen accepted for", "refused everywhere by", "invokes accepted"]
+    head = [
+        "deployment", "connections", "seen accepted for", "refused everywhere by", "known to within, median",
+        "invokes accepted",
+    ]  # fmt: skip
     return markers.cells([head, *rows])
 
 

@@ -71,15 +71,34 @@ def short(cell: SavedCell) -> str:
         found = cell.measures.get(COUNT_OF_ANOMALIES)
         return f"{found} ×" if found else ""
     if not part.hits:
-        return f"0 of {part.of}" if cell.validity is Validity.VALID else ""
-    return lasting_at_least(cell) or percent(part.value)
+        return f"0 of {part.of}, ≤ {percent(part.interval[1])}" if cell.validity is Validity.VALID else ""
+    return lasting(cell) or percent(part.value)
 
 
-def lasting_at_least(cell: SavedCell) -> str:
-    """How long the old answer was seen after the change: ``1.8 s``; empty for a claim without a lag."""
-    seen, declared = cell.observed, cell.declared
-    lag_ms = seen.find(declared.lag.lower_max) if seen and declared and declared.lag else None
-    return duration(lag_ms) if lag_ms else ""
+def lasting(cell: SavedCell) -> str:
+    """When the old answer ended after the change; empty for a claim without a lag.
+
+    ``by 280 ms``: it had ended everywhere by then. ``77 %, no end``: its end was not seen while the lab looked.
+    """
+    seen, lag, part = cell.observed, cell.declared.lag if cell.declared else None, share(cell)
+    if seen is None or lag is None or part is None:
+        return ""
+    latest_ms = seen.find(lag.upper_max)
+    if seen.find(lag.open) or latest_ms is None:
+        return f"{percent(part.value)}, no end"
+    return f"by {duration(latest_ms)}"
+
+
+def too_few(cell: SavedCell) -> bool:
+    """Whether a claim that holds was put to so few tests that this means little: `LITTLE` is still plausible."""
+    part = share(cell)
+    return (
+        cell.validity is Validity.VALID and part is not None and not part.hits and part.interval[1] > LITTLE
+    )
+
+
+LITTLE = 0.1
+"""A failure rate of which a cell that holds should be able to say that it is not so high."""
 
 
 def severity(cell: SavedCell) -> tuple[int, float]:

@@ -76,11 +76,23 @@ class Lag:
     open: Quantity
     """How many of `of` never ended while the lab looked."""
     of: Quantity
+    width: Quantity
+    """How well the end is known, where it was seen."""
+    life: Callable[[Observed], float | None]
+    """From the cell to the time after which the old answer ends in any case, in seconds; None if never."""
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:
         """Those that must be declared."""
-        return (self.lower_p50, self.lower_max, self.upper_p50, self.upper_max, self.open, self.of)
+        return (
+            self.lower_p50,
+            self.lower_max,
+            self.upper_p50,
+            self.upper_max,
+            self.open,
+            self.of,
+            self.width,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

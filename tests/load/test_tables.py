@@ -45,9 +45,25 @@ def test_a_run_without_load_says_so(name):
 def test_a_ratio_stands_with_its_interval_and_latency_with_its_own():
     _, redis, sticky = lines("cost", run(cost=(COST, STEADY, SKIPPED)))
     assert redis == [
-        "redis", "–", "–", "× 0.50 (0.45–0.55)", "× 1.90 (1.80–2.00)", "+3.2 ms (-0.4 to +6.8)", "nothing",
+        "redis", "–", "–", "× 0.50 (0.45–0.55)", "× 1.90 (1.80–2.00)",
+        "no difference (-0.4 to +6.8 ms)", "nothing",
     ]  # fmt: skip
     assert (sticky[0], sticky[-1]) == ("sticky", "not run: no nginx")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        ("0.45", "0.55", "× 0.50 (0.45–0.55)"),
+        ("0.45", "1.02", "no difference (0.45–1.02)"),  # the interval holds 1
+        ("0.97", "0.99", "no difference (0.97–0.99)"),  # within the noise of 4 %
+        ("0.95", "0.99", "× 0.50 (0.95–0.99)"),
+    ],
+)
+def test_no_difference_is_no_number(low, high, said):
+    row = COST | {"throughput_vs_memory_low": low, "throughput_vs_memory_high": high}
+    _, redis = lines("cost", run(cost=(row, STEADY)))
+    assert redis[3] == said
 
 
 def test_beside_every_timing_stand_noise_generator_and_others():

@@ -28,7 +28,7 @@ needs_reference = pytest.mark.skipif(not REFERENCE.exists(), reason="no results/
         ("rate_limit.csv memory-2 round_robin validity", "invalid"),
         ("handles.csv memory-2 round_robin miss_rate", "50 %"),
         ("handles.csv memory-2 round_robin share", "50 % (1 of 2; 95 %: 9 to 91 %)"),
-        ("revocation.csv single round_robin share", "0 of 7 (95 %: at most 35 %)"),
+        ("revocation.csv single round_robin share", "0 of 6 (95 %: at most 39 %)"),
         ("revocation.csv memory-2 round_robin lag_lower_ms_max", "515 ms"),
         ("cost.csv redis read-heavy closed throughput_vs_memory", "× 0.91 (0.88 to 0.94)"),
         ("cost.csv redis read-heavy closed all_p99_ms", "12.5 ms"),
@@ -107,7 +107,7 @@ def test_evidence_links_lead_from_where_the_text_lies(run):
 
 def test_zero_failures_print_their_bound(run):
     repairs = docs.tables_for(registry.root() / "docs" / "consistency-model.md")["repairs"](run)
-    assert "0 of 7 (95 %: at most 35 %)" in repairs
+    assert "0 of 6 (95 %: at most 39 %)" in repairs
 
 
 @pytest.mark.parametrize("path", docs.texts(), ids=lambda path: path.name)

@@ -80,8 +80,9 @@ def test_three_tiles_each_lead_to_their_counter_example(outline):
         ("#cell-handles-memory-2-round_robin", "tile invalid"),
     ]
     said = [" ".join(tile["text"].split()) for tile in found]
-    assert "× 2.0 2 grants in one window of 2 s, where 1 are allowed" in said[0]
-    assert "515 ms later" in said[1]
+    assert "× 2.0 the limit 2 grants in one window of 2 s, where 1 are allowed" in said[0]
+    assert "515 ms later 50 % of the invokes after a revoke were accepted" in said[1]
+    assert "every worker refused them 625 ms after the revoke at the latest, because they expired." in said[1]
     assert "50 % find no handle 1 of 2; 95 %: 9 to 91 %, 50 % predicted (round robin)." in said[2]
 
 
@@ -90,6 +91,7 @@ def test_a_verdict_is_a_mark_and_a_word_beside_its_colour(outline):
     said = {(box["class"], " ".join(box["text"].split()[:2])) for box in boxes}
     assert said == {
         ("v valid", "✓ holds"),
+        ("v valid thin", "✓ holds,"),
         ("v invalid", "✗ broken"),
         ("v skipped", "– skipped"),
         ("v none", "not run"),
@@ -225,7 +227,7 @@ def test_a_run_of_one_right_worker_has_good_tiles(run):
     page = render(msgspec.structs.replace(run, cells=alone), making.subjects())
     assert "1 worker, in-memory state: what still holds?" in page
     assert page.count('class="tile valid"') == 3
-    assert "0 of 7 (95 %: at most 35 %) invokes were accepted after the revoke had returned" in page
+    assert "0 of 6 (95 %: at most 39 %) invokes were accepted after the revoke had returned" in page
 
 
 @pytest.mark.parametrize(

@@ -36,9 +36,12 @@ heard does not forget, a later accept on the very worker that refused is a resur
     S = 5: revoke [10, 20], accept [24, 30] on another worker: legal. Accept [26, 30]: a leak.
 
 **Lag**, per worker and token, from the earliest certain ok revoke: the last accepted call - its return (at
-least 0) to the first later refusal's return - its call; open where a worker that was asked never refused.
-The token's is the maximum of each over its workers. A median or a maximum that falls on an open one is
-empty; ``lag_open_tokens`` says how many are open.
+least 0) to the first later refusal's return - its call (`kernel_lab.judge.lag`). A worker that never refused
+the token as revoked has its end where the token expired; without that either, the lag is open. The token's is
+the maximum of each over its workers. A median or a maximum that falls on an open one is empty;
+``lag_open_tokens`` says how many are open, and ``lag_end`` names the worst end that was seen.
+
+**The leak rate** is of invokes that could have been accepted: one that found its token expired could not.
 
 **What it cannot see.** That a ``revoke_all`` takes effect at one instant for all tokens: each token is
 judged by itself. The count that ``revoke_all`` answers with. A lag shorter than the pauses between invokes.
@@ -56,10 +59,12 @@ from kernel_lab.judge.checkers.finding import Findings, Judgement, conclude
 from kernel_lab.judge.checkers.parameters import nanoseconds, number
 from kernel_lab.judge.checkers.story import lasting, named, short
 from kernel_lab.judge.history import FOREVER, AnyOperation, Grant, Invoke, Outcome, RevokeAll
+from kernel_lab.judge.lag import Bracket, End, brackets, of_all, worst
 from kernel_lab.judge.verdict import Cell, Measure, Verdict
 
 CLAIM = "revocation"
 JUDGES = frozenset({"grant", "invoke", "revoke", "revoke_all"})
+EXPIRED = "token_expired"
 KINDS = ("leak", "resurrection", "phantom", "unexplained")
 
 
@@ -96,14 +101,15 @@ class Totals:
     """Invokes that could have told whether their token was revoked."""
     after: int = 0
     leaked: int = 0
-    """Invokes called after a certain revoke had returned, and those of them that were accepted."""
+    """Invokes called after a certain revoke had returned that could have been accepted, and those that were."""
     leaked_tokens: int = 0
     phantoms: int = 0
-    lag_lower_ns: list[int] = field(default_factory=list)
-    lag_upper_ns: list[float] = field(default_factory=list)
+    lags: list[Bracket] = field(default_factory=list)
 
     def measures(self, found: Findings) -> dict[str, Measure]:
         """The columns of ``revocation.csv``, and a few more."""
+        lowers, uppers = [lag.lower_ns for lag in self.lags], [lag.upper_ns for lag in self.lags]
+        widths = [lag.width_ns for lag in self.lags if lag.end is not End.NOT_SEEN]
         return {
             "tokens": self.tokens,
             "leaked_tokens": self.leaked_tokens,
@@ -111,11 +117,14 @@ class Totals:
             "leak_rate": self.leaked / self.after if self.after else None,
             "invokes_after": self.after,
             "leaked_invokes": self.leaked,
-            "lag_lower_ms_p50": _ms(median(self.lag_lower_ns)) if self.lag_lower_ns else None,
-            "lag_lower_ms_max": _ms(max(self.lag_lower_ns, default=inf)),
-            "lag_upper_ms_p50": _ms(median(self.lag_upper_ns)) if self.lag_upper_ns else None,
-            "lag_upper_ms_max": _ms(max(self.lag_upper_ns, default=inf)),
-            "lag_open_tokens": self.lag_upper_ns.count(inf),
+            "lag_lower_ms_p50": _ms(median(lowers)) if lowers else None,
+            "lag_lower_ms_max": _ms(max(lowers, default=inf)),
+            "lag_upper_ms_p50": _ms(median(uppers)) if uppers else None,
+            "lag_upper_ms_max": _ms(max(uppers, default=inf)),
+            "lag_width_ms_p50": _ms(median(widths)) if widths else None,
+            "lag_open_tokens": sum(lag.end is End.NOT_SEEN for lag in self.lags),
+            "lag_expired_tokens": sum(lag.end is End.EXPIRY for lag in self.lags),
+            "lag_end": worst(self.lags),
             "resurrected_tokens": found.counts["resurrection"],
             "phantoms": self.phantoms,
         }
@@ -135,7 +144,8 @@ def judge_token(case: Case, found: Findings, totals: Totals, stale_ns: int) -> N
     certain, earliest = case.certain(), case.possible(-FOREVER)
     if certain:
         totals.tokens += 1
-        _measure_lag(certain, case, totals)
+        lag = _measure_lag(certain, case)
+        totals.lags += [lag] if lag else []
     revoked_ns = certain.end_ns if certain else FOREVER
     begins_ns = case.begins(earliest) if earliest else FOREVER
     accept = refusal = None
@@ -154,7 +164,9 @@ def judge_token(case: Case, found: Findings, totals: Totals, stale_ns: int) -> N
     totals.asked += len(case.refusals)
     totals.leaked += leaked
     totals.leaked_tokens += leaked > 0
-    totals.after += leaked + after + sum(op.call_ns > revoked_ns for op in case.others)
+    # an expired token could not have been accepted, so it says nothing of how many were
+    totals.after += leaked + after
+    totals.after += sum(op.call_ns > revoked_ns and op.error != EXPIRED for op in case.others)
     proof: list[AnyOperation]
     if accept and certain and late:
         swept = case.grant if isinstance(certain, RevokeAll) else None
@@ -189,26 +201,15 @@ def _on_one_worker(case: Case) -> tuple[Invoke, Invoke] | None:
     return None
 
 
-def _measure_lag(revoke: AnyRevoke, case: Case, totals: Totals) -> None:
-    called_ns, revoked_ns = revoke.call_ns, revoke.end_ns
-    last: dict[str | None, int] = {}  # accepted call on each worker
-    for op in case.accepts:
-        if op.call_ns > last.get(op.worker, called_ns):
-            last[op.worker] = op.call_ns
-    later: dict[str | None, float] = {}  # return of the first later refusal on each worker
-    for op in case.refusals:
-        end_ns = op.end_ns
-        if end_ns >= last.get(op.worker, called_ns):
-            if end_ns < later.get(op.worker, inf):
-                later[op.worker] = end_ns
-        elif end_ns >= called_ns:
-            later.setdefault(op.worker, inf)
-    for worker, call_ns in last.items():
-        if call_ns > revoked_ns:
-            later.setdefault(worker, inf)
-    if later:
-        totals.lag_lower_ns.append(max(0, max(last.values()) - revoked_ns) if last else 0)
-        totals.lag_upper_ns.append(max(later.values()) - called_ns)
+def _measure_lag(revoke: AnyRevoke, case: Case) -> Bracket | None:
+    found = brackets(
+        revoke.call_ns,
+        revoke.end_ns,
+        accepts=case.accepts,
+        refusals=case.refusals,
+        expired=[op for op in case.others if op.error == EXPIRED],
+    )
+    return of_all(found.values())
 
 
 def _say_leak(case: Case, revoke: AnyRevoke, accept: Invoke, late: int) -> str:

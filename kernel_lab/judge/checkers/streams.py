@@ -21,6 +21,9 @@ of its token (``outlived_streams``, and for how long after the revoke's return t
 ``outlived_ms_max``); one that broke off, its caller gone or its worker killed, may have no trace
 (``untraced_breaks``: explains of such that found none).
 
+**Counted** by stream: ``leaked_streams`` began, of the ``streams_after`` that were asked for once the revoke of
+their token had returned.
+
 **What it cannot see.** What is in the frames. Budgets: upstream does not charge streams.
 """
 
@@ -102,6 +105,8 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
             "begun": len(served),
             "tokens": totals.tokens,
             "leaked_tokens": totals.leaked_tokens,
+            "streams_after": totals.after,
+            "leaked_streams": totals.leaked,
             "explains": explains.count,
             "lost": found.counts["lost_trace"],
             "outlived_streams": len(outlived),

@@ -9,6 +9,7 @@ import msgspec
 
 from kernel_lab.judge.verdict import Validity
 from kernel_lab.publish import figures
+from kernel_lab.run.folder import read_whole
 from kernel_lab.run.measures import percent
 from kernel_lab.run.saved import Row, SavedCell, SavedRun
 
@@ -59,6 +60,7 @@ def facts(run: SavedRun, controls: Sequence[str], teeth: MutationTests | None) -
         _teeth(teeth),
         _noise(run),
         _headroom(run),
+        _beside(run),
     )
     return [fact for fact in made if fact is not None]
 
@@ -198,6 +200,44 @@ def _headroom(run: SavedRun) -> Fact | None:
         name="load generator",
         value=f"{100 * max(shares):.0f} %",
         note="of the machine at most; a row where it was the bottleneck does not count",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """Another run, whose CSVs were put into this folder."""
+
+    name: str
+    commit: str
+    started: str
+
+
+def beside(run: SavedRun) -> list[Beside]:
+    """The runs of ``environment-<name>.json``: what each measured was measured apart from this run's cells."""
+    found = []
+    for path in sorted(run.path.glob("environment-*.json")):
+        about = msgspec.json.decode(read_whole(path), type=dict[str, object])
+        found.append(
+            Beside(
+                name=path.stem.removeprefix("environment-"),
+                commit=str(about.get("commit") or "unknown")[:10],
+                started=str(about.get("started") or "unknown")[:16].replace("T", " "),
+            )
+        )
+    return found
+
+
+def _beside(run: SavedRun) -> Fact | None:
+    found = beside(run)
+    if not found:
+        return None
+    same = {str(run.environment.get("commit"))[:10]} == {one.commit for one in found}
+    said = "; ".join(f"{one.name} at commit {one.commit}, {one.started}" for one in found)
+    note = f"cost, state and runbook figures are of other runs than the cells: {said}"
+    return Fact(
+        name="other runs on this page",
+        value=str(len(found)),
+        note=note if not same else f"{note}; one commit",
     )
 
 

@@ -111,7 +111,8 @@ def test_the_share_of_invokes_that_leaked():
         revoke(9, 9),
     )
     assert (verdict.measures["tokens"], verdict.measures["leaked_tokens"]) == (1, 1)
-    assert verdict.measures["leak_rate"] == 1 / 4
+    # the expired one could not have been accepted
+    assert verdict.measures["leak_rate"] == 1 / 3
 
 
 MS = 1_000_000
@@ -134,6 +135,37 @@ def test_the_lag_is_open_where_a_worker_never_refused():
     assert verdict.measures["lag_upper_ms_max"] is None
     assert verdict.measures["lag_upper_ms_p50"] is None
     assert verdict.measures["lag_open_tokens"] == 1
+    assert verdict.measures["lag_end"] == "not seen"
+
+
+def test_expiry_ends_the_lag_of_a_worker_that_never_refused():
+    verdict = judged(
+        revoke(0, 1 * MS),
+        refused(2 * MS, 3 * MS, worker="a"),
+        invoke(5 * MS, 6 * MS, worker="b"),
+        invoke(20 * MS, 22 * MS, worker="b", error="token_expired"),
+    )
+    assert (verdict.measures["lag_lower_ms_max"], verdict.measures["lag_upper_ms_max"]) == (4, 22)
+    assert (verdict.measures["lag_open_tokens"], verdict.measures["lag_expired_tokens"]) == (0, 1)
+    assert (verdict.measures["lag_end"], verdict.measures["lag_width_ms_p50"]) == ("expiry", 18)
+
+
+def test_a_worker_that_only_saw_the_token_expired_tells_nothing_of_the_lag():
+    verdict = judged(
+        revoke(0, 1 * MS),
+        refused(2 * MS, 3 * MS, worker="a"),
+        invoke(20 * MS, 22 * MS, worker="b", error="token_expired"),
+    )
+    assert (verdict.measures["lag_upper_ms_max"], verdict.measures["lag_end"]) == (3, "refusal")
+
+
+def test_an_expiry_before_the_last_accept_ends_nothing():
+    verdict = judged(
+        revoke(0, 1 * MS),
+        invoke(5 * MS, 6 * MS, worker="b", error="token_expired"),
+        invoke(10 * MS, 11 * MS, worker="b"),
+    )
+    assert verdict.measures["lag_end"] == "not seen"
 
 
 WITHIN = {

@@ -1,0 +1,109 @@
+"""Lag: how long each worker went on accepting a revoked token, as a bracket of two measured ends.
+
+For one worker and one token, counted from the earliest revoke that certainly took effect:
+
+- the **lower** end is the call of the last accept, less the revoke's return, and at least 0: the worker had not
+  heard of the revoke until then;
+- the **upper** end is the return of the first later refusal, less the revoke's call: it had heard by then. Where
+  the worker never refused the token as revoked, but later as expired, expiry is the end. Where it did neither,
+  the bracket is open and its upper end is infinite.
+
+The instant at which the worker began to refuse lies between the two. How wide the bracket is depends only on how
+often the worker was asked. A worker that accepted nothing after the revoke and never refused the token as revoked
+tells nothing about its lag, and has no bracket.
+
+    revoke [10, 12], accept [20, 22], refusal [31, 33] on one worker: lower 20 - 12 = 8, upper 33 - 10 = 23.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from math import inf
+
+from kernel_lab.judge.operation import Invoke
+
+
+class End(StrEnum):
+    """What ended the time in which a worker accepted a revoked token; the worst has the highest rank."""
+
+    REFUSAL = "refusal"
+    EXPIRY = "expiry"
+    NOT_SEEN = "not seen"
+
+
+_RANK = {End.REFUSAL: 0, End.EXPIRY: 1, End.NOT_SEEN: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Bracket:
+    """How long a revoked token was accepted: at least `lower_ns`, at most `upper_ns`."""
+
+    lower_ns: int
+    upper_ns: float
+    """Infinite where no end was seen."""
+    end: End
+
+    @property
+    def width_ns(self) -> float:
+        """How well the instant is known; infinite for an open bracket."""
+        return self.upper_ns - self.lower_ns
+
+
+def brackets(
+    called_ns: int,
+    revoked_ns: int,
+    *,
+    accepts: Iterable[Invoke],
+    refusals: Iterable[Invoke],
+    expired: Iterable[Invoke],
+) -> Mapping[str | None, Bracket]:
+    """One token's bracket on each worker that tells of one.
+
+    Args:
+        called_ns: The revoke's call.
+        revoked_ns: The revoke's return.
+        accepts: Invokes of the token that were accepted.
+        refusals: Those that were refused as revoked.
+        expired: Those that were refused as expired.
+    """
+    last: dict[str | None, int] = {}
+    for op in accepts:
+        if op.call_ns > last.get(op.worker, called_ns):
+            last[op.worker] = op.call_ns
+    ends: dict[str | None, tuple[float, End]] = {}
+    for op in refusals:
+        later = op.end_ns >= last.get(op.worker, called_ns)
+        if later and op.end_ns < ends.get(op.worker, (inf, End.NOT_SEEN))[0]:
+            ends[op.worker] = op.end_ns, End.REFUSAL
+        elif op.end_ns >= called_ns:
+            ends.setdefault(op.worker, (inf, End.NOT_SEEN))
+    for worker, call_ns in last.items():
+        if call_ns > revoked_ns:
+            ends.setdefault(worker, (inf, End.NOT_SEEN))
+    for op in expired:
+        known = ends.get(op.worker)
+        if known and known[1] is not End.REFUSAL and last.get(op.worker, called_ns) <= op.end_ns < known[0]:
+            ends[op.worker] = op.end_ns, End.EXPIRY
+    return {
+        worker: Bracket(max(0, last.get(worker, 0) - revoked_ns), end_ns - called_ns, end)
+        for worker, (end_ns, end) in ends.items()
+    }
+
+
+def of_all(known: Iterable[Bracket]) -> Bracket | None:
+    """A token's bracket over all its workers: until the last of them refused. None where no worker tells."""
+    found = list(known)
+    if not found:
+        return None
+    return Bracket(
+        max(one.lower_ns for one in found),
+        max(one.upper_ns for one in found),
+        max((one.end for one in found), key=_RANK.__getitem__),
+    )
+
+
+def worst(known: Iterable[Bracket]) -> End | None:
+    """The worst end of several brackets; None without any."""
+    return max((one.end for one in known), key=_RANK.__getitem__, default=None)
