@@ -35,7 +35,7 @@ async def drive(session: Session) -> None:
     # one after the other: a stream keeps its pinned connection, and the revoke needs another
     for number in range(trials):
         await _revoked_at_first_frame(session, number)
-    connector = Fresh(session.target.base_url, (f"s{n}" for n in itertools.count()))
+    connector = Fresh(session.target.address, (f"s{n}" for n in itertools.count()))
     try:
         await session.together([_hung_up(session, connector, number) for number in range(4)])
         await _killed(session, connector)

@@ -24,6 +24,7 @@ from kernel_lab.cli.exits import EXIT, MARK
 from kernel_lab.cli.screen import short
 from kernel_lab.judge.verdict import Validity, merge
 from kernel_lab.publish import reporting
+from kernel_lab.redaction import without_headers
 from kernel_lab.run import environment, registry
 from kernel_lab.run.folder import NotARun, RunFolder
 from kernel_lab.run.results import CellResult, write_csvs
@@ -66,7 +67,12 @@ def run(
     except NotARun as error:
         raise BadInput(f"--out {error}") from None
     about: dict[str, Any] = environment.describe(registry.checkout())
-    about |= {"arguments": sys.argv[1:], "quick": quick, "seed": seed, "app": _about(service)}
+    about |= {
+        "arguments": without_headers(sys.argv[1:]),
+        "quick": quick,
+        "seed": seed,
+        "app": _about(service),
+    }
     plan.folder.write_environment(about)
     say(f"{plan.cells()} cells of {service.file.name} into {short(plan.folder.path)}")
     rows: list[CellResult] = []

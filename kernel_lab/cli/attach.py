@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kernel_lab.bad_input import BadInput
 from kernel_lab.deployments import StackUnavailable
-from kernel_lab.deployments.attached import NotALab, attach
+from kernel_lab.deployments.attached import Asked, NotALab, attach
 from kernel_lab.deployments.containers.compose import UP, ComposeStack, UnusableStack, find, open_running
 from kernel_lab.deployments.containers.engine import NoEngine
 from kernel_lab.deployments.containers.swarm import UP as UP_SWARM
@@ -21,7 +23,11 @@ from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.deployments.live import Live
 from kernel_lab.redaction import without_credentials
 from kernel_lab.run import registry
+from kernel_lab.run.promises import Promises
 from kernel_lab.run.schedule import OpenStack
+from kernel_lab.traffic.address import WORKER_HEADER, Address
+from kernel_lab.traffic.between import Between
+from kernel_lab.traffic.client import Principal
 
 AUTO, COMPOSE, SWARM, NONE = "auto", "compose", "swarm", "none"
 
@@ -36,18 +42,122 @@ class Attached:
     """For ``environment.json``."""
     ours: bool = True
     """Whether it runs the lab's own kernel, of which is known what to expect."""
+    address: Address | None = None
+    """How it is reached, where a URL alone does not say it."""
 
 
-def look(to: str, names: Sequence[str], *, quick: bool, tell: Callable[[str], None]) -> Attached | None:
+_HEADER = re.compile(r"(?P<name>[A-Za-z0-9!#$%&'*+.^_`|~-]+): *(?P<value>[\x20-\x7e]*)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """How an attached deployment is reached, as the command line says it."""
+
+    headers: Sequence[str] = field(default=(), repr=False)
+    """``Name: value`` each."""
+    token_env: str | None = None
+    """The environment variable that holds a bearer token."""
+    insecure: bool = False
+    worker_header: str | None = None
+    workers: int | None = None
+    promises: Promises = field(default_factory=Promises)
+
+    def address(self, urls: Sequence[str]) -> Address:
+        """Where the calls go and what they carry.
+
+        Raises:
+            BadInput: A header cannot be sent, or the token is not there.
+        """
+        headers = dict(self._header(one) for one in self.headers)
+        if self.token_env is not None:
+            if any(re.match(r"https?://[^/]*@", url) for url in urls):
+                raise BadInput("--token-env cannot be combined with a user in the URL: one of them is sent")
+            token = os.environ.get(self.token_env, "").strip()
+            if not token or not token.isascii() or not token.isprintable():
+                raise BadInput(
+                    f"--token-env {self.token_env}: that environment variable should hold a bearer token"
+                )
+            headers["Authorization"] = f"Bearer {token}"
+        return Address(
+            urls=tuple(urls),
+            headers=headers,
+            insecure=self.insecure,
+            worker_header=self.worker_header or WORKER_HEADER,
+            between=Between(),
+        )
+
+    @staticmethod
+    def _header(text: str) -> tuple[str, str]:
+        known = _HEADER.fullmatch(text)
+        if known is None:
+            name = text.partition(":")[0][:40]
+            raise BadInput(f"--header {name!r}…: should be 'Name: value' in printable ASCII")
+        if known["name"].lower().startswith("x-principal-"):
+            raise BadInput(f"--header {known['name']}: the lab sets this header itself, one for each caller")
+        return known["name"], known["value"]
+
+    def asked(self) -> Asked:
+        """What is known of the deployment before the first call."""
+        caller = self.promises.caller
+        plain = Asked(workers=self.workers)
+        return dataclasses.replace(
+            plain,
+            caller=Principal(
+                name=plain.caller.name,
+                roles=caller.roles or plain.caller.roles,
+                tenant=caller.tenant or plain.caller.tenant,
+                extra=dict(caller.headers),
+            ),
+            capabilities=[part.capability for part in self.promises.parts.values()],
+        )
+
+    def only_for_urls(self) -> None:
+        """Refuse what says how a URL is reached, where there is none.
+
+        Raises:
+            BadInput: Such an option was given.
+        """
+        for option, given in (
+            ("--header", bool(self.headers)), ("--token-env", self.token_env is not None),
+            ("--insecure", self.insecure), ("--worker-header", self.worker_header is not None),
+        ):  # fmt: skip
+            if given:
+                raise BadInput(f"{option} needs --attach URL: it says how a running deployment is reached")
+
+
+def look(
+    to: Sequence[str],
+    names: Sequence[str],
+    *,
+    quick: bool,
+    tell: Callable[[str], None],
+    reach: Reach | None = None,
+) -> Attached | None:
     """What ``--attach`` means here; None: deployments are started.
 
     Args:
         to: ``none``; ``compose``: the compose stack; ``swarm``: the swarm's; ``auto``: the swarm's or the
-            compose stack, if one is up; or a URL.
+            compose stack, if one is up; or the URLs of one deployment.
         names: The deployments that were asked for; none are all there are.
         quick: Where none are asked for, those of a quick run.
         tell: Told in one line what was found.
+        reach: How the URLs are reached.
     """
+    reach = reach or Reach()
+    if any("://" in one for one in to):
+        if plain := [one for one in to if not re.fullmatch(r"https?://[^\s/].*", one)]:
+            raise BadInput(f"--attach {plain[0]}: should be a URL that begins with http:// or https://")
+        return _urls(to, names, reach, tell)
+    reach.only_for_urls()
+    if len(to) > 1:
+        raise BadInput(
+            f"--attach {to[1]}: only URLs can be given together, one for each host of a deployment"
+        )
+    return _known(to[0] if to else NONE, names, quick=quick, tell=tell)
+
+
+def _known(to: str, names: Sequence[str], *, quick: bool, tell: Callable[[str], None]) -> Attached | None:
+    """What a word after ``--attach`` means."""
     if to == NONE:
         return None
     if to in (AUTO, SWARM):
@@ -57,9 +167,7 @@ def look(to: str, names: Sequence[str], *, quick: bool, tell: Callable[[str], No
     if to in (AUTO, COMPOSE):
         stack = _stack(to, tell)
         return None if stack is None else _compose(stack, names, quick=quick, tell=tell)
-    if "://" not in to:
-        raise BadInput(f"--attach {to}: should be a URL, or one of: {AUTO}, {COMPOSE}, {SWARM}, {NONE}")
-    return _url(to, names)
+    raise BadInput(f"--attach {to}: should be a URL, or one of: {AUTO}, {COMPOSE}, {SWARM}, {NONE}")
 
 
 def _stack(to: str, tell: Callable[[str], None]) -> ComposeStack | None:
@@ -143,12 +251,15 @@ def _compose(
     )
 
 
-def _url(url: str, names: Sequence[str]) -> Attached:
-    """Look at what runs at `url`; one ``--deployment`` says which of the known ones it is."""
+def _urls(urls: Sequence[str], names: Sequence[str], reach: Reach, tell: Callable[[str], None]) -> Attached:
+    """Look at what runs at the URLs; one ``--deployment`` says which of the known ones it is."""
     if len(names) > 1:
         raise BadInput("--attach goes with one --deployment at most: what runs at the URL is one deployment")
+    if twice := [url for url in urls if list(urls).count(url) > 1]:
+        raise BadInput(f"--attach {without_credentials(twice[0])}: named twice; name it once")
+    address = reach.address(urls)
     try:
-        found = asyncio.run(attach(url))
+        found = asyncio.run(attach(address, reach.asked()))
     except NotALab as error:
         raise BadInput(str(error)) from None
     if names:
@@ -156,6 +267,8 @@ def _url(url: str, names: Sequence[str]) -> Attached:
         if names[0] not in known:
             raise BadInput(f"--deployment {names[0]}: not known; one of: {', '.join(known)}")
         found = dataclasses.replace(found, deployment=known[names[0]])
+    for note in found.notes:
+        tell(note)
 
     @asynccontextmanager
     async def opened(deployment: Deployment, env: dict[str, str], logs: Path) -> AsyncIterator[Live]:
@@ -163,12 +276,8 @@ def _url(url: str, names: Sequence[str]) -> Attached:
         _refuse_anew(env)
         yield found
 
-    return Attached(
-        deployments=[found.deployment],
-        open=opened,
-        about={"attached": without_credentials(url)},
-        ours=False,
-    )
+    about = {"attached": ", ".join(without_credentials(url) for url in urls), "workers": list(found.notes)}
+    return Attached(deployments=[found.deployment], open=opened, about=about, ours=False, address=address)
 
 
 def _refuse_anew(env: Mapping[str, str]) -> None:

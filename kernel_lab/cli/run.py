@@ -17,10 +17,11 @@ from rich.console import Console
 
 from kernel_lab.bad_input import BadInput, pick
 from kernel_lab.cli.app import run as run_app
-from kernel_lab.cli.attach import look
+from kernel_lab.cli.attach import Reach, look
 from kernel_lab.cli.screen import Screen, print_table, short
 from kernel_lab.judge.verdict import Validity
 from kernel_lab.publish import reporting
+from kernel_lab.redaction import without_headers
 from kernel_lab.run import environment, registry
 from kernel_lab.run.folder import NotARun
 from kernel_lab.run.native import open_native
@@ -52,12 +53,27 @@ def run(
         str | None, typer.Option(help="Your own kernel: module:factory, factory(settings) -> Kernel.")
     ] = None,
     attach: Annotated[
-        str,
+        list[str],
         typer.Option(
-            help="Measure what runs already: the URL of one deployment, compose (the stack of docker "
-            "compose up), or auto (that stack if it is up)."
+            help="Measure what runs already: the URL of one deployment (repeat it for each host), compose (the "
+            "stack of docker compose up), swarm, or auto (such a stack if it is up)."
         ),
-    ] = "none",
+    ] = [],  # noqa: B006
+    header: Annotated[
+        list[str],
+        typer.Option(help="With --attach URL: 'Name: value', sent with each call; may be repeated."),
+    ] = [],  # noqa: B006
+    token_env: Annotated[
+        str | None,
+        typer.Option(help="With --attach URL: the environment variable that holds a bearer token."),
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="With --attach URL: do not verify its TLS certificate.")
+    ] = False,
+    worker_header: Annotated[
+        str | None,
+        typer.Option(help="With --attach URL: the header of a reply that names the worker [X-Lab-Worker]."),
+    ] = None,
     promises: Annotated[
         Path | None,
         typer.Option(
@@ -69,7 +85,11 @@ def run(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Workers of each replica, instead of the deployment's own number."),
+        typer.Option(
+            min=1,
+            help="Workers of each replica, instead of the deployment's own number. With --attach URL: how many "
+            "workers answer in all.",
+        ),
     ] = None,
     replicas: Annotated[
         int | None, typer.Option(min=1, help="Replicas behind nginx, instead of the deployment's own number.")
@@ -89,7 +109,7 @@ def run(
     claim holds, 1 that one is broken, 2 that one is unknown.
     """
     if app is not None:
-        if deployment or kernel is not None or attach != "none":
+        if deployment or kernel is not None or attach not in ([], ["none"]):
             raise BadInput(
                 "--app cannot be combined with --deployment, --kernel or --attach: app.toml says what is measured"
             )
@@ -100,12 +120,16 @@ def run(
     tell = partial(console.print, markup=False, soft_wrap=True)
     if fault:
         pick("--fault", fault[0], registry.faults())
-    attached = look(attach, deployment, quick=quick, tell=tell)
+    said = read_promises(promises) if promises else Promises()
+    reach = Reach(
+        headers=header, token_env=token_env, insecure=insecure, worker_header=worker_header, workers=workers,
+        promises=said,
+    )  # fmt: skip
+    attached = look(attach, deployment, quick=quick, tell=tell, reach=reach)
     if attached is not None and kernel is not None:
         raise BadInput(
             "--kernel cannot be combined with --attach: the attached deployment already has a kernel"
         )
-    said = read_promises(promises) if promises else Promises()
     known = chosen_deployments(deployments, workers=workers, replicas=replicas, state=state)
     plan = plan_of(
         deployment, scenario, connections, quick=quick, seed=seed, out=out, kernel=kernel, promises=said, known=known
@@ -113,8 +137,9 @@ def run(
     if attached is not None:
         # what runs is one machine, and shared: one deployment after the other
         plan = dataclasses.replace(
-            plan, deployments=attached.deployments, stacks_at_once=1, own_kernel=attached.ours
-        )
+            plan, deployments=attached.deployments, stacks_at_once=1, own_kernel=attached.ours,
+            address=attached.address,
+        )  # fmt: skip
     looked: Preflight | None = None
     if kernel is not None:
         looked = preflight(kernel, said, plan.env)
@@ -124,7 +149,7 @@ def run(
     except NotARun as error:
         raise BadInput(f"--out {error}") from None
     about = environment.describe(registry.checkout())
-    about |= {"arguments": sys.argv[1:], "quick": quick, "seed": seed}
+    about |= {"arguments": without_headers(sys.argv[1:]), "quick": quick, "seed": seed}
     about |= {"settings": plan.env} if attached is None else attached.about
     about |= {"kernel": kernel, "in_force": looked.in_force} if looked is not None else {}
     plan.folder.write_environment(about)

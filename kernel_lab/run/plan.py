@@ -19,6 +19,7 @@ from kernel_lab.run.folder import RunFolder
 from kernel_lab.run.promises import Promises
 from kernel_lab.run.results import CellResult
 from kernel_lab.run.scenario import Scenario
+from kernel_lab.traffic.address import Address
 from kernel_lab.traffic.connections import Policy
 
 SIDE_BY_SIDE = 4
@@ -74,6 +75,8 @@ class Plan:
     stacks_at_once: int = STACKS_AT_ONCE
     promises: Promises = field(default_factory=Promises)
     """What the deployments promise, beside what their workers report."""
+    address: Address | None = None
+    """How the deployment is reached, where somebody else runs it and a URL alone does not say it."""
     own_kernel: bool = True
     """Whether the lab's own kernel is measured: what is expected of it is expected of no other kernel."""
     only: frozenset[tuple[str, str, str]] | None = None

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.judge.history import HistoryWriter
 from kernel_lab.judge.verdict import Cell, DeploymentFacts
 from kernel_lab.redaction import without_credentials
@@ -34,13 +35,7 @@ async def record(
     parameters = scenario.parameters(deployment, target, policy)
     cell = Cell(
         scenario=scenario.name,
-        deployment=DeploymentFacts(
-            name=deployment.name,
-            state=deployment.state_name,
-            workers=deployment.workers,
-            replicas=deployment.replicas,
-            routing=deployment.routing,
-        ),
+        deployment=_facts(deployment),
         connections=policy,
         seed=seed,
         parameters=parameters,
@@ -56,8 +51,8 @@ async def record(
             deployment=deployment,
             target=target,
             connections=connections,
-            main=Recorder(history, target.journal),
-            shadow=Recorder(probe, target.journal),
+            main=Recorder(history, target.journal, target.address.between),
+            shadow=Recorder(probe, target.journal, target.address.between),
             parameters=parameters,
             seed=seed,
             quick=quick,
@@ -70,6 +65,28 @@ async def record(
     finished = msgspec.structs.replace(cell, finished=not error, operations=history.written, beside=beside)
     folder.write_cell(finished)
     return error
+
+
+def restate(folder: CellFolder, planned: PlannedCell) -> None:
+    """Write a recorded cell's facts again, for a deployment that turned out to be larger."""
+    deployment, policy = planned.deployment, planned.policy
+    folder.write_cell(
+        msgspec.structs.replace(
+            folder.read_cell(),
+            deployment=_facts(deployment),
+            assumptions=planned.scenario.assumptions(deployment, policy),
+        )
+    )
+
+
+def _facts(deployment: Deployment) -> DeploymentFacts:
+    return DeploymentFacts(
+        name=deployment.name,
+        state=deployment.state_name,
+        workers=deployment.workers,
+        replicas=deployment.replicas,
+        routing=deployment.routing,
+    )
 
 
 def _smallest_cap(parameters: dict[str, Any]) -> float | None:

@@ -29,6 +29,7 @@ from kernel_lab.run.declaration import (
 )
 from kernel_lab.run.measures import Column, NotObserved, Observed, Quantity
 from kernel_lab.run.promises import Promises
+from kernel_lab.traffic.address import Address
 from kernel_lab.traffic.client import Principal, Recorder, RecordingClient
 from kernel_lab.traffic.connections import Connections, Policy
 from kernel_lab.traffic.journal import Journal
@@ -49,11 +50,13 @@ class Target:
     promises: Promises = field(default_factory=Promises)
     journal: Journal = field(default_factory=Journal)
     """Every call that any cell makes to this deployment."""
+    reached: Address | None = None
+    """How clients reach it, where a URL alone does not say it."""
 
     @property
-    def base_url(self) -> str:
+    def address(self) -> Address:
         """Where clients call."""
-        return self.live.base_url
+        return self.reached or Address(urls=(self.live.base_url,))
 
     @property
     def direct(self) -> bool:

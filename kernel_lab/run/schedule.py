@@ -7,21 +7,27 @@ of one cell is in ``record.py``, its judging in ``judging.py``.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
+from kernel_lab.deployments.attached import per_replica
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.deployments.live import Live, StackUnavailable
+from kernel_lab.run.folder import CellFolder
 from kernel_lab.run.judging import judge_recorded
 from kernel_lab.run.plan import Batch, Plan, PlannedCell
 from kernel_lab.run.promises import Promises
-from kernel_lab.run.record import cause, record
+from kernel_lab.run.record import cause, record, restate
 from kernel_lab.run.results import CellResult, write_csvs
 from kernel_lab.run.scenario import NotTold, Target
-from kernel_lab.traffic.client import open_http
+from kernel_lab.traffic.address import Address, open_http
 from kernel_lab.traffic.connections import CALL_TIMEOUT_S, Connections, Policy, open_connections
 
 OpenStack = Callable[[Deployment, dict[str, str], Path], AbstractAsyncContextManager[Live]]
@@ -41,6 +47,15 @@ class Progress(Protocol):
         """A cell has its verdict."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A cell that was recorded: where, and why it broke off."""
+
+    cell: PlannedCell
+    folder: CellFolder
+    error: str
+
+
 class Rows:
     """The rows of a run: one per cell, filled in as the cells end."""
 
@@ -48,6 +63,24 @@ class Rows:
         self._plan = plan
         self._progress = progress
         self._rows: dict[int, CellResult] = {}
+        self._recorded: list[Recorded] = []
+
+    def recorded(self, one: Recorded) -> None:
+        """A cell was recorded; it may have to be judged again."""
+        self._recorded.append(one)
+
+    async def correct(self, workers: int) -> None:
+        """Judge the cells again that were judged when fewer workers were known than there are."""
+        for one in self._recorded:
+            deployment = one.cell.deployment
+            if deployment.processes < workers:
+                more = per_replica(workers, deployment.replicas)
+                cell = dataclasses.replace(
+                    one.cell, deployment=msgspec.structs.replace(deployment, workers=more)
+                )
+                restate(one.folder, cell)
+                row = await judge_or_say(self._plan, cell, one.folder, one.error)
+                self._rows[id(one.cell)] = row
 
     def fill(self, cell: PlannedCell, row: CellResult) -> None:
         """A cell has ended."""
@@ -80,6 +113,8 @@ async def run(plan: Plan, open_stack: OpenStack, progress: Progress) -> list[Cel
         async with asyncio.TaskGroup() as stacks:
             for _ in range(plan.stacks_at_once):
                 stacks.create_task(serve_one_after_another())
+        if plan.address is not None and plan.address.between is not None:
+            await rows.correct(plan.address.between.workers())
     finally:
         write_csvs(plan.folder, rows.in_order(), plan.scenarios)
     return rows.in_order()
@@ -95,7 +130,7 @@ async def serve(plan: Plan, batch: Batch, open_stack: OpenStack, rows: Rows, pro
     logs = plan.folder.logs(batch.stack)
     try:
         async with open_stack(batch.deployment, batch.env, logs) as live:
-            target = await look_at(live, plan.promises)
+            target = await look_at(live, plan.promises, plan.address)
             async with _open_all(batch.policies, target) as connections:
                 await _side_by_side(plan, batch, target, connections, rows, progress, logs)
     except StackUnavailable as error:
@@ -128,15 +163,20 @@ async def _side_by_side(
                 folder, cell, target, connections[cell.policy], seed=plan.seed, quick=plan.quick
             )
             folder.link_logs(logs)
-        try:
-            row = await asyncio.to_thread(judge_recorded, folder, plan.unjudged(cell), cell, error)
-        except Exception as failure:  # noqa: BLE001 - a cell that cannot be judged is unknown, and alone
-            row = plan.unknown(cell, f"not judged: {cause(failure)}")
-        rows.fill(cell, row)
+        rows.recorded(Recorded(cell=cell, folder=folder, error=error))
+        rows.fill(cell, await judge_or_say(plan, cell, folder, error))
 
     async with asyncio.TaskGroup() as cells:
         for cell in batch.cells:
             cells.create_task(one(cell))
+
+
+async def judge_or_say(plan: Plan, cell: PlannedCell, folder: CellFolder, error: str) -> CellResult:
+    """The row of a recorded cell; one that cannot be judged is unknown, and alone."""
+    try:
+        return await asyncio.to_thread(judge_recorded, folder, plan.unjudged(cell), cell, error)
+    except Exception as failure:  # noqa: BLE001 - other people's checkers fail in their own way
+        return plan.unknown(cell, f"not judged: {cause(failure)}")
 
 
 def _untold(cell: PlannedCell, target: Target) -> str:
@@ -150,16 +190,17 @@ def _untold(cell: PlannedCell, target: Target) -> str:
     return ""
 
 
-async def look_at(live: Live, promises: Promises | None = None) -> Target:
+async def look_at(live: Live, promises: Promises | None = None, address: Address | None = None) -> Target:
     """Ask a live deployment who it is: ``GET /worker`` and ``GET /capabilities``."""
     promises = promises or Promises()
-    async with open_http(live.base_url, kept=False, timeout_s=CALL_TIMEOUT_S) as http:
+    async with open_http(address or live.base_url, kept=False, timeout_s=CALL_TIMEOUT_S) as http:
         facts = (await http.get("/worker")).raise_for_status().json()
         capabilities = (await http.get("/capabilities")).raise_for_status().json()["capabilities"]
     return Target(
         live=live,
         facts=promises.facts(facts),
         promises=promises,
+        reached=address,
         capabilities={capability["capability_id"]: capability for capability in capabilities},
     )
 
@@ -172,7 +213,7 @@ async def _open_all(policies: Sequence[Policy], target: Target) -> AsyncIterator
     try:
         for policy in policies:
             opened[policy] = await open_connections(
-                policy, target.base_url, workers=target.workers, direct=target.direct, names=names
+                policy, target.address, workers=target.workers, direct=target.direct, names=names
             )
         yield opened
     finally:

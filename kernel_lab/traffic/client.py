@@ -16,10 +16,10 @@ import orjson
 
 from kernel_lab.judge.history import HistoryWriter, Outcome
 from kernel_lab.traffic import call
+from kernel_lab.traffic.address import WORKER_HEADER
+from kernel_lab.traffic.between import Between
 from kernel_lab.traffic.call import Call, Reply
 from kernel_lab.traffic.journal import Entry, Journal
-
-WORKER_HEADER = "x-lab-worker"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +89,8 @@ class Recorder:
     writer: HistoryWriter
     journal: Journal = field(default_factory=Journal)
     """Of the deployment: where every recorder notes its calls."""
+    between: Between | None = None
+    """Of a deployment that somebody else runs: what stands between it and the instrument."""
     _clients: Iterator[int] = field(default_factory=itertools.count)
 
     def client_name(self) -> str:
@@ -193,7 +195,14 @@ class RecordingClient:
         return await self.send(call.stream(self.principal.name, token, args), lane, frames=Frames(on_frame))
 
     async def send(self, asked: Call, lane: int | None = None, *, frames: Frames | None = None) -> Reply:
-        """Make one call, and write it down whatever becomes of it."""
+        """Make one call, and write it down whatever becomes of it.
+
+        Raises:
+            InTheWay: Something in between changes or refuses the calls.
+        """
+        between = self._recorder.between
+        if between is not None:
+            await between.may_call()
         headers = dict(self._headers)
         content = None
         if asked.body is not None:
@@ -207,12 +216,14 @@ class RecordingClient:
             entry = self._recorder.journal.begin(self._recorder, asked.f, called_ns)
             reply = Reply(outcome=Outcome.INFO, error="cancelled", call_ns=called_ns)
             name: str | None = None
+            status, retry_after = 0, None
             try:
                 async with connection.http.stream(
                     asked.method, asked.path, content=content, headers=headers
                 ) as response:
                     worker = self.answering = response.headers.get(WORKER_HEADER)
                     connection.closing = response.headers.get("Connection") == "close"
+                    status, retry_after = response.status_code, response.headers.get("Retry-After")
                     name = connection.name(response)
                     if frames is None or not response.is_success:
                         body = await response.aread()
@@ -236,7 +247,12 @@ class RecordingClient:
                 self._write(index, asked, reply, name)
                 if entry is not None:
                     _note_end(entry, reply)
-            return reply
+        if between is not None:
+            between.met(reply.worker, reply.call_ns, reply.return_ns)
+            if asked.f == "grant":
+                between.compare(self.principal.name, reply.body)
+            between.answered(status, by_kernel=reply.outcome is not Outcome.INFO, retry_after=retry_after)
+        return reply
 
     def _write(self, index: int, asked: Call, reply: Reply, connection: str | None) -> None:
         indefinite = reply.outcome is Outcome.INFO
@@ -301,24 +317,6 @@ class Frames:
             "closed": self.closed,
             "last_frame_ns": self.last_ns,
         }
-
-
-def open_http(base_url: str, *, kept: bool, timeout_s: float) -> httpx.AsyncClient:
-    """An httpx client that keeps one connection for ever, or none at all."""
-    limits = (
-        httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=None)
-        if kept
-        else httpx.Limits(max_connections=None, max_keepalive_connections=0)
-    )
-    # trust_env off: an HTTP_PROXY of the caller must not stand between us and loopback.
-    # verify off: it is plain HTTP, and a TLS context per client costs 20 ms.
-    return httpx.AsyncClient(
-        base_url=base_url,
-        limits=limits,
-        timeout=timeout_s,
-        trust_env=False,
-        verify=False,  # noqa: S501
-    )
 
 
 async def close_all(clients: list[httpx.AsyncClient]) -> None:

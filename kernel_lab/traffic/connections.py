@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from enum import StrEnum
 
 import httpx
 
-from kernel_lab.traffic.client import WORKER_HEADER, Connection, close_all, open_http
+from kernel_lab.traffic.address import WORKER_HEADER, Address, open_http
+from kernel_lab.traffic.client import Connection, close_all
 
 CALL_TIMEOUT_S = 10.0
 PIN_AGAIN = 40
@@ -42,18 +43,21 @@ class Fresh:
     policy = Policy.FRESH
     lanes = 0
 
-    def __init__(self, base_url: str, names: Iterator[str]) -> None:
-        self._http = open_http(base_url, kept=False, timeout_s=CALL_TIMEOUT_S)
+    def __init__(self, place: Address | str, names: Iterator[str]) -> None:
+        self._all = [
+            open_http(place, kept=False, timeout_s=CALL_TIMEOUT_S, url=url) for url in Address.of(place).urls
+        ]
+        self._cycle = itertools.cycle(self._all)
         self._names = names
 
     @asynccontextmanager
     async def borrow(self, principal: str, lane: int | None) -> AsyncIterator[Connection]:  # noqa: ARG002
         """A connection that is closed after its one call."""
-        yield Connection(http=self._http, names=self._names, kept=False)
+        yield Connection(http=next(self._cycle), names=self._names, kept=False)
 
     async def aclose(self) -> None:
         """Close what is open."""
-        await self._http.aclose()
+        await close_all(self._all)
 
 
 class KeepAlive:
@@ -62,8 +66,8 @@ class KeepAlive:
     policy = Policy.KEEP_ALIVE
     lanes = 0
 
-    def __init__(self, base_url: str, names: Iterator[str]) -> None:
-        self._base_url = base_url
+    def __init__(self, place: Address | str, names: Iterator[str]) -> None:
+        self._address = Address.of(place)
         self._names = names
         self._kept: dict[str, tuple[Connection, asyncio.Lock]] = {}
 
@@ -71,7 +75,7 @@ class KeepAlive:
     async def borrow(self, principal: str, lane: int | None) -> AsyncIterator[Connection]:  # noqa: ARG002
         """The principal's connection, once it is free: HTTP/1.1 carries one call at a time."""
         if principal not in self._kept:
-            http = open_http(self._base_url, kept=True, timeout_s=CALL_TIMEOUT_S)
+            http = open_http(self._address, kept=True, timeout_s=CALL_TIMEOUT_S)
             self._kept[principal] = (Connection(http=http, names=self._names), asyncio.Lock())
         connection, lock = self._kept[principal]
         async with lock:
@@ -92,8 +96,8 @@ class RoundRobin:
 
     policy = Policy.ROUND_ROBIN
 
-    def __init__(self, pools: list[list[Connection]], base_url: str = "") -> None:
-        self._base_url = base_url
+    def __init__(self, pools: list[list[Connection]], place: Address | str = "") -> None:
+        self._address = Address.of(place)
         self._all = [connection for pool in pools for connection in pool]
         self._idle: list[asyncio.LifoQueue[Connection]] = []
         for pool in pools:
@@ -110,13 +114,20 @@ class RoundRobin:
 
     @classmethod
     async def pin(
-        cls, base_url: str, names: Iterator[str], *, workers: int, per_worker: int, within_s: float = 30.0
+        cls,
+        place: Address | str,
+        names: Iterator[str],
+        *,
+        workers: int,
+        per_worker: int,
+        within_s: float = 30.0,
     ) -> RoundRobin:
         """Open connections until every one of `workers` workers holds `per_worker` of them.
 
         Raises:
             WorkersNotMet: Not all were met within `within_s` seconds.
         """
+        address = Address.of(place)
         pools: dict[str, list[Connection]] = {}
         spare: list[httpx.AsyncClient] = []
         deadline = time.monotonic() + within_s
@@ -128,11 +139,16 @@ class RoundRobin:
                         f"{workers} workers should hold {per_worker} connections each after "
                         f"{within_s:.0f} s; met: {met}"
                     )
-                opened = [open_http(base_url, kept=True, timeout_s=CALL_TIMEOUT_S) for _ in range(8)]
+                if address.between is not None:
+                    await address.between.may_call()
+                opened = [open_http(address, kept=True, timeout_s=CALL_TIMEOUT_S) for _ in range(8)]
                 spare.extend(opened)
                 replies = await asyncio.gather(*(http.get("/healthz") for http in opened))
+                _watch(address, replies)
                 for http, reply in zip(opened, replies, strict=True):
-                    worker = reply.headers[WORKER_HEADER]
+                    worker = reply.headers.get(WORKER_HEADER)
+                    if worker is None:
+                        continue
                     pool = pools.setdefault(worker, [])
                     if len(pool) < per_worker:
                         pool.append(_pinned(http, names, reply))
@@ -142,17 +158,18 @@ class RoundRobin:
             raise
         finally:
             await close_all(spare)
-        return cls([pools[worker] for worker in sorted(pools)], base_url)
+        return cls([pools[worker] for worker in sorted(pools)], address)
 
     @classmethod
-    def balanced(cls, base_url: str, names: Iterator[str], *, connections: int) -> RoundRobin:
+    def balanced(cls, place: Address | str, names: Iterator[str], *, connections: int) -> RoundRobin:
         """Kept connections to a balancer that routes each call by its own policy."""
+        address = Address.of(place)
         return cls(
             [
-                [Connection(http=open_http(base_url, kept=True, timeout_s=CALL_TIMEOUT_S), names=names)]
+                [Connection(http=open_http(address, kept=True, timeout_s=CALL_TIMEOUT_S), names=names)]
                 for _ in range(connections)
             ],
-            base_url,
+            address,
         )
 
     @asynccontextmanager
@@ -173,7 +190,7 @@ class RoundRobin:
         tried: list[httpx.AsyncClient] = []
         try:
             for _ in range(PIN_AGAIN):
-                http = open_http(self._base_url, kept=True, timeout_s=CALL_TIMEOUT_S)
+                http = open_http(self._address, kept=True, timeout_s=CALL_TIMEOUT_S)
                 tried.append(http)
                 reply = await http.get("/healthz")
                 if reply.headers.get(WORKER_HEADER) == strayed.home:
@@ -193,6 +210,16 @@ class RoundRobin:
         await close_all([connection.http for connection in self._all])
 
 
+def _watch(address: Address, replies: Sequence[httpx.Response]) -> None:
+    """Note who answered, and back off where something in between refuses."""
+    if (between := address.between) is None:
+        return
+    now = time.monotonic_ns()
+    for reply in replies:
+        between.met(reply.headers.get(WORKER_HEADER), now, now)
+        between.answered(reply.status_code, by_kernel=False, retry_after=reply.headers.get("Retry-After"))
+
+
 def _pinned(http: httpx.AsyncClient, names: Iterator[str], reply: httpx.Response) -> Connection:
     worker = reply.headers[WORKER_HEADER]
     connection = Connection(http=http, names=names, worker=worker, home=worker)
@@ -207,14 +234,14 @@ CONCURRENCY = 8
 
 
 async def open_connections(
-    policy: Policy, base_url: str, *, workers: int, direct: bool, names: Iterator[str]
+    policy: Policy, place: Address | str, *, workers: int, direct: bool, names: Iterator[str]
 ) -> Connections:
     """The connections of one cell."""
     if policy is Policy.FRESH:
-        return Fresh(base_url, names)
+        return Fresh(place, names)
     if policy is Policy.KEEP_ALIVE:
-        return KeepAlive(base_url, names)
+        return KeepAlive(place, names)
     if direct:
         per_worker = -(-CONCURRENCY // workers)
-        return await RoundRobin.pin(base_url, names, workers=workers, per_worker=per_worker)
-    return RoundRobin.balanced(base_url, names, connections=CONCURRENCY)
+        return await RoundRobin.pin(place, names, workers=workers, per_worker=per_worker)
+    return RoundRobin.balanced(place, names, connections=CONCURRENCY)

@@ -24,7 +24,7 @@ from kernel_lab.deployments.attached import AttachedStack, attach, meet
 from kernel_lab.deployments.containers.code import differing, ours
 from kernel_lab.deployments.containers.engine import ANSWER_S, docker, happenings, save_log
 from kernel_lab.deployments.deployment import Deployment
-from kernel_lab.traffic.client import open_http
+from kernel_lab.traffic.address import Address, open_http
 
 DEPLOYMENT = "kernel-lab.deployment"
 PART = "kernel-lab.part"
@@ -246,7 +246,9 @@ async def _look_from_inside(balancer: str) -> ComposeStack:
         raise UnusableStack(f"LAB_STACK={balancer}: should be like http://nginx:8101-8109")
     host, first, last = place.groups()
     answers = await ask_each([f"{host}:{port}" for port in range(int(first), int(last) + 1)])
-    found = await asyncio.gather(*(attach(url, name=name) for name, url, serves in answers if serves))
+    found = await asyncio.gather(
+        *(attach(Address(urls=(url,)), name=name) for name, url, serves in answers if serves)
+    )
     if not found:
         raise UnusableStack(f"LAB_STACK={balancer}: no deployment answers there")
     deployments = {
