@@ -1,8 +1,10 @@
 """The lab's HTTP application: a request in, one kernel call, a reply out.
 
 The handlers stand in `lab.routes`. They are async and await nothing between their store steps but the
-kernel's own call. They must not run in threads: upstream's budget belongs to one event loop. A principal is who
-its headers say: the lab authenticates nobody. A client names a handle by its id, and the store has the rest.
+kernel's own call. Where the kernel's stores wait for a server or a file, `lab.routes.route` runs each handler
+inside `lab.bridge`, so that the wait does not hold the worker. Handlers must not run in threads: upstream's
+budget belongs to one event loop. A principal is who its headers say: the lab authenticates nobody. A client
+names a handle by its id, and the store has the rest.
 
 ``lab.app:app`` is what a server runs. It opens the kernel when the server starts the worker; importing this
 module opens nothing.
@@ -10,6 +12,7 @@ module opens nothing.
 
 from __future__ import annotations
 
+import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,8 +27,11 @@ from lab.kernel import KernelView, load_kernel
 from lab.problems import REASONS, problem_of, problem_response
 from lab.routes import ROUTES
 from lab.routes.parts import Served
+from lab.state import waits, warnings
 from lab.told import told_by
 from lab.worker import Worker, WorkerName
+
+logger = logging.getLogger("uvicorn.error")  # the one logger that every way to start a worker shows
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -53,6 +59,7 @@ def build_api(kernel: Kernel, worker: WorkerReply) -> FastAPI:
         redoc_url=None,
     )
     api.state.served = Served(kernel, KernelView.of(kernel), worker)
+    api.state.waits = waits()
     return api
 
 
@@ -74,6 +81,8 @@ async def open_api(settings: Settings, name: WorkerName) -> AsyncIterator[ASGIAp
     kernel = load_kernel(settings)
     chained = hasattr(KernelView.of(kernel).traces, "verify_chain")
     worker = describe(settings, name, chained_audit=chained)
+    for text in warnings():
+        logger.warning(text)
     yield build_api(kernel, in_force_of(kernel, settings, worker))
 
 

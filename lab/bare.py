@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from weaver_kernel import CapabilityRequest, CapabilityToken, Kernel, Principal
 
+from lab.bridge import bridged, bridged_await
 from lab.in_force import describe
 from lab.kernel import load_kernel
 from lab.settings import read_settings
+from lab.state import waits
 from lab.worker import WorkerName
 
 if TYPE_CHECKING:
@@ -32,9 +34,12 @@ class Bare:
             return
         path = scope["path"]
         if path == "/grants":
-            reply = self._grant(scope, await _body(receive))
+            asked = await _body(receive)
+            reply = await bridged(self._grant, scope, asked) if waits() else self._grant(scope, asked)
         elif path == "/invocations":
-            reply = await self._invoke(scope, await _body(receive))
+            asked = await _body(receive)
+            invoked = bridged_await(self._invoke, scope, asked) if waits() else self._invoke(scope, asked)
+            reply = await invoked
         else:
             reply = self._described
         headers = [(b"content-length", b"%d" % len(reply)), _JSON, self._name]

@@ -39,6 +39,8 @@ class WorkerReply(TypedDict):
     budget_total: int | None
     chained_audit: bool | None
     """Null in a worker that forwards to a sidecar and was not told."""
+    warnings: list[str]
+    """What an operator should know of the stores, such as that one forgets when it is restarted."""
 
 
 def describe(settings: Settings, name: WorkerName, *, chained_audit: bool | None) -> WorkerReply:
@@ -62,4 +64,5 @@ def describe(settings: Settings, name: WorkerName, *, chained_audit: bool | None
         trace_cap=settings.trace_cap,
         budget_total=settings.budget_total,
         chained_audit=chained_audit,
+        warnings=[],
     )

@@ -13,6 +13,7 @@ from starlette.responses import StreamingResponse
 from typing_extensions import TypedDict
 from weaver_kernel import CapabilityToken, DryRunResult, Frame, Kernel
 
+from lab.bridge import bridged_await
 from lab.problems import Problem, problem_of, refusals
 from lab.routes.parts import (
     Asked,
@@ -164,12 +165,14 @@ async def _lines(first: Frame, frames: AsyncGenerator[Frame]) -> AsyncIterator[b
     """The frames as lines. The status has been sent by now, so a failure becomes the last line."""
     try:
         yield _line(first)
-        async for frame in frames:
-            yield _line(frame)
+        while True:  # each step inside the bridge: a step may be one that asks a store
+            yield _line(await bridged_await(frames.__anext__))
+    except StopAsyncIteration:
+        pass
     except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
         yield encode(StreamError(error=problem_of(error))) + b"\n"
     finally:
-        await frames.aclose()
+        await bridged_await(frames.aclose)
 
 
 def _line(frame: Frame) -> bytes:

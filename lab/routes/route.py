@@ -29,6 +29,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import request_response
 
+from lab.bridge import bridged_await
 from lab.problems import Malformed
 
 T = TypeVar("T")
@@ -64,7 +65,10 @@ class KernelRoute(APIRoute):
                 arguments[body.name] = body.read(await request.body())
             for name, read in readers.items():
                 arguments[name] = read(request)
-            reply = await endpoint(**arguments)
+            if getattr(request.app.state, "waits", False):  # stores must not hold the event loop
+                reply = await bridged_await(endpoint, **arguments)
+            else:
+                reply = await endpoint(**arguments)
             if isinstance(reply, Response):
                 return reply
             return Response(encode(reply), status_code=status, media_type="application/json")

@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 from lab.in_force import WorkerReply
 from lab.routes.parts import ServedHere
 from lab.routes.route import KernelRoute
+from lab.state import warnings
 
 router = KernelRoute.router()
 
@@ -22,7 +23,7 @@ class HealthReply(TypedDict):
 @router.get("/worker", summary="Who answers, and what its deployment promises")
 async def describe(served: ServedHere) -> WorkerReply:
     """What a run must know of a service that it did not start."""
-    return served.worker
+    return {**served.worker, "warnings": warnings()}
 
 
 @router.get("/healthz", summary="Does the process answer?")

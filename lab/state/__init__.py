@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -24,6 +26,8 @@ __all__ = [
     "StateOptions",
     "StateUnavailable",
     "open_state",
+    "waits",
+    "warnings",
 ]
 
 _HOMES: Mapping[str, str] = {
@@ -64,9 +68,32 @@ def open_state(url: str, options: StateOptions = StateOptions()) -> State:  # no
             except BadStateURL as error:
                 raise BadStateURL(f"{kind}: {error}") from None
         changed[kind] = getattr(opened[elsewhere], kind)
-    closers = tuple(closer for state in opened.values() for closer in state.closers)
+    closers = [closer for state in opened.values() for closer in state.closers]
     warners = tuple(warner for state in opened.values() for warner in state.warners)
-    return replace(opened[url], **changed, closers=closers, warners=warners)
+    waiting = any(state.waits for state in opened.values())
+    number = next(_numbers)
+    closers.append(partial(_forget, number))
+    state = replace(opened[url], **changed, closers=tuple(closers), warners=warners, waits=waiting)
+    _in_use[number] = state
+    return state
+
+
+def _forget(number: int) -> None:
+    _in_use.pop(number, None)
+
+
+_in_use: dict[int, State] = {}
+_numbers = itertools.count()
+
+
+def waits() -> bool:
+    """Whether calls of any state that this process has open wait for a server or a file."""
+    return any(state.waits for state in _in_use.values())
+
+
+def warnings() -> list[str]:
+    """What an operator should know of the states that this process has open."""
+    return list(dict.fromkeys(text for state in _in_use.values() for text in state.warnings()))
 
 
 def _open(text: str, options: StateOptions) -> State:

@@ -71,6 +71,8 @@ class State:
     budget: BudgetManager | None = None
     closers: tuple[Callable[[], None], ...] = ()
     warners: tuple[Callable[[], list[str]], ...] = ()
+    waits: bool = False
+    """Calls wait for a server or a file: make them inside `lab.bridge.bridged`, or they hold the loop."""
 
     def warnings(self) -> list[str]:
         """What an operator should know of the stores, such as that one forgets when it is restarted."""

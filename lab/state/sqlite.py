@@ -11,6 +11,7 @@ import sqlite3
 import time
 from array import array
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -36,7 +37,12 @@ _SWEEP_EVERY = 256
 
 def open_url(url: StateURL, options: StateOptions) -> State:
     """The five stores on the URL's file; the file is opened at the first call."""
-    return stores(file_of(url, options), options)
+    return replace(stores(file_of(url, options), options), waits=not blocking_of(url))
+
+
+def blocking_of(url: StateURL) -> bool:
+    """Whether calls are to hold the event loop, as they did before there was a bridge."""
+    return bool(url.number("blocking", 0, at_least=0))
 
 
 def file_of(url: StateURL, options: StateOptions) -> SQLiteFile:
@@ -50,7 +56,7 @@ def file_of(url: StateURL, options: StateOptions) -> SQLiteFile:
     return SQLiteFile(
         path,
         timeout_ms=options.timeout_ms,
-        blocking=bool(url.number("blocking", 0, at_least=0)),
+        blocking=blocking_of(url),
         accept_replaced=url.choice("replaced", ("refuse", "accept")) == "accept",
     )
 

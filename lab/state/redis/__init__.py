@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -40,7 +41,12 @@ def open_url(url: StateURL, options: StateOptions) -> State:
         url.wrong(str(error))
     except StateUnavailable:
         pass
-    return stores(server, namespace_of(url), options)
+    return replace(stores(server, namespace_of(url), options), waits=not blocking_of(url))
+
+
+def blocking_of(url: StateURL) -> bool:
+    """Whether calls are to hold the event loop, as they did before there was a bridge."""
+    return bool(url.number("blocking", 0, at_least=0))
 
 
 def namespace_of(url: StateURL) -> str:
@@ -81,7 +87,7 @@ def server_of(url: StateURL, options: StateOptions) -> Server:
     Calls made inside `lab.bridge.bridged` do not hold the event loop, unless the URL says ``blocking=1``.
     """
     timeout_s = options.timeout_ms / 1000
-    blocking = bool(url.number("blocking", 0, at_least=0))
+    blocking = blocking_of(url)
     restarted = url.choice("restarted", ("persistent", "accept", "refuse"))
 
     def linked(name: str, connect: Callable[..., Wire], place: Place) -> Node:
