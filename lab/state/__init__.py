@@ -83,17 +83,18 @@ def _forget(number: int) -> None:
 
 
 _in_use: dict[int, State] = {}
+"""Read a copy: a kernel that is collected closes its state, at any time and in the middle of a loop, too."""
 _numbers = itertools.count()
 
 
 def waits() -> bool:
     """Whether calls of any state that this process has open wait for a server or a file."""
-    return any(state.waits for state in _in_use.values())
+    return any(state.waits for state in _in_use.copy().values())
 
 
 def warnings() -> list[str]:
     """What an operator should know of the states that this process has open."""
-    return list(dict.fromkeys(text for state in _in_use.values() for text in state.warnings()))
+    return list(dict.fromkeys(text for state in _in_use.copy().values() for text in state.warnings()))
 
 
 def _open(text: str, options: StateOptions) -> State:

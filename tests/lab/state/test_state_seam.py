@@ -2,9 +2,11 @@
 
 import asyncio
 import datetime as dt
+import importlib
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from weaver_kernel import BudgetManager, HandleStore, TraceStore
 from weaver_kernel.rate_limit import RateLimiter
 from weaver_kernel.stores import InMemoryRevocationStore, SQLiteRevocationStore, SQLiteTraceStore
 
-from lab.state import BadStateURL, State, StateOptions, open_state
+from lab.state import BadStateURL, State, StateOptions, open_state, warnings
 from lab.state.redis.link import unfit
 
 BAD = {
@@ -87,6 +89,22 @@ def test_memory_is_upstreams_own_and_stock_its_sqlite_stores(tmp_path: Path) -> 
     assert [type(state.revocations), type(state.traces)] == [SQLiteRevocationStore, SQLiteTraceStore]
     assert type(state.limiter) is RateLimiter
     state.close()
+
+
+def test_a_state_may_be_closed_while_warnings_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that is collected closes its state, and a collection may come at any time."""
+    home = importlib.import_module("lab.state.memory")
+    opened: list[State] = []
+
+    def closing() -> list[str]:
+        opened.pop().close()
+        return ["told"]
+
+    real = home.open_url
+    monkeypatch.setattr(home, "open_url", lambda *asked: replace(real(*asked), warners=(closing,)))
+    opened += [open_state("memory://"), open_state("memory://"), open_state("memory://")]
+    assert "told" in warnings()
+    assert not opened
 
 
 def test_one_kind_can_be_elsewhere(url_of: Callable[[str], str]) -> None:
