@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import signal
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -22,11 +21,13 @@ from kernel_lab.apps.mapping import Service, read
 from kernel_lab.bad_input import BadInput, pick
 from kernel_lab.cli.exits import EXIT, MARK
 from kernel_lab.cli.screen import short
+from kernel_lab.cli.signals import INTERRUPTED, until_terminated
 from kernel_lab.judge.verdict import Validity, merge
 from kernel_lab.publish import reporting
 from kernel_lab.redaction import without_headers
 from kernel_lab.run import environment, registry
-from kernel_lab.run.folder import NotARun, RunFolder
+from kernel_lab.run.folder import NotARun
+from kernel_lab.run.plan import new_run
 from kernel_lab.run.results import CellResult, write_csvs
 from kernel_lab.traffic.connections import Policy
 
@@ -91,7 +92,7 @@ def run(
             say(note)
 
     try:
-        results = asyncio.run(_until_terminated(apps.run(plan, say=once, done=done)))
+        results = asyncio.run(until_terminated(apps.run(plan, say=once, done=done)))
     except BadInput:
         if not rows:  # nothing was measured: the folder's name may be used again
             shutil.rmtree(plan.folder.path)
@@ -99,7 +100,7 @@ def run(
     except (KeyboardInterrupt, asyncio.CancelledError):
         _finish(plan, rows, about)
         say(f"interrupted; judge what was recorded with: kernel-lab check {short(plan.folder.path)}")
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
     _finish(plan, results, about)
     if out is None:
         plan.folder.point_latest()
@@ -111,11 +112,9 @@ def _plan(
     service: Service, claims: Sequence[str], policies: Sequence[Policy], faults: Sequence[str],
     *, quick: bool, seed: int, out: Path | None,
 ) -> apps.AppPlan:  # fmt: skip
-    name = datetime.now(tz=UTC).strftime("%Y%m%dT%H%M%SZ")
-    checkout = registry.checkout()
-    folder = out or (checkout or Path.cwd()) / "results" / name
+    name, folder = new_run(out)
     return apps.AppPlan(
-        service=service, name=out.name if out else name, folder=RunFolder(folder.absolute()),
+        service=service, name=name, folder=folder,
         claims=[claim for claim in NEEDS if claim in claims and not service.left_out(claim)],
         policies=policies, faults=faults, seed=seed, quick=quick,
     )  # fmt: skip
@@ -179,11 +178,3 @@ def _conclude(service: Service, results: Sequence[CellResult], folder: str, page
     if service.file.expect:
         return 1 if surprises else 0
     return EXIT[merge(row.validity for row in results)]
-
-
-async def _until_terminated(work: Coroutine[None, None, list[CellResult]]) -> list[CellResult]:
-    """Do the work; SIGTERM and SIGHUP end it as Ctrl-C does."""
-    task = asyncio.ensure_future(work)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    return await task

@@ -12,6 +12,7 @@ import typer
 
 from kernel_lab.bad_input import BadInput
 from kernel_lab.cli.exits import EXIT, MARK
+from kernel_lab.cli.terminal import visible
 from kernel_lab.judge.history import MalformedHistory
 from kernel_lab.judge.verdict import Cell, Verdict, merge
 from kernel_lab.run import judging
@@ -33,6 +34,8 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON.")] = False,
 ) -> None:
     """Judge a saved run or cell again; needs no server.
+
+    A cell of a run that cannot be judged is named, and the others are judged.
 
     Exit code: 0 valid, 1 invalid, 2 unknown; 64 for a path that holds no run.
     """
@@ -75,15 +78,18 @@ def _plain(folder: CellFolder, cell: Cell, verdict: Verdict) -> dict[str, Any]:
 
 
 def _print(folder: CellFolder, cell: Cell, verdict: Verdict) -> None:
+    def say(line: str) -> None:
+        print(visible(line))
+
     where = " · ".join(part for part in (cell.deployment.name, cell.connections, cell.fault) if part)
-    print(f"{MARK[verdict.validity]} {verdict.validity:8} {verdict.claim:13} {where}")
+    say(f"{MARK[verdict.validity]} {verdict.validity:8} {verdict.claim:13} {where}")
     if verdict.reason:
-        print(f"    {verdict.reason}")
+        say(f"    {verdict.reason}")
     for anomaly in verdict.anomalies[:SHOWN]:
-        print(f"    {anomaly.kind}: {anomaly.message}")
+        say(f"    {anomaly.kind}: {anomaly.message}")
     if len(verdict.anomalies) > SHOWN:
-        print(f"    … and {len(verdict.anomalies) - SHOWN} more in {folder.verdict}")
+        say(f"    … and {len(verdict.anomalies) - SHOWN} more in {folder.verdict}")
     if verdict.story:
-        print("    the smallest counter-example:")
+        say("    the smallest counter-example:")
     for line in verdict.story:
-        print(f"      {line}")
+        say(f"      {line}")

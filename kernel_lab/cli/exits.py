@@ -1,15 +1,8 @@
-"""How a verdict leaves a command: its exit code and its mark; and how a signal ends a command."""
+"""How a verdict leaves a command: its exit code and its mark."""
 
 from __future__ import annotations
 
-import asyncio
-import signal
-from collections.abc import Coroutine
-from typing import TypeVar
-
 from kernel_lab.judge.verdict import Validity
-
-T = TypeVar("T")
 
 EXIT = {Validity.VALID: 0, Validity.INVALID: 1, Validity.UNKNOWN: 2, Validity.SKIPPED: 2}
 """1 means that a guarantee is broken, and nothing else."""
@@ -27,11 +20,3 @@ Exit codes of every command:
 
 130: interrupted."""
 """The table of `docs/gate.md`, for --help."""
-
-
-async def until_terminated(work: Coroutine[None, None, T]) -> T:
-    """Do the work; SIGTERM and SIGHUP end it as Ctrl-C does: stacks down, what was recorded kept."""
-    task = asyncio.ensure_future(work)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    return await task

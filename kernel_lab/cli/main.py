@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import version
 from typing import Annotated, Any, NoReturn
@@ -11,6 +12,12 @@ import typer
 from kernel_lab.bad_input import EXIT_CODE, BadInput
 from kernel_lab.cli import check, doctor, gate, init, listing, load, pack, predict, preflight, report, run, up
 from kernel_lab.cli.exits import CODES
+from kernel_lab.cli.signals import INTERRUPTED
+from kernel_lab.cli.terminal import print_anywhere, visible
+from kernel_lab.deployments.deployment import BadDeployments
+from kernel_lab.judge.history import MalformedHistory
+from kernel_lab.run.folder import NotARun
+from kernel_lab.run.saved import NotASavedRun
 
 USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 """typer brings a click of its own, whose classes it does not export."""
@@ -50,16 +57,48 @@ for command in (listing, init, run, up, preflight, check, gate, report, predict,
 
 def main() -> NoReturn:
     """Run the command line; exit codes are those of docs/interfaces.md."""
+    print_anywhere()
+    said = ""
     try:
         code = app(standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)
-        code = 130
+        said, code = "interrupted", INTERRUPTED
     except BadInput as error:
-        print(f"kernel-lab: {error}", file=sys.stderr)
-        code = EXIT_CODE
+        said, code = f"kernel-lab: {error}", EXIT_CODE
     except USAGE_ERROR as error:
-        said = " ".join(error.format_message().split())
-        print(f"kernel-lab: {said} (kernel-lab --help)", file=sys.stderr)
+        said, code = f"kernel-lab: {error.format_message()} (kernel-lab --help)", EXIT_CODE
+    except BrokenPipeError:  # the reader of a pipe has gone: nobody is left to be told
         code = EXIT_CODE
+    except (OSError, NotARun, NotASavedRun, MalformedHistory, BadDeployments) as error:
+        said, code = f"kernel-lab: {_told(error)}", EXIT_CODE
+    except BaseExceptionGroup as group:
+        first = _first(group)
+        if not isinstance(first, OSError | NotARun):
+            raise
+        said, code = f"kernel-lab: {_told(first)}", EXIT_CODE
+    if said:
+        print(visible(" ".join(said.split())), file=sys.stderr)
+    _flush()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _told(error: BaseException) -> str:
+    """A file that cannot be used, in one sentence."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}cannot be used ({error.strerror})"
+    return str(error) or type(error).__name__
+
+
+def _first(group: BaseException) -> BaseException:
+    while isinstance(group, BaseExceptionGroup):
+        group = group.exceptions[0]
+    return group
+
+
+def _flush() -> None:
+    """Write what is left; where it cannot be written, the interpreter must not try again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import signal
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from kernel_lab.bad_input import BadInput, pick
 from kernel_lab.cli.app import run as run_app
 from kernel_lab.cli.attach import Reach, look
 from kernel_lab.cli.screen import Screen, print_table, short
+from kernel_lab.cli.signals import INTERRUPTED, until_terminated
 from kernel_lab.judge.verdict import Validity
 from kernel_lab.publish import reporting
 from kernel_lab.redaction import without_headers
@@ -157,11 +157,11 @@ def run(
     with Screen(console) as screen:
         try:
             opener = open_native if attached is None else attached.open
-            results = asyncio.run(_until_terminated(run_plan(plan, opener, screen)))
+            results = asyncio.run(until_terminated(run_plan(plan, opener, screen)))
         except (KeyboardInterrupt, asyncio.CancelledError):
             screen.stop()
             tell(f"interrupted; judge what was recorded with: kernel-lab check {short(plan.folder.path)}")
-            raise typer.Exit(130) from None
+            raise typer.Exit(INTERRUPTED) from None
     about["finished"] = datetime.now(tz=UTC).isoformat(timespec="seconds")
     plan.folder.write_environment(about)
     if out is None:
@@ -181,11 +181,3 @@ def exit_code(results: Sequence[CellResult], *, own_kernel: bool) -> int:
     if any(cell.validity is Validity.UNKNOWN for cell in results) or (not own_kernel and not judged):
         return 2
     return 0
-
-
-async def _until_terminated(work: Coroutine[None, None, list[CellResult]]) -> list[CellResult]:
-    """Do the work; SIGTERM and SIGHUP end it as Ctrl-C does: stacks down, what was recorded kept."""
-    task = asyncio.ensure_future(work)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    return await task

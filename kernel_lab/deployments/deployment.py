@@ -96,11 +96,19 @@ def read_deployments(path: Path) -> dict[str, Deployment]:
         BadDeployments: With the table and the key that is wrong.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise BadDeployments(f"{path}: {error}") from None
+        tables = tomllib.loads(path.read_bytes().decode())
+    except UnicodeDecodeError as error:
+        raise BadDeployments(
+            f"{path}: is not UTF-8 at byte {error.start}; it should be TOML in UTF-8"
+        ) from None
+    except OSError as error:
+        raise BadDeployments(f"{path}: cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise BadDeployments(f"{path}: {' '.join(str(error).split())}") from None
     deployments = {}
     for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise BadDeployments(f"{path}: {name} stands outside of a table; [name] begins a deployment")
         try:
             deployments[name] = msgspec.convert({"name": name, **table}, Deployment)
         except (msgspec.ValidationError, TypeError) as error:

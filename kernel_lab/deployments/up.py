@@ -13,6 +13,8 @@ from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.deployments.live import AppSpec, Stack, StackFailed, StackUnavailable
 from kernel_lab.deployments.native.stack import NativeStack
 
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What ends it: Ctrl-C, or the end of its terminal."""
 _LOOK_S = 0.5
 _TRY = """\
 url={url}
@@ -66,7 +68,7 @@ async def stay_up(
         asked_to_stop.set()
         task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ENDS:
         loop.add_signal_handler(number, stop)
     try:
         async with stack:
@@ -80,7 +82,7 @@ async def stay_up(
             raise
         tell(f"{stack.deployment.name} is down")
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in ENDS:
             loop.remove_signal_handler(number)
 
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import gc
 import gzip
+import os
+import stat
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -61,6 +63,10 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
 
 _CHUNK_BYTES = 1 << 18
+LONGEST_LINE = 1 << 22
+"""Bytes of the longest line that is read."""
+MOST_BYTES = 4 << 30
+"""Bytes of the longest history that is read, unpacked."""
 _SCOPED = (Grant, Invoke)
 _OWNED = (Expand, RevokeAll)
 
@@ -89,14 +95,16 @@ def parse_line(line: bytes, *, where: str) -> AnyOperation:
     """
     try:
         operation: AnyOperation = _called.decode(line)
-    except msgspec.DecodeError as error:
+    except RecursionError:
+        raise MalformedHistory(f"{where}: is nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         operation = _parse_fault(line, error, where)
     if wrong := _impossible(operation):
         raise MalformedHistory(f"{where}: {wrong}")
     return operation
 
 
-def _parse_fault(line: bytes, error: msgspec.DecodeError, where: str) -> FaultEvent:
+def _parse_fault(line: bytes, error: Exception, where: str) -> FaultEvent:
     """A line that is no call, as a fault; or what is wrong with it."""
     wrong = str(error)
     try:
@@ -107,7 +115,9 @@ def _parse_fault(line: bytes, error: msgspec.DecodeError, where: str) -> FaultEv
             wrong = f"no operation is called {f!r}; one of: {', '.join(KINDS)}, fault.<name>"
     except KeyError:
         wrong = "an operation has an f: " + ", ".join(KINDS) + " or fault.<name>"
-    except msgspec.DecodeError as other:
+    except RecursionError:
+        wrong = "is nested too deeply"
+    except (msgspec.DecodeError, UnicodeDecodeError) as other:
         wrong = str(other)
     raise MalformedHistory(f"{where}: {wrong}")
 
@@ -139,12 +149,20 @@ def iter_history(path: Path) -> Iterator[AnyOperation]:
 def _chunks(path: Path) -> Iterator[list[AnyOperation]]:
     same: dict[str | None, str | None] = {}
     number = 1
+    came = 0
     with open_history(path) as file:
         rest = b""
         while chunk := _read(file, path):
+            came += len(chunk)
+            if came > MOST_BYTES:
+                raise MalformedHistory(f"{path.name}: has more than the {MOST_BYTES:,} bytes that are read")
             end = chunk.rfind(b"\n") + 1
             if not end:
                 rest += chunk
+                if len(rest) > LONGEST_LINE:
+                    raise MalformedHistory(
+                        f"{path.name}:{number}: is longer than the {LONGEST_LINE:,} bytes that are read of a line"
+                    )
                 continue
             lines, rest = rest + chunk[:end], chunk[end:]
             yield _parse_lines(lines, same, where=path.name, first=number)
@@ -159,14 +177,55 @@ def _chunks(path: Path) -> Iterator[list[AnyOperation]]:
 
 def open_history(path: Path) -> IO[bytes]:
     """The bytes of a history; one that was packed for git (``.gz``) is unpacked on the way."""
-    return cast("IO[bytes]", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+    try:
+        # non-blocking: a fifo would wait for somebody to write
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        raise MalformedHistory(f"{path.name}: cannot be read ({error.strerror})") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise MalformedHistory(f"{path.name}: is no regular file")
+    file = os.fdopen(descriptor, "rb")
+    return cast("IO[bytes]", _Unpacked(file)) if path.suffix == ".gz" else file
+
+
+class _Unpacked(gzip.GzipFile):
+    """A packed file that closes the file it reads."""
+
+    def __init__(self, packed: IO[bytes]) -> None:
+        super().__init__(fileobj=packed)
+        self._packed = packed
+
+    def close(self) -> None:
+        """Close both."""
+        super().close()
+        self._packed.close()
+
+
+def cut_line(path: Path) -> str:
+    """Where the last line of a history breaks off, in a few words; empty where the history ends with a whole line."""
+    lines = at = 0
+    rest = b""
+    with open_history(path) as file:
+        while chunk := _read(file, path):
+            at += len(chunk)
+            lines += chunk.count(b"\n")
+            end = chunk.rfind(b"\n") + 1
+            rest = chunk[end:] if end else rest + chunk
+    if not rest.strip():
+        return ""
+    try:
+        parse_line(rest, where=path.name)
+    except MalformedHistory:
+        return f"line {lines + 1} of {path.name} is cut off at byte {at}"
+    return ""
 
 
 def _read(file: IO[bytes], path: Path) -> bytes:
     """The next bytes. A killed recorder leaves no packed file: one that is cut off is damaged."""
     try:
         return file.read(_CHUNK_BYTES)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise MalformedHistory(f"{path.name}: {error}") from None
 
 
@@ -177,7 +236,7 @@ def _parse_lines(
     operations: list[AnyOperation]
     try:
         operations = _called.decode_lines(lines)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _parse_each(lines, where=where, first=first)
     once = same.setdefault
     info = Outcome.INFO

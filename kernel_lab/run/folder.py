@@ -294,9 +294,10 @@ class RunFolder:
         return CellFolder(self.path / "cells" / plain_name(scenario) / "-".join(parts))
 
     def cells(self) -> Iterator[CellFolder]:
-        """Every cell that was recorded, in the order of their paths."""
-        for facts in sorted(self.path.glob("cells/*/*/cell.json")):
-            yield CellFolder(facts.parent)
+        """Every folder of a cell, in the order of their paths; one that lost its ``cell.json`` is one too."""
+        for folder in sorted(self.path.glob("cells/*/*")):
+            if folder.is_dir():
+                yield CellFolder(folder)
 
     def point_latest(self) -> None:
         """Make ``latest`` beside this run name it."""

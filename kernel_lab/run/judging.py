@@ -16,8 +16,16 @@ import msgspec
 
 from kernel_lab.judge.checkers import Checker
 from kernel_lab.judge.evidence import untried
-from kernel_lab.judge.history import AnyOperation, FaultEvent, Outcome, collector_paused, read_history
-from kernel_lab.judge.verdict import Assumptions, Cell, Validity, Verdict
+from kernel_lab.judge.history import (
+    AnyOperation,
+    FaultEvent,
+    MalformedHistory,
+    Outcome,
+    collector_paused,
+    cut_line,
+    read_history,
+)
+from kernel_lab.judge.verdict import Assumptions, Cell, DeploymentFacts, Validity, Verdict
 from kernel_lab.run import prediction, registry
 from kernel_lab.run.folder import CellFolder, NotARun, RunFolder
 from kernel_lab.run.plan import PlannedCell
@@ -28,11 +36,28 @@ from kernel_lab.run.scenario import Scenario
 def judge_path(path: Path) -> list[tuple[CellFolder, Cell, list[Verdict]]]:
     """Every cell of a run folder, or the one cell of a cell folder, in the order of their paths.
 
+    A cell of a run that cannot be judged is unknown, and the others are judged.
+
     Raises:
-        NotARun: There is no cell.
-        MalformedHistory: With the number of the first bad line.
+        NotARun: There is no cell, or the one cell cannot be read.
+        MalformedHistory: The history of the one cell is none; with the number of the first bad line.
     """
-    return [(folder, folder.read_cell(), judge_cell(folder)) for folder in cell_folders(path)]
+    folders = cell_folders(path)
+    if folders == [CellFolder(path)]:
+        return [(folders[0], folders[0].read_cell(), judge_cell(folders[0]))]
+    return [_judge_or_say(folder) for folder in folders]
+
+
+def _judge_or_say(folder: CellFolder) -> tuple[CellFolder, Cell, list[Verdict]]:
+    """One cell of a run; one that cannot be judged is unknown, with the reason."""
+    named = folder.path.name
+    cell = Cell(scenario=folder.path.parent.name, deployment=DeploymentFacts(name=named))
+    try:
+        cell = folder.read_cell()
+        return folder, cell, judge_cell(folder)
+    except (NotARun, MalformedHistory, OSError) as error:
+        said = f"{folder.path}: it cannot be judged: {str(error).removeprefix(f'{folder.path}: ')}"
+        return folder, cell, [Verdict(claim=cell.scenario, validity=Validity.UNKNOWN, reason=said)]
 
 
 def cell_folders(path: Path) -> list[CellFolder]:
@@ -74,7 +99,7 @@ def judge_cell(folder: CellFolder | Path, scenario: Scenario | None = None) -> l
     judged = known[cell.scenario]
     with collector_paused():
         history = read_history(folder.history, lacks=judged.checker.lacks)
-        verdict = judge_history(history, cell, judged.checker)
+        verdict = judge_history(history, cell, judged.checker, cut=cut_line(folder.history))
     strangers = judged.undeclared(verdict.measures)
     if strangers:
         said = f"the checker returned the measure {strangers[0]!r}, which the scenario does not declare"
@@ -113,8 +138,15 @@ def judge_recorded(
     return msgspec.structs.replace(result, shares=shares)
 
 
-def judge_history(history: Sequence[AnyOperation], cell: Cell, checker: Checker) -> Verdict:
-    """The checker's verdict, made unknown where the history could not carry it."""
+def judge_history(history: Sequence[AnyOperation], cell: Cell, checker: Checker, *, cut: str = "") -> Verdict:
+    """The checker's verdict, made unknown where the history could not carry it.
+
+    Args:
+        history: What was recorded.
+        cell: What the checker must know.
+        checker: Who judges.
+        cut: Where the file of the history breaks off; empty where it does not.
+    """
     try:
         verdict = checker.check(history, cell)
     except Exception as error:  # noqa: BLE001 - whatever a checker dies of, its cell is unknown
@@ -123,7 +155,7 @@ def judge_history(history: Sequence[AnyOperation], cell: Cell, checker: Checker)
             validity=Validity.UNKNOWN,
             reason=f"the checker crashed: {type(error).__name__}: {error}",
         )
-    if missing := incomplete(history, cell):
+    if missing := [*filter(None, [cut]), *incomplete(history, cell)]:
         return msgspec.structs.replace(verdict, validity=Validity.UNKNOWN, reason="; ".join(missing))
     if verdict.validity is Validity.INVALID:
         return verdict

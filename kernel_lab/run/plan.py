@@ -190,7 +190,8 @@ def chosen_deployments(
     try:
         known = read_deployments(file) if file else registry.deployments()
     except (OSError, ValueError) as error:
-        raise BadInput(f"--deployments {file}: {' '.join(str(error).split())}") from None
+        why = " ".join(str(error).split()).removeprefix(f"{file}: ")
+        raise BadInput(f"--deployments {file}: {why}") from None
     said = {"workers": workers, "replicas": replicas, "state": state}
     changed: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
     return {name: _changed(one, changed) for name, one in known.items()}
@@ -201,6 +202,12 @@ def _changed(one: Deployment, changed: dict[str, Any]) -> Deployment:
     if row.replicas > 1 and row.routing == "direct":
         row = msgspec.structs.replace(row, routing="round_robin")
     return row
+
+
+def new_run(out: Path | None) -> tuple[str, RunFolder]:
+    """The name and the folder of a run that begins now: the one that was asked for, or one named by the time."""
+    folder = out or registry.results() / datetime.now(tz=UTC).strftime("%Y%m%dT%H%M%SZ")
+    return folder.name, RunFolder(folder.absolute())
 
 
 def plan_of(
@@ -238,10 +245,10 @@ def plan_of(
         env["LAB_KERNEL"] = kernel
     claims = registry.scenarios()
     asked = {pick("--scenario", one, claims).name for one in scenarios or claims}
-    name = datetime.now(tz=UTC).strftime("%Y%m%dT%H%M%SZ")
+    name, folder = new_run(out)
     return Plan(
-        name=out.name if out else name,
-        folder=RunFolder((out or registry.results() / name).absolute()),
+        name=name,
+        folder=folder,
         deployments=[pick("--deployment", one, known) for one in deployments],
         # in the registry's order, whatever the command line's: the last one kills a worker
         scenarios=[one for name, one in claims.items() if name in asked],

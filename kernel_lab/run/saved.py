@@ -7,6 +7,7 @@ history, packed for git (``history.jsonl.gz``) or as it was recorded.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import msgspec
 
 from kernel_lab.judge.verdict import Cell, Measure, Validity, Verdict
 from kernel_lab.run import registry
-from kernel_lab.run.folder import NotARun, RunFolder
+from kernel_lab.run.folder import NotARun, RunFolder, read_whole
 from kernel_lab.run.measures import Observed
 from kernel_lab.run.scenario import Scenario
 
@@ -165,14 +166,27 @@ def read_table(path: Path) -> tuple[Row, ...]:
     Raises:
         NotASavedRun: With the number of the first bad line.
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file, strict=True)
-        rows = []
+    try:
+        text = read_whole(path).decode()
+    except UnicodeDecodeError as error:
+        raise NotASavedRun(f"{path}: is not UTF-8 at byte {error.start}") from None
+    except OSError as error:
+        raise NotASavedRun(f"{path}: cannot be read ({error.strerror})") from None
+    except NotARun as error:
+        raise NotASavedRun(str(error)) from None
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    rows = []
+    try:
         for row in reader:
             if None in row or None in row.values():
                 fields = len(reader.fieldnames or ())
                 raise NotASavedRun(f"{path}:{reader.line_num}: not as many fields as the header's {fields}")
             rows.append(row)
+        named = reader.fieldnames or []
+    except csv.Error as error:
+        raise NotASavedRun(f"{path}:{reader.line_num}: {error}") from None
+    if not named:
+        raise NotASavedRun(f"{path}: is empty; a CSV begins with the names of its columns")
     return tuple(rows)
 
 

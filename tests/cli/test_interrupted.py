@@ -36,7 +36,7 @@ def wait_for(condition, within_s):
     return condition()
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda end: end.name)
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGHUP, signal.SIGKILL], ids=lambda end: end.name)
 def test_no_process_survives_and_the_record_stays(tmp_path, end):
     mark = f"{os.getpid()}-{end.name}"
     out = tmp_path / "run"
