@@ -205,7 +205,7 @@ async def _cell(
         finally:
             await links.aclose()
     written = len(read_history(folder.recorded))
-    folder.write_cell(msgspec.structs.replace(cell, finished=not broke_off, operations=written))
+    folder.seal(msgspec.structs.replace(cell, finished=not broke_off, operations=written))
     folder.link_logs(logs)
     return await asyncio.to_thread(_judged, folder, row, broke_off)
 

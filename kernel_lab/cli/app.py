@@ -22,6 +22,7 @@ from kernel_lab.bad_input import BadInput, pick
 from kernel_lab.cli.exits import EXIT, MARK
 from kernel_lab.cli.screen import short
 from kernel_lab.cli.signals import INTERRUPTED, until_terminated
+from kernel_lab.cli.terminal import visible
 from kernel_lab.judge.verdict import Validity, merge
 from kernel_lab.publish import reporting
 from kernel_lab.redaction import without_headers
@@ -82,7 +83,8 @@ def run(
         rows.append(row)
         said = row.first_anomaly if row.validity is Validity.INVALID else row.reason
         number = f"[{len(rows)}/{plan.cells()}]"
-        say(f"{number} {MARK[row.validity]} {row.validity:8} {row.label}" + (f"  ({said})" if said else ""))
+        line = f"{number} {MARK[row.validity]} {row.validity:8} {row.label}"
+        say(visible(line + (f"  ({said})" if said else "")))
 
     told: set[str] = set()
 
@@ -153,7 +155,7 @@ def _conclude(service: Service, results: Sequence[CellResult], folder: str, page
     console = Console(highlight=False, soft_wrap=True)
 
     def say(line: str) -> None:
-        console.print(line, markup=False)
+        console.print(visible(line), markup=False)
 
     surprises = 0
     most = max(row.workers for row in results)

@@ -10,7 +10,21 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from kernel_lab.bad_input import EXIT_CODE, BadInput
-from kernel_lab.cli import check, doctor, gate, init, listing, load, pack, predict, preflight, report, run, up
+from kernel_lab.cli import (
+    check,
+    doctor,
+    gate,
+    init,
+    listing,
+    load,
+    pack,
+    predict,
+    preflight,
+    rebuild,
+    report,
+    run,
+    up,
+)
 from kernel_lab.cli.exits import CODES
 from kernel_lab.cli.signals import INTERRUPTED
 from kernel_lab.cli.terminal import print_anywhere, visible
@@ -51,7 +65,7 @@ def _options(
     del asked
 
 
-for command in (listing, init, run, up, preflight, check, gate, report, predict, load, pack, doctor):
+for command in (listing, init, run, up, preflight, check, gate, report, predict, load, pack, rebuild, doctor):
     command.register(app)
 
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from kernel_lab.bad_input import BadInput, pick
 from kernel_lab.cli.app import run as run_app
 from kernel_lab.cli.attach import Reach, look
-from kernel_lab.cli.screen import Screen, print_table, short
+from kernel_lab.cli.screen import Screen, print_end, short
 from kernel_lab.cli.signals import INTERRUPTED, until_terminated
 from kernel_lab.judge.verdict import Validity
 from kernel_lab.publish import reporting
@@ -97,6 +97,9 @@ def run(
     state: Annotated[
         str | None, typer.Option(help="The URL of the state (LAB_STATE), instead of the deployment's own.")
     ] = None,
+    details: Annotated[
+        bool, typer.Option("--details", help="At the end, print a line for every cell as well.")
+    ] = False,
     app: Annotated[
         Path | None,
         typer.Option(help="Measure a service that is not the lab's, as this app.toml describes it."),
@@ -160,13 +163,15 @@ def run(
             results = asyncio.run(until_terminated(run_plan(plan, opener, screen)))
         except (KeyboardInterrupt, asyncio.CancelledError):
             screen.stop()
-            tell(f"interrupted; judge what was recorded with: kernel-lab check {short(plan.folder.path)}")
+            place = short(plan.folder.path)
+            tell(f"interrupted; judge what was recorded with: kernel-lab check {place}")
+            tell(f"CSVs and page of what was recorded: kernel-lab rebuild {place}")
             raise typer.Exit(INTERRUPTED) from None
     about["finished"] = datetime.now(tz=UTC).isoformat(timespec="seconds")
     plan.folder.write_environment(about)
     if out is None:
         plan.folder.point_latest()
-    print_table(results, plan.folder.path, reporting.report(plan.folder.path))
+    print_end(results, plan.folder.path, reporting.report(plan.folder.path), details=details)
     raise typer.Exit(exit_code(results, own_kernel=plan.own_kernel))
 
 

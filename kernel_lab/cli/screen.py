@@ -1,12 +1,13 @@
-"""What a run shows on the terminal: its progress, and a table at the end."""
+"""What a run shows on the terminal: its progress, and a matrix at the end."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,9 +17,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from kernel_lab.cli.exits import MARK
-from kernel_lab.judge.verdict import Validity
+from kernel_lab.cli.terminal import visible
+from kernel_lab.judge.verdict import Validity, merge
 from kernel_lab.run import registry
 from kernel_lab.run.results import CellResult
 from kernel_lab.run.scenario import Scenario
@@ -69,7 +72,7 @@ class Screen:
 
     def doing(self, what: str) -> None:
         """This is going on now."""
-        self._bar.update(self._task, description=what)
+        self._bar.update(self._task, description=escape(visible(what)))
 
     def done(self, cell: CellResult) -> None:
         """A cell has its verdict; off a terminal, and where it surprises, it is a line."""
@@ -79,45 +82,144 @@ class Screen:
         if not self._console.is_terminal or surprise or cell.validity is Validity.UNKNOWN:
             number = f"[{self._count}/{self._cells}]"
             self._console.print(
-                f"{number} {MARK[cell.validity]} {cell.validity:8} {cell.label}{surprise}"
-                + (f"  ({cell.reason})" if cell.reason else ""),
+                visible(
+                    f"{number} {MARK[cell.validity]} {cell.validity:8} {cell.label}{surprise}"
+                    + (f"  ({cell.reason})" if cell.reason else "")
+                ),
                 style=STYLE[cell.validity] if surprise else None,
                 markup=False,
             )
 
 
-def print_table(results: Sequence[CellResult], folder: Path, page: Path) -> None:
-    """Print every cell by its scenario, then what was not as expected, then where to look."""
-    console = Console(highlight=False)
+MOST_LINES = 10
+"""Lines of one list at the end of a run; the rest is counted."""
+
+
+def print_end(results: Sequence[CellResult], folder: Path, page: Path, *, details: bool = False) -> None:
+    """Print one matrix, what broke, what stayed unknown, and what to do next.
+
+    Args:
+        results: Every cell.
+        folder: The run folder.
+        page: ``report.html``.
+        details: Print a line for every cell as well.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+
+    def say(line: str) -> None:
+        console.print(visible(line), markup=False)
+
+    if details:
+        _print_cells(results, console)
+    _print_matrix(results, console)
+    broken = [cell for cell in results if cell.validity is Validity.INVALID]
+    unknown = [cell for cell in results if cell.validity is Validity.UNKNOWN]
+    surprising = [cell for cell in results if not cell.as_expected]
+    if surprising:
+        _list(
+            "Not as expected:",
+            [f"{c.label}: {c.validity}, expected {c.expected}. {_why(c)}" for c in surprising],
+            say,
+        )
+    expected = [cell for cell in broken if cell.as_expected]
+    if expected:
+        _list("Broken:", _worst_of_each(expected), say)
+    if unknown:
+        _list("Unknown:", [f"{cell.label}: {cell.reason}" for cell in unknown if cell not in surprising], say)
+    skipped = sum(cell.validity is Validity.SKIPPED for cell in results)
+    say(
+        f"{len(results)} cells: {len(results) - len(broken) - len(unknown) - skipped} valid, {len(broken)} invalid, "
+        f"{len(unknown)} unknown, {skipped} skipped; {len(results) - len(surprising)} as expected."
+    )
+    say(f"Look at it: {short(page)}")
+    say(f"Every counter-example: kernel-lab check {short(folder)}")
+
+
+def _print_matrix(results: Sequence[CellResult], console: Console) -> None:
+    """One row a deployment, one column a claim, and in it one mark a connection policy."""
+    scenarios = list(dict.fromkeys(cell.scenario for cell in results))
+    policies = [policy for policy in Policy if any(cell.connections == policy for cell in results)]
+    table = Table(box=None, pad_edge=False)
+    for title in ("deployment", *scenarios):
+        table.add_column(Text(title.replace("_", " ")), no_wrap=True)
+    for name in sorted(dict.fromkeys(cell.deployment for cell in results), key=_order):
+        row = [Text(visible(name))]
+        for scenario in scenarios:
+            marks = Text()
+            for policy in policies:
+                of = [
+                    c
+                    for c in results
+                    if (c.scenario, c.deployment, c.connections) == (scenario, name, policy)
+                ]
+                worst = merge(cell.validity for cell in of) if of else Validity.SKIPPED
+                marks.append(MARK[worst] if of else " ", style=STYLE[worst])
+                if any(not cell.as_expected for cell in of):
+                    marks.append("!", style="red")
+            row.append(marks)
+        table.add_row(*row)
+    console.print(table)
+    over = ", ".join(policy.replace("_", " ") for policy in policies)
+    console.print(
+        f"One mark for each connection policy ({over}): {MARK[Validity.VALID]} valid, {MARK[Validity.INVALID]} "
+        f"invalid, {MARK[Validity.UNKNOWN]} unknown, {MARK[Validity.SKIPPED]} skipped"
+    )
+
+
+def _worst_of_each(broken: Sequence[CellResult]) -> list[str]:
+    """One line for each claim that broke: where, and what was seen on the deployment where most was."""
+    lines = []
+    for name in dict.fromkeys(cell.scenario for cell in broken):
+        its = [cell for cell in broken if cell.scenario == name]
+        where = list(dict.fromkeys(cell.deployment for cell in its))
+        most = max(its, key=lambda cell: cell.anomalies)
+        places = ", ".join(where[:6]) + (f" and {len(where) - 6} more" if len(where) > 6 else "")
+        lines.append(f"{name} on {places}. On {most.deployment} over {most.connections}: {_why(most)}")
+    return lines
+
+
+def _why(cell: CellResult) -> str:
+    scenario = registry.scenarios().get(cell.scenario)
+    return (_tell(scenario, cell) if scenario else "") or cell.first_anomaly or cell.reason
+
+
+def _list(title: str, lines: Sequence[str], say: Callable[[str], None]) -> None:
+    if lines:
+        say(title)
+    for line in lines[:MOST_LINES]:
+        say(f"  {line}")
+    if len(lines) > MOST_LINES:
+        say(f"  … and {len(lines) - MOST_LINES} more")
+
+
+def _print_cells(results: Sequence[CellResult], console: Console) -> None:
+    """Every cell by its scenario."""
     for name in dict.fromkeys(cell.scenario for cell in results):
         scenario = registry.scenarios()[name]
-        table = Table(title=f"{name}: {scenario.claim}", title_justify="left", box=None, pad_edge=False)
-        table.add_column("deployment")
-        table.add_column("connections")
-        table.add_column("")
+        title = Text(f"{name}: {scenario.claim}")
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        for column in ("deployment", "connections", ""):
+            table.add_column(column)
         table.add_column("what was seen", overflow="fold")
         for cell in sorted((c for c in results if c.scenario == name), key=_place):
             word = f"{MARK[cell.validity]} {cell.validity}" + ("" if cell.as_expected else " (!)")
             table.add_row(
-                cell.deployment,
+                Text(visible(cell.deployment)),
                 cell.connections.replace("_", " "),
-                f"[{STYLE[cell.validity]}]{word}[/]",
-                _tell(scenario, cell),
+                Text(word, style=STYLE[cell.validity]),
+                Text(visible(_tell(scenario, cell))),
             )
         console.print(table)
         console.print()
-    unexpected = [cell for cell in results if not cell.as_expected]
-    for cell in unexpected:
-        why = cell.first_anomaly or cell.reason
-        console.print(f"(!) {cell.label}: {cell.validity}, expected {cell.expected}. {why}", markup=False)
-    good = len(results) - len(unexpected)
-    console.print(f"{len(results)} cells, {good} as expected. Everything is in {short(folder)}")
-    console.print(f"Look at it: {short(page)}")
+
+
+def _order(name: str) -> int:
+    names = list(registry.deployments())
+    return names.index(name) if name in names else len(names)
 
 
 def _place(cell: CellResult) -> tuple[int, int]:
-    names = [*registry.deployments(), cell.deployment]
-    return names.index(cell.deployment), list(Policy).index(Policy(cell.connections))
+    return _order(cell.deployment), list(Policy).index(Policy(cell.connections))
 
 
 def _tell(scenario: Scenario, cell: CellResult) -> str:

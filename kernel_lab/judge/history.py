@@ -202,16 +202,26 @@ class _Unpacked(gzip.GzipFile):
         self._packed.close()
 
 
+def unpacked(path: Path) -> Iterator[bytes]:
+    """The bytes of a history, in parts.
+
+    Raises:
+        MalformedHistory: They cannot be read.
+    """
+    with open_history(path) as file:
+        while chunk := _read(file, path):
+            yield chunk
+
+
 def cut_line(path: Path) -> str:
     """Where the last line of a history breaks off, in a few words; empty where the history ends with a whole line."""
     lines = at = 0
     rest = b""
-    with open_history(path) as file:
-        while chunk := _read(file, path):
-            at += len(chunk)
-            lines += chunk.count(b"\n")
-            end = chunk.rfind(b"\n") + 1
-            rest = chunk[end:] if end else rest + chunk
+    for chunk in unpacked(path):
+        at += len(chunk)
+        lines += chunk.count(b"\n")
+        end = chunk.rfind(b"\n") + 1
+        rest = chunk[end:] if end else rest + chunk
     if not rest.strip():
         return ""
     try:

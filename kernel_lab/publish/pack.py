@@ -90,7 +90,8 @@ def _pack_cell(cell: CellFolder, out: CellFolder, *, whole: bool) -> None:
         out.write_verdict(told)
     if not whole:
         return
-    out.write_cell(cell.read_cell())
+    cell.read_cell()
+    write_whole(out.facts, read_whole(cell.facts))
     if cell.prediction.exists():
         write_whole(out.prediction, read_whole(cell.prediction))
     history = cell.history

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+from jinja2 import UndefinedError
 
 from kernel_lab.bad_input import BadInput
 from kernel_lab.publish.pack import CannotPack, size
@@ -58,6 +60,19 @@ def report(path: Path) -> Path:
         return write_report(path, subjects())
     except NotASavedRun as error:
         raise BadInput(str(error)) from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, UndefinedError) as error:
+        raise BadInput(_damaged(path, error)) from error
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    """Files that can each be read and do not belong together, in one sentence."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(place.filename).name}:{place.lineno}"
+    said = " ".join(str(error).split())[:120]
+    return (
+        f"{path}: its files do not fit together: no page can be made ({type(error).__name__} at {where}: {said}); "
+        "kernel-lab rebuild writes the CSVs again from the cells"
+    )
 
 
 def pack(run: Path, out: Path, beside: Sequence[Path], *, front: bool) -> None:

@@ -13,6 +13,7 @@ no regular file.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
@@ -24,6 +25,7 @@ from typing import Any
 
 import msgspec
 
+from kernel_lab.judge.history import unpacked
 from kernel_lab.judge.verdict import Cell, Measure, Verdict, merge
 from kernel_lab.redaction import without_credentials
 
@@ -160,11 +162,40 @@ class CellFolder:
 
     def write_cell(self, cell: Cell) -> None:
         """Write ``cell.json``; what is not assumed is left out."""
-        plain: dict[str, Any] = msgspec.to_builtins(cell)
-        plain["assumptions"] = {k: v for k, v in plain["assumptions"].items() if v is not None}
-        if not plain["beside"]:
-            del plain["beside"]
-        write_json(self.facts, plain)
+        write_json(self.facts, _plain(cell))
+
+    def seal(self, cell: Cell) -> None:
+        """Write ``cell.json`` of a cell whose history is whole, with the digest of both.
+
+        It shows damage, and nothing more: whoever changes a run on purpose can change the digest too.
+        """
+        plain = _plain(cell)
+        write_json(self.facts, {**plain, "sha256": self._digest(plain)})
+
+    def damage(self) -> str:
+        """Why this cell is not as it was recorded; empty where it is, or where nobody sealed it.
+
+        Raises:
+            MalformedHistory: The history cannot be read.
+            NotARun: ``cell.json`` cannot be read.
+        """
+        try:
+            said = msgspec.json.decode(read_whole(self.facts), type=dict[str, Any])
+        except (OSError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            raise NotARun(f"{self.facts}: {_short(error)}") from None
+        sealed = said.pop("sha256", None)
+        if sealed is None or sealed == self._digest(said):
+            return ""
+        return (
+            "cell.json or the history is not as it was recorded (their digest differs); leave sha256 out of cell.json "
+            "to judge them as they are"
+        )
+
+    def _digest(self, plain: dict[str, Any]) -> str:
+        digest = hashlib.sha256(msgspec.json.encode(plain, order="deterministic"))
+        for chunk in unpacked(self.history):
+            digest.update(chunk)
+        return digest.hexdigest()
 
     def read_cell(self) -> Cell:
         """What ``cell.json`` says.
@@ -304,6 +335,14 @@ class RunFolder:
         latest = self.path.parent / "latest"
         latest.unlink(missing_ok=True)
         latest.symlink_to(self.path.name)
+
+
+def _plain(cell: Cell) -> dict[str, Any]:
+    plain: dict[str, Any] = msgspec.to_builtins(cell)
+    plain["assumptions"] = {k: v for k, v in plain["assumptions"].items() if v is not None}
+    if not plain["beside"]:
+        del plain["beside"]
+    return plain
 
 
 def _redacted(value: Any) -> Any:

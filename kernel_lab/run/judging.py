@@ -8,6 +8,8 @@ stays one. A checker that crashes leaves its cell unknown, with the error.
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
 from heapq import heappop, heappush
 from pathlib import Path
@@ -27,7 +29,7 @@ from kernel_lab.judge.history import (
 )
 from kernel_lab.judge.verdict import Assumptions, Cell, DeploymentFacts, Validity, Verdict
 from kernel_lab.run import prediction, registry
-from kernel_lab.run.folder import CellFolder, NotARun, RunFolder
+from kernel_lab.run.folder import CellFolder, NotARun, RunFolder, read_whole
 from kernel_lab.run.plan import PlannedCell
 from kernel_lab.run.results import CellResult, with_verdict
 from kernel_lab.run.scenario import Scenario
@@ -45,7 +47,30 @@ def judge_path(path: Path) -> list[tuple[CellFolder, Cell, list[Verdict]]]:
     folders = cell_folders(path)
     if folders == [CellFolder(path)]:
         return [(folders[0], folders[0].read_cell(), judge_cell(folders[0]))]
-    return [_judge_or_say(folder) for folder in folders]
+    return [*(_judge_or_say(folder) for folder in folders), *_gone(RunFolder(path), folders)]
+
+
+def _gone(run: RunFolder, there: Sequence[CellFolder]) -> list[tuple[CellFolder, Cell, list[Verdict]]]:
+    """The cells that ``verdicts.csv`` names and whose folders are not there: they are unknown."""
+    try:
+        text = read_whole(run.table("verdicts")).decode()
+        named = [
+            (row["scenario"], row["deployment"], row["connections"], row["fault"])
+            for row in csv.DictReader(io.StringIO(text, newline=""))
+            if row["validity"] != Validity.SKIPPED
+        ]
+        folders = [(run.cell(*place), place) for place in named]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error):
+        return []  # an interrupted run has no such file, and what a damaged one says is not known
+    return [
+        (
+            folder,
+            Cell(scenario=place[0], deployment=DeploymentFacts(name=place[1]), connections=place[2]),
+            [Verdict(claim=place[0], validity=Validity.UNKNOWN, reason=f"{folder.path}: is not there")],
+        )
+        for folder, place in folders
+        if folder not in there and not folder.path.exists()
+    ]
 
 
 def _judge_or_say(folder: CellFolder) -> tuple[CellFolder, Cell, list[Verdict]]:
@@ -99,7 +124,8 @@ def judge_cell(folder: CellFolder | Path, scenario: Scenario | None = None) -> l
     judged = known[cell.scenario]
     with collector_paused():
         history = read_history(folder.history, lacks=judged.checker.lacks)
-        verdict = judge_history(history, cell, judged.checker, cut=cut_line(folder.history))
+        why = "; ".join(filter(None, (cut_line(folder.history), folder.damage())))
+        verdict = judge_history(history, cell, judged.checker, damaged=why)
     strangers = judged.undeclared(verdict.measures)
     if strangers:
         said = f"the checker returned the measure {strangers[0]!r}, which the scenario does not declare"
@@ -138,14 +164,16 @@ def judge_recorded(
     return msgspec.structs.replace(result, shares=shares)
 
 
-def judge_history(history: Sequence[AnyOperation], cell: Cell, checker: Checker, *, cut: str = "") -> Verdict:
+def judge_history(
+    history: Sequence[AnyOperation], cell: Cell, checker: Checker, *, damaged: str = ""
+) -> Verdict:
     """The checker's verdict, made unknown where the history could not carry it.
 
     Args:
         history: What was recorded.
         cell: What the checker must know.
         checker: Who judges.
-        cut: Where the file of the history breaks off; empty where it does not.
+        damaged: Why what is there is not what was recorded; empty where it is.
     """
     try:
         verdict = checker.check(history, cell)
@@ -155,7 +183,7 @@ def judge_history(history: Sequence[AnyOperation], cell: Cell, checker: Checker,
             validity=Validity.UNKNOWN,
             reason=f"the checker crashed: {type(error).__name__}: {error}",
         )
-    if missing := [*filter(None, [cut]), *incomplete(history, cell)]:
+    if missing := [*filter(None, [damaged]), *incomplete(history, cell)]:
         return msgspec.structs.replace(verdict, validity=Validity.UNKNOWN, reason="; ".join(missing))
     if verdict.validity is Validity.INVALID:
         return verdict

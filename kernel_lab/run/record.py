@@ -63,14 +63,14 @@ async def record(
             error = f"the cell broke off: {cause(failure)}"
     beside = target.journal.beside(session.main, _smallest_cap(parameters))
     finished = msgspec.structs.replace(cell, finished=not error, operations=history.written, beside=beside)
-    folder.write_cell(finished)
+    folder.seal(finished)
     return error
 
 
 def restate(folder: CellFolder, planned: PlannedCell) -> None:
     """Write a recorded cell's facts again, for a deployment that turned out to be larger."""
     deployment, policy = planned.deployment, planned.policy
-    folder.write_cell(
+    folder.seal(
         msgspec.structs.replace(
             folder.read_cell(),
             deployment=_facts(deployment),

@@ -155,8 +155,8 @@ def read_run(path: Path, scenarios: Mapping[str, Scenario] | None = None) -> Sav
         raise NotASavedRun(f"{path}: one of its CSVs has no column {error}") from None
     except NotARun as error:
         raise NotASavedRun(str(error)) from None
-    except (msgspec.DecodeError, ValueError) as error:
-        raise NotASavedRun(f"{path}: {error}") from None
+    except (msgspec.DecodeError, ValueError, TypeError, OSError) as error:
+        raise NotASavedRun(f"{path}: {' '.join(str(error).split())}") from None
     return SavedRun(path=path, environment=environment, cells=cells, tables=tables, declared=known)
 
 
