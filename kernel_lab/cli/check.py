@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +16,8 @@ from kernel_lab.cli.exits import EXIT, MARK
 from kernel_lab.cli.terminal import visible
 from kernel_lab.judge.history import MalformedHistory
 from kernel_lab.judge.verdict import Cell, Verdict, merge
-from kernel_lab.run import judging
+from kernel_lab.replay.script import write_replay
+from kernel_lab.run import judging, registry
 from kernel_lab.run.folder import CellFolder, NotARun
 
 SHOWN = 3
@@ -32,6 +34,9 @@ def register(app: typer.Typer) -> None:
 def check(
     path: Annotated[Path, typer.Argument(help="A run folder, or the folder of one cell.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON.")] = False,
+    replays: Annotated[
+        bool, typer.Option("--replays", help="Write replay.py beside every invalid verdict.")
+    ] = False,
 ) -> None:
     """Judge a saved run or cell again; needs no server.
 
@@ -40,6 +45,8 @@ def check(
     Exit code: 0 valid, 1 invalid, 2 unknown; 64 for a path that holds no run.
     """
     judged = judge(path)
+    if replays:
+        _write_replays(judged)
     if as_json:
         print(json.dumps([_plain(*one) for one in _each(judged)], indent=2))
     else:
@@ -58,6 +65,17 @@ def judge(path: Path) -> Judged:
         return judging.judge_path(path)
     except (NotARun, MalformedHistory) as error:
         raise BadInput(str(error)) from None
+
+
+def _write_replays(judged: Judged) -> None:
+    for folder, cell, verdicts in judged:
+        scenario = registry.scenarios()[cell.scenario]
+        try:
+            why = write_replay(folder, cell, verdicts, scenario.claim)
+        except OSError as error:
+            raise BadInput(f"{folder.replay}: cannot be written ({error.strerror})") from None
+        if why:
+            print(f"{folder.path}: no replay: {why}", file=sys.stderr)
 
 
 def _each(judged: Judged) -> Iterable[tuple[CellFolder, Cell, Verdict]]:

@@ -173,6 +173,10 @@ def show(facts: About, held: Sequence[Held], counted: str) -> None:
         if len(one.story) > TOLD:
             print(f"      … and {len(one.story) - TOLD} more operations")
         if one.folder and one.validity is not Validity.VALID:
+            if one.replay:
+                print(
+                    f"    try it on a deployment that runs: python {short(Path(one.replay).absolute())} URL"
+                )
             print(f"    everything: kernel-lab check {short(Path(one.folder).absolute())}")
     print(counted)
 

@@ -136,6 +136,11 @@ class CellFolder:
         return self.path / "verdict.json"
 
     @property
+    def replay(self) -> Path:
+        """``replay.py``: the smallest counter-example as a script, where the verdict is invalid."""
+        return self.path / "replay.py"
+
+    @property
     def prediction(self) -> Path:
         """``prediction.json``."""
         return self.path / "prediction.json"

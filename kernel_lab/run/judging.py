@@ -28,6 +28,7 @@ from kernel_lab.judge.history import (
     read_history,
 )
 from kernel_lab.judge.verdict import Assumptions, Cell, DeploymentFacts, Validity, Verdict
+from kernel_lab.replay.script import write_replay
 from kernel_lab.run import prediction, registry
 from kernel_lab.run.folder import CellFolder, NotARun, RunFolder, read_whole
 from kernel_lab.run.plan import PlannedCell
@@ -155,6 +156,7 @@ def judge_recorded(
     if error:
         verdicts = [not_valid(verdict, error) for verdict in verdicts]
     folder.write_verdict(verdicts)
+    write_replay(folder, folder.read_cell(), verdicts, planned.scenario.claim)
     probe = read_history(folder.probe)
     predicted = planned.scenario.predict(probe, planned.deployment, folder.read_cell().parameters)
     if predicted:
