@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from weaver_kernel import (
     CapabilityRegistry,
@@ -17,9 +17,10 @@ from weaver_kernel import (
 )
 
 from lab.capabilities import CAPABILITIES, PinnedDriver, StreamDriver
-from lab.policy import AtomicLimiter, SharedLimitPolicy, worker_limits
+from lab.policy import CountingLimiter, SharedLimitPolicy, worker_limits
 from lab.settings import BadSettings
 from lab.state import State, StateOptions, open_state
+from lab.state.limiter import SharedLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -125,8 +126,8 @@ def state_options(settings: Settings) -> StateOptions:
 
 def _policy(settings: Settings, state: State) -> PolicyEngine:
     limits = worker_limits(settings)
-    if hasattr(state.limiter, "acquire"):
-        return SharedLimitPolicy(cast("AtomicLimiter", state.limiter), limits)
+    if isinstance(state.limiter, SharedLimiter):
+        return SharedLimitPolicy(CountingLimiter(state.limiter), limits)
     return DefaultPolicyEngine(rate_limits=limits)  # the baseline: upstream's engine and limiter, untouched
 
 

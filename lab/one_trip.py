@@ -1,74 +1,100 @@
 """A kernel whose grants ask a Redis once: ``LAB_KERNEL=lab.one_trip:build_kernel``.
 
-A grant asks its store twice, for a slot in the window and to track the token. Both are changes of one server,
-so one script can make them: the slot is taken and the token tracked, or neither. The token's id must be known
-before the policy has decided, so policy and provider work as a pair: the policy's last question also names
-the token that the provider will issue if the answer is yes.
+A grant asks its store twice: for a slot in the window, and to track the token. Both are changes of one server,
+so one script can make them: it takes the slot and tracks the token, or it does neither. The token's id must be
+known before the policy has decided. So the limiter makes the token, and the token provider signs and issues
+it later in the same grant.
 
-No guarantee is given up. The limit is as atomic as before; a token is tracked before anybody holds it, so
-``revoke_all`` covers it and counts it. What differs: a grant that fails between the two (the process is
-killed, say) leaves a tracked id that nobody holds, which a later ``revoke_all`` counts.
+No guarantee is given up. The limit is as atomic as before. A token is tracked before anybody holds it, so
+``revoke_all`` covers it and counts it. One thing differs: if a grant fails between the two steps (the process
+is killed, for example), a tracked id is left that nobody holds, and a later ``revoke_all`` counts it.
 
-The window and the principal's tokens are in different slots, which one server has and a cluster does not: on
-a cluster, or where limits and revocations are not on the same server, this is `lab.kernel.build_kernel`.
+The window and the principal's tokens are in different slots of the key space. One server has all slots; a
+cluster does not. On a cluster, or where limits and revocations are not on the same server, this is
+`lab.kernel.build_kernel`.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from weaver_kernel import (
-    Capability,
-    CapabilityRequest,
-    CapabilityToken,
-    Kernel,
-    PolicyDecision,
-    Principal,
-    SafetyClass,
-)
+from weaver_kernel import CapabilityToken, Kernel
 
 from lab import kernel
 from lab.kernel import LimitedLifeTokens, assemble, state_options
-from lab.policy import SharedLimitPolicy, worker_limits
+from lab.policy import SharedLimitPolicy, limit_key, worker_limits
 from lab.settings import Settings
 from lab.state import open_state
 from lab.state.redis.grants import Grants, grants_of
 
 
-class OneTripTokens(LimitedLifeTokens):
-    """Upstream's tokens; one that was taken together with its slot is tracked already."""
+class TrackedToken:
+    """The token that the running grant has tracked and not issued yet, if there is one.
 
-    def __init__(self, settings: Settings, grants: Grants) -> None:
-        super().__init__(
-            settings.secret,
-            revocation_store=grants.revocations,
-            ttl_s=settings.token_ttl_s,
-            ttls=settings.token_ttls,
-        )
+    The kernel asks its policy and then its token provider within one call. Other grants may run between the
+    two, because a store call gives the event loop away. Each grant must issue its own token: another grant's
+    may be revoked already. A context variable belongs to one call (each HTTP request, and each call that
+    `lab.bridge` runs, has a context of its own), so one grant never sees another's token.
+    """
+
+    def __init__(self) -> None:
+        self._token: ContextVar[CapabilityToken | None] = ContextVar("tracked_token", default=None)
+
+    def put(self, token: CapabilityToken | None) -> None:
+        """Keep the token that this grant has tracked; None where it was refused."""
+        self._token.set(token)
+
+    def take(self) -> CapabilityToken | None:
+        """The token of this grant. It is given out once."""
+        token = self._token.get()
+        self._token.set(None)
+        return token
+
+
+class TrackingLimiter:
+    """Counts a grant and tracks its token, in one step."""
+
+    def __init__(self, grants: Grants, tokens: OneTripTokens, tracked: TrackedToken) -> None:
         self._grants = grants
-        self._taken: CapabilityToken | None = None
+        self._tokens = tokens
+        self._tracked = tracked
 
-    def take(
-        self, capability_id: str, principal_id: str, *, key: str, limit: int, window_seconds: float
-    ) -> bool:
-        """Take a slot and, if there was one, name the token that the next `issue` makes."""
+    def admit(self, principal_id: str, capability_id: str, limit: int, window_seconds: float) -> bool:
+        """See `lab.policy.GrantLimiter.admit`."""
         now = datetime.now(tz=UTC)
         token = CapabilityToken(
             token_id=str(uuid.uuid4()),
             capability_id=capability_id,
             principal_id=principal_id,
             issued_at=now,
-            expires_at=now + timedelta(seconds=self.life_s(capability_id)),
+            expires_at=now + timedelta(seconds=self._tokens.life_s(capability_id)),
         )
-        taken = self._grants.take(
-            key, limit, window_seconds, principal_id=principal_id, token_id=token.token_id,
+        admitted = self._grants.take(
+            limit_key(principal_id, capability_id),
+            limit,
+            window_seconds,
+            principal_id=principal_id,
+            token_id=token.token_id,
             expires_at=token.expires_at,
-        )  # fmt: skip
-        self._taken = token if taken else None
-        return taken
+        )
+        self._tracked.put(token if admitted else None)
+        return admitted
+
+
+class OneTripTokens(LimitedLifeTokens):
+    """Upstream's tokens; the token that this grant has tracked already is signed and issued."""
+
+    def __init__(self, settings: Settings, grants: Grants, tracked: TrackedToken) -> None:
+        super().__init__(
+            settings.secret,
+            revocation_store=grants.revocations,
+            ttl_s=settings.token_ttl_s,
+            ttls=settings.token_ttls,
+        )
+        self._tracked = tracked
 
     def issue(
         self,
@@ -79,8 +105,8 @@ class OneTripTokens(LimitedLifeTokens):
         ttl_seconds: int | None = None,
         audit_id: str = "",
     ) -> CapabilityToken:
-        """The token that was taken for this grant, signed; or upstream's, if none was."""
-        token, self._taken = self._taken, None
+        """The token that this grant has tracked, signed; a new one of upstream's where there is none."""
+        token = self._tracked.take()
         if (
             token is None
             or (token.capability_id, token.principal_id) != (capability_id, principal_id)
@@ -99,34 +125,6 @@ class OneTripTokens(LimitedLifeTokens):
         return token
 
 
-class OneTripPolicy(SharedLimitPolicy):
-    """The shared limit, asked for together with the token.
-
-    Grants are decided one at a time, on one thread.
-    """
-
-    def __init__(self, tokens: OneTripTokens, limits: Mapping[SafetyClass, tuple[int, float]]) -> None:
-        super().__init__(self, limits)
-        self._tokens = tokens
-        self._asking = ("", "")
-
-    def evaluate(
-        self,
-        request: CapabilityRequest,
-        capability: Capability,
-        principal: Principal,
-        *,
-        justification: str,
-    ) -> PolicyDecision:
-        """See `SharedLimitPolicy.evaluate`."""
-        self._asking = (capability.capability_id, principal.principal_id)
-        return super().evaluate(request, capability, principal, justification=justification)
-
-    def acquire(self, key: str, limit: int, window_seconds: float) -> bool:
-        """What `SharedLimitPolicy` asks of its limiter."""
-        return self._tokens.take(*self._asking, key=key, limit=limit, window_seconds=window_seconds)
-
-
 def build_kernel(settings: Settings) -> Kernel:
     """The lab's kernel, its grants in one round trip where the state allows it."""
     state = open_state(settings.state, state_options(settings))
@@ -134,5 +132,8 @@ def build_kernel(settings: Settings) -> Kernel:
     if grants is None:
         state.close()
         return kernel.build_kernel(settings)
-    tokens = OneTripTokens(settings, grants)
-    return assemble(settings, state, policy=OneTripPolicy(tokens, worker_limits(settings)), tokens=tokens)
+    tracked = TrackedToken()
+    tokens = OneTripTokens(settings, grants, tracked)
+    limiter = TrackingLimiter(grants, tokens, tracked)
+    policy = SharedLimitPolicy(limiter, worker_limits(settings))
+    return assemble(settings, state, policy=policy, tokens=tokens)

@@ -1,9 +1,9 @@
 """Upstream's policy with its rate limit taken from a store that all workers share.
 
-Upstream's `DefaultPolicyEngine` keeps its windows in the process and has no seam for them. So it is wrapped:
-it judges everything else, with its own limits set so wide that they never bind, and then one atomic acquire
-on the shared limiter admits or refuses. What a refusal looks like (text, reason code, log record) is
-upstream's, so it is audited and counted as upstream does. One difference remains: upstream logs
+Upstream's `DefaultPolicyEngine` keeps its windows in the process and has no seam for them, so it is wrapped.
+It judges everything else, with limits of its own so wide that they never bind. Then one atomic step on the
+shared limiter admits the grant or refuses it. The text, the reason code and the log record of a refusal are
+upstream's, so a refusal is audited and counted as upstream does it. One difference remains: upstream logs
 ``policy_allowed`` (at INFO) before the shared limit is asked.
 """
 
@@ -40,6 +40,41 @@ class AtomicLimiter(Protocol):
         ...
 
 
+class GrantLimiter(Protocol):
+    """What a policy asks last: does one more grant fit?
+
+    There are two kinds. `CountingLimiter` only counts the grant. `lab.one_trip.TrackingLimiter` counts it and
+    tracks its token in the same step.
+    """
+
+    def admit(self, principal_id: str, capability_id: str, limit: int, window_seconds: float) -> bool:
+        """Admit the grant, if fewer than `limit` were admitted to this pair in the last `window_seconds`."""
+        ...
+
+
+class CountingLimiter:
+    """Counts a grant in a shared limiter."""
+
+    def __init__(self, limiter: AtomicLimiter) -> None:
+        self._limiter = limiter
+
+    def admit(self, principal_id: str, capability_id: str, limit: int, window_seconds: float) -> bool:
+        """See `GrantLimiter.admit`."""
+        return self._limiter.acquire(limit_key(principal_id, capability_id), limit, window_seconds)
+
+
+def limit_key(principal_id: str, capability_id: str) -> str:
+    """The key of the window of one principal and one capability.
+
+    Two different pairs never have the same key: the key begins with the length of the principal's id and a
+    colon, so a reader can tell where the principal ends, whatever characters the two ids contain.
+
+    >>> limit_key("ada", "billing.get_invoice")
+    '3:ada:billing.get_invoice'
+    """
+    return f"{len(principal_id)}:{principal_id}:{capability_id}"
+
+
 def asked_limits(settings: Settings) -> Limits:
     """The limits a deployment is asked to keep: upstream's, with ``LAB_RATE_LIMITS`` over them."""
     return {
@@ -60,11 +95,11 @@ class SharedLimitPolicy:
     """`DefaultPolicyEngine`, except that the sliding windows are `limiter`'s.
 
     Args:
-        limiter: Where the windows live.
+        limiter: Admits a grant or does not.
         limits: What `DefaultPolicyEngine` would take as ``rate_limits``, complete.
     """
 
-    def __init__(self, limiter: AtomicLimiter, limits: Mapping[SafetyClass, tuple[int, float]]) -> None:
+    def __init__(self, limiter: GrantLimiter, limits: Mapping[SafetyClass, tuple[int, float]]) -> None:
         self._limiter = limiter
         self._limits = limits
         self._inner = DefaultPolicyEngine(rate_limits=dict.fromkeys(SafetyClass, _NEVER_BINDS))
@@ -87,8 +122,7 @@ class SharedLimitPolicy:
         limit, window_s = self._limits[capability.safety_class]
         if "service" in principal.roles:
             limit *= SERVICE_RATE_MULTIPLIER
-        key = f"{principal.principal_id}:{capability.capability_id}"
-        if not self._limiter.acquire(key, limit, window_s):
+        if not self._limiter.admit(principal.principal_id, capability.capability_id, limit, window_s):
             raise _rate_limited(capability, principal, limit, window_s)
         return decision
 

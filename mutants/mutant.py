@@ -24,6 +24,7 @@ from typing import Any, Literal
 from weaver_kernel import Kernel
 
 from lab.kernel import build_kernel
+from lab.policy import SharedLimitPolicy
 from lab.settings import Settings
 
 Part = Literal[
@@ -90,7 +91,11 @@ class Mutant:
 _SEATS: Mapping[str, Callable[[Any], tuple[Any, str]]] = {
     "tokens": lambda kernel: (kernel, "_token_provider"),
     "revocations": lambda kernel: (kernel._token_provider, "_revocation"),
-    "limiter": lambda kernel: (kernel._policy, "_limiter"),
+    # a shared limiter stands behind the adapter that makes the keys
+    "limiter": lambda kernel: (
+        kernel._policy._limiter if isinstance(kernel._policy, SharedLimitPolicy) else kernel._policy,
+        "_limiter",
+    ),
     "handles": lambda kernel: (kernel, "_handle_store"),
     "traces": lambda kernel: (kernel, "_trace_store"),
     "budget": lambda kernel: (kernel, "_budget_manager"),

@@ -10,6 +10,7 @@ from functools import partial
 
 from weaver_kernel.rate_limit import RateLimiter
 
+from lab.policy import limit_key
 from mutants.mutant import Wrap, elsewhere, later, mutant
 
 EVERYTHING = sys.maxsize
@@ -153,11 +154,11 @@ class DenialsCount(Wrap):
 @too_few("kernel")
 def invokes_count(kernel, settings):
     """Counts invokes as well as grants."""
-    verify, limiter = kernel._token_provider.verify, kernel._policy._limiter
+    verify, limiter = kernel._token_provider.verify, kernel._policy._limiter._limiter
 
     def counting(token, **expected):
         verify(token, **expected)
-        key = f"{token.principal_id}:{token.capability_id}"
+        key = limit_key(token.principal_id, token.capability_id)
         limiter.acquire(key, EVERYTHING, settings.rate_limits["WRITE"][1])
 
     kernel._token_provider.verify = counting
@@ -180,7 +181,7 @@ class KeyedByCapability(Wrap):
     """Has one window for all principals of a capability."""
 
     def acquire(self, key, limit, window_s):
-        return self.right.acquire(key.split(":", 1)[1], limit, window_s)
+        return self.right.acquire(key.rsplit(":", 1)[1], limit, window_s)
 
 
 @too_few("limiter")
@@ -188,7 +189,7 @@ class KeyedByPrincipal(Wrap):
     """Has one window for all capabilities of a principal."""
 
     def acquire(self, key, limit, window_s):
-        return self.right.acquire(key.split(":", 1)[0], limit, window_s)
+        return self.right.acquire(key.rsplit(":", 1)[0], limit, window_s)
 
 
 @too_many("limiter")
@@ -213,7 +214,7 @@ class RemembersOneKey(Wrap):
 def one_worker_ahead(kernel, settings):
     """One worker's clock is most of a window ahead: it takes what others have counted for old."""
     if settings.replica == "r0":
-        file = kernel._policy._limiter._file
+        file = kernel._policy._limiter._limiter._file
         clock = file._clock
         file._clock = lambda: clock() + settings.rate_limits["WRITE"][1] * 0.8
 

@@ -4,6 +4,8 @@ import logging
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from weaver_kernel import (
     Capability,
     CapabilityRegistry,
@@ -17,7 +19,7 @@ from weaver_kernel import (
 )
 from weaver_kernel.rate_limit import RateLimiter
 
-from lab.policy import SharedLimitPolicy, asked_limits, worker_limits
+from lab.policy import CountingLimiter, SharedLimitPolicy, asked_limits, limit_key, worker_limits
 from lab.settings import Settings
 
 LIMITS = {SafetyClass.READ: (2, 60.0), SafetyClass.WRITE: (1, 60.0), SafetyClass.DESTRUCTIVE: (1, 60.0)}
@@ -64,7 +66,7 @@ def decide(policy: Any, capability: Capability, principal: Principal, justificat
 def test_it_decides_as_upstream_does_grant_after_grant(
     capability: Capability, principal: Principal, justification: str
 ) -> None:
-    ours = SharedLimitPolicy(Acquiring(), LIMITS)
+    ours = SharedLimitPolicy(CountingLimiter(Acquiring()), LIMITS)
     upstream = DefaultPolicyEngine(rate_limits=LIMITS, clock=lambda: 0.0)
     for _ in range(25):
         assert decide(ours, capability, principal, justification) == decide(
@@ -74,7 +76,7 @@ def test_it_decides_as_upstream_does_grant_after_grant(
 
 def test_the_window_is_the_limiters_and_slides_on_its_clock() -> None:
     limiter = Acquiring()
-    policy = SharedLimitPolicy(limiter, LIMITS)
+    policy = SharedLimitPolicy(CountingLimiter(limiter), LIMITS)
     alice = Principal("alice")
     admitted = []
     for limiter.now_s in (0.0, 1.0, 2.0, 59.0, 60.0, 60.5, 61.0):
@@ -84,14 +86,36 @@ def test_the_window_is_the_limiters_and_slides_on_its_clock() -> None:
 
 def test_a_refusal_for_another_reason_asks_the_limiter_nothing() -> None:
     limiter = Acquiring()
-    decide(SharedLimitPolicy(limiter, LIMITS), WRITE, Principal("alice"))
+    decide(SharedLimitPolicy(CountingLimiter(limiter), LIMITS), WRITE, Principal("alice"))
     assert limiter.asked == []
 
 
 def test_a_service_has_ten_times_the_limit_under_a_key_of_principal_and_capability() -> None:
     limiter = Acquiring()
-    decide(SharedLimitPolicy(limiter, LIMITS), READ, Principal("bot", ["service"]))
-    assert limiter.asked == [("bot:c.read", 20, 60.0)]
+    decide(SharedLimitPolicy(CountingLimiter(limiter), LIMITS), READ, Principal("bot", ["service"]))
+    assert limiter.asked == [(limit_key("bot", "c.read"), 20, 60.0)]
+
+
+IDS = st.text() | st.text("1:|,", max_size=8)
+
+
+@settings(deadline=None)
+@given(first=st.tuples(IDS, IDS), second=st.tuples(IDS, IDS))
+@example(first=("tenant", "ada:c.read"), second=("tenant:ada", "c.read"))
+@example(first=("1:a", "b"), second=("1", "a:b"))
+def test_different_pairs_of_principal_and_capability_never_share_a_window(
+    first: tuple[str, str], second: tuple[str, str]
+) -> None:
+    assert (limit_key(*first) == limit_key(*second)) == (first == second)
+
+
+def test_what_one_principal_uses_up_another_still_has() -> None:
+    policy = SharedLimitPolicy(CountingLimiter(Acquiring()), LIMITS)
+    long = Capability("ada:c.read", "", "", SafetyClass.READ)
+    for _ in range(3):
+        last = decide(policy, long, Principal("tenant"))
+    assert last[1] == "rate_limited"
+    assert not isinstance(decide(policy, READ, Principal("tenant:ada")), tuple)
 
 
 def told_of_a_rate_limit(policy: Any, caplog: pytest.LogCaptureFixture) -> dict[str, Any]:
@@ -114,20 +138,20 @@ def told_of_a_rate_limit(policy: Any, caplog: pytest.LogCaptureFixture) -> dict[
 
 
 def test_a_refusal_is_audited_counted_and_logged_as_upstreams_is(caplog: pytest.LogCaptureFixture) -> None:
-    ours = told_of_a_rate_limit(SharedLimitPolicy(Acquiring(), LIMITS), caplog)
+    ours = told_of_a_rate_limit(SharedLimitPolicy(CountingLimiter(Acquiring()), LIMITS), caplog)
     assert ours == told_of_a_rate_limit(DefaultPolicyEngine(rate_limits=LIMITS), caplog)
     assert ours["counted"] == {"rate_limited": 1}
 
 
 def test_explaining_is_upstreams() -> None:
-    ours = SharedLimitPolicy(Acquiring(), LIMITS)
+    ours = SharedLimitPolicy(CountingLimiter(Acquiring()), LIMITS)
     request = CapabilityRequest("c.write", "")
     explained = ours.explain(request, WRITE, Principal("alice"), justification="")
     assert explained == DefaultPolicyEngine().explain(request, WRITE, Principal("alice"), justification="")
 
 
 def test_upstreams_own_log_stays_out_of_the_way() -> None:
-    policy = SharedLimitPolicy(Acquiring(), {**LIMITS, SafetyClass.READ: (1000, 60.0)})
+    policy = SharedLimitPolicy(CountingLimiter(Acquiring()), {**LIMITS, SafetyClass.READ: (1000, 60.0)})
     for _ in range(100):
         decide(policy, READ, Principal("alice"))
     (window,) = policy._inner._limiter._windows.values()

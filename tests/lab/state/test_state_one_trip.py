@@ -1,5 +1,6 @@
 """A grant that asks a Redis once keeps what a grant that asks it twice keeps."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -107,15 +108,32 @@ def test_the_pair_is_used_where_one_server_has_both(build: Build) -> None:
     }
 
 
-def test_a_token_that_was_taken_is_issued_to_nobody_else(build: Build) -> None:
+def test_a_token_that_was_tracked_is_issued_to_nobody_else(build: Build) -> None:
     kernel = build("redis")
-    tokens = provider(kernel)
-    assert tokens.take("billing.update_invoice", "alice", key="k", limit=9, window_seconds=60)
-    taken = tokens._taken.token_id
-    assert tokens.issue("billing.update_invoice", "bob").token_id != taken
-    assert tokens.issue("billing.update_invoice", "alice").token_id != taken, "nor later"
+    tokens, limiter = provider(kernel), kernel._policy._limiter  # type: ignore[attr-defined]
+    assert limiter.admit("alice", "billing.update_invoice", 9, 60)
+    tracked = tokens._tracked._token.get().token_id
+    assert tokens.issue("billing.update_invoice", "bob").token_id != tracked
+    assert tokens.issue("billing.update_invoice", "alice").token_id != tracked, "nor later"
     assert tokens.revoke_all("alice") == 2
     assert tokens.revoke_all("bob") == 1
+
+
+async def test_each_of_two_grants_that_overlap_issues_the_token_that_it_tracked(build: Build) -> None:
+    kernel = build("redis")
+    tokens, limiter = provider(kernel), kernel._policy._limiter  # type: ignore[attr-defined]
+    issued: dict[str, str] = {}
+    everybody_has_tracked = asyncio.Barrier(2)
+
+    async def granted(name: str) -> None:
+        assert limiter.admit("alice", "billing.update_invoice", 9, 60)
+        tracked = tokens._tracked._token.get().token_id
+        await everybody_has_tracked.wait()
+        issued[tracked] = tokens.issue("billing.update_invoice", "alice").token_id
+
+    await asyncio.gather(granted("one"), granted("two"))
+    assert len(issued) == 2
+    assert all(tracked == token for tracked, token in issued.items())
 
 
 def test_a_token_carries_what_upstreams_would(build: Build) -> None:
