@@ -135,7 +135,8 @@ class AnyWorker(Fresh):
     """A new connection for every call, to whichever worker."""
 
     def __init__(self, road: Road, names: Iterator[str]) -> None:
-        self._http = road
+        self._all = [road]
+        self._cycle = itertools.cycle(self._all)
         self._names = names
 
 
@@ -215,7 +216,7 @@ class Road:
 
     @asynccontextmanager
     async def stream(
-        self, method: str, path: str, *, content: bytes | None, headers: Mapping[str, str]
+        self, method: str, path: str, *, content: bytes | None, headers: Mapping[str, str], **_: Any
     ) -> AsyncIterator[Answer]:
         """Carry one call; a lost one fails as a broken connection does."""
         await self._travel()
