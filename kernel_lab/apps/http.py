@@ -13,6 +13,8 @@ from typing import Any
 
 import httpx
 
+from kernel_lab.traffic.bounded import BoundedTransport
+
 MOST_BYTES = 1 << 20
 """The most of a reply that is read."""
 DEADLINE_S = 10.0
@@ -154,4 +156,6 @@ def open_client(base_url: str, *, insecure: bool = False, address: str | None = 
         verify=base_url.startswith("https:") and not insecure,
         local_address=address,
     )
-    return httpx.AsyncClient(base_url=base_url, timeout=DEADLINE_S, trust_env=False, transport=transport)
+    # a reply that is too large is cut off by its reader, which says so; the transport's limit lies above
+    bounded = BoundedTransport(transport, deadline_s=DEADLINE_S, most_bytes=2 * MOST_BYTES)
+    return httpx.AsyncClient(base_url=base_url, timeout=DEADLINE_S, trust_env=False, transport=bounded)

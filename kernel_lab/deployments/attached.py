@@ -17,6 +17,7 @@ from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.redaction import without_credentials
 from kernel_lab.traffic.address import WORKER_HEADER, Address, open_http
 from kernel_lab.traffic.between import Between, InTheWay
+from kernel_lab.traffic.bounded import LONGEST_NAME
 from kernel_lab.traffic.client import Principal
 from kernel_lab.traffic.connections import CALL_TIMEOUT_S
 
@@ -30,10 +31,10 @@ QUIET_S = 1.5
 AT_ONCE = (8, 32)
 """Connections that are opened at once, in turn: on a shared socket, seldom workers are met where many come at once."""
 PAUSE_S = 0.02
-MOST_WORKERS = 1024
 MOST_CONNECTIONS = 20_000
 """Connections after which a number of workers that was stated is not waited for any more."""
-LONGEST_NAME = 200
+MOST_S = 180.0
+"""Seconds after which an attached deployment is given up that has not answered every question."""
 ADAPTERS = "a service with routes of its own is measured through an adapter (docs/any-app.md)"
 
 
@@ -76,11 +77,17 @@ async def attach(address: Address, asked: Asked | None = None, *, name: str = "a
     between = address.between or Between()
     shown = without_credentials(", ".join(address.urls))
     try:
-        for url in address.urls:
-            facts, listed = await _ask_routes(address, url)
-        await _compare_principal(address, between, asked, listed)
-        by_url = [await _meet_all(address, url, between, asked.workers) for url in address.urls]
-        pinned = all([await _stays(address, url) for url in address.urls])
+        async with asyncio.timeout(MOST_S):
+            for url in address.urls:
+                facts, listed = await _ask_routes(address, url)
+            await _compare_principal(address, between, asked, listed)
+            by_url = [await _meet_all(address, url, between, asked.workers) for url in address.urls]
+            pinned = all([await _stays(address, url) for url in address.urls])
+    except TimeoutError:
+        raise NotALab(
+            f"--attach {shown}: not every question was answered within {MOST_S:g} s; it should answer as a running "
+            "deployment does"
+        ) from None
     except InTheWay as error:
         raise NotALab(f"--attach {shown}: {error}") from None
     except _AnsweredError as error:
@@ -140,17 +147,12 @@ async def _call(
         called_ns = time.monotonic_ns()
         try:
             reply = await http.request(method, path, headers=headers, **more)
-        except (httpx.HTTPError, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise _AnsweredError(f"{method} {path}: {_cause(error)}") from None
         between.met(_worker(reply, method, path), called_ns, time.monotonic_ns())
-        if len(between.seen) > MOST_WORKERS:
-            raise _AnsweredError(
-                f"{method} {path}: more than {MOST_WORKERS:,} workers were named; the header that names the worker "
-                "may name the request"
-            )
         retry_after = reply.headers.get("Retry-After")
         if not between.answered(
-            reply.status_code, by_kernel="reason_code" in reply.text, retry_after=retry_after
+            reply.status_code, by_kernel=b"reason_code" in reply.content, retry_after=retry_after
         ):
             return reply
 
@@ -240,7 +242,7 @@ async def _compare_principal(address: Address, between: Between, asked: Asked, l
         for capability in (asked.capabilities or listed)[:4]:
             body = {"capability_id": capability, "goal": "attach", "justification": "one grant before a run"}
             reply = await _call(http, "POST", "/grants", between, headers=headers, json=body)
-            if reply.status_code in (404, 405) and "reason_code" not in reply.text:
+            if reply.status_code in (404, 405) and b"reason_code" not in reply.content:
                 raise _AnsweredError(f"POST /grants answered {reply.status_code}; {ADAPTERS}")
             if reply.is_success:
                 between.compare(asked.caller.name, _document(reply, "POST /grants"))

@@ -11,6 +11,7 @@ from functools import cache
 import httpx
 
 from kernel_lab.traffic.between import Between
+from kernel_lab.traffic.bounded import BoundedTransport
 
 WORKER_HEADER = "x-lab-worker"
 
@@ -52,7 +53,7 @@ def open_http(
     Args:
         place: Where the calls go; of several URLs the next one.
         kept: Whether the one connection is kept.
-        timeout_s: For each step of a call.
+        timeout_s: From the start of a call to the last byte of its reply.
         url: The URL of `place` that is meant.
     """
     address = Address.of(place)
@@ -65,14 +66,18 @@ def open_http(
     hooks = {} if address.worker_header.lower() == WORKER_HEADER else {"response": [_named_by(address)]}
     # trust_env off: an HTTP_PROXY of the caller must not stand between us and loopback.
     # plain HTTP has nothing to verify, and a TLS context per client costs 20 ms.
+    connections = httpx.AsyncHTTPTransport(
+        limits=limits,
+        trust_env=False,
+        verify=_tls(insecure=address.insecure) if base_url.startswith("https:") else False,
+    )
     return httpx.AsyncClient(
         base_url=base_url,
         headers=dict(address.headers),
-        limits=limits,
         timeout=timeout_s,
         trust_env=False,
         follow_redirects=False,
-        verify=_tls(insecure=address.insecure) if base_url.startswith("https:") else False,
+        transport=BoundedTransport(connections, deadline_s=timeout_s),
         event_hooks=hooks,
     )
 

@@ -16,6 +16,8 @@ REFUSALS = 6
 """Times in a row that something in between may refuse calls for their rate, before no further call is made."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
 TOO_MANY = 429
+MOST_WORKERS = 1024
+"""Names of workers that one deployment may have; no further call is made after more."""
 
 
 class InTheWay(RuntimeError):  # noqa: N818 - it names a thing
@@ -46,10 +48,20 @@ class Between:
             raise InTheWay(self.stopped)
 
     def met(self, worker: str | None, call_ns: int, return_ns: int) -> None:
-        """A worker answered a call."""
+        """A worker answered a call.
+
+        Raises:
+            InTheWay: More than `MOST_WORKERS` were named.
+        """
         if worker is not None:
             span = self.seen.setdefault(worker, [call_ns, return_ns])
             span[0], span[1] = min(span[0], call_ns), max(span[1], return_ns)
+            if len(self.seen) > MOST_WORKERS:
+                self.stopped = (
+                    f"more than {MOST_WORKERS:,} workers were named; the header that names the worker may "
+                    "name the request"
+                )
+                raise InTheWay(self.stopped)
 
     def workers(self) -> int:
         """How many workers there are at least: the most that lived at one instant.
@@ -108,5 +120,9 @@ class Between:
 
 def wait_s(refusals: int, retry_after: str | None) -> float:
     """How long to wait after a number of refusals in a row: twice as long each time, or what the server asks for."""
-    asked = float(retry_after) if retry_after is not None and retry_after.isdigit() else 0.0
+    asked = (
+        float(retry_after)
+        if retry_after is not None and retry_after.isascii() and retry_after.isdigit()
+        else 0.0
+    )
     return float(min(LONGEST_WAIT_S, max(asked, FIRST_WAIT_S * 2.0 ** (refusals - 1))))

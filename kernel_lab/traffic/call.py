@@ -9,11 +9,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
-from kernel_lab.judge.operation import Outcome
+from kernel_lab.judge.operation import Called, Outcome
+
+LONGEST_REASON = 100
+_UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+_OUTPUTS: dict[str, Any] = {kind.f: get_type_hints(kind)["output"] for kind in get_args(Called)}
+"""What the output of each kind of operation may be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,15 +59,15 @@ def read(
     """A 2xx is ok, a 4xx with a reason code is a refusal; whatever else came may have had its effect."""
     try:
         body = msgspec.json.decode(content) if content else None
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         body = None
     outcome, output = Outcome.INFO, None
-    error = body.get("reason_code") if isinstance(body, dict) else None
+    error = _reason(body)
     if 200 <= status < 300:
         try:
-            outcome, output, error = Outcome.OK, call.keep(body), None
-        except (KeyError, TypeError):
-            error = "unreadable_reply"
+            outcome, output, error = Outcome.OK, _recordable(call.f, call.keep(body)), None
+        except _UNREADABLE:
+            outcome, error = Outcome.INFO, "unreadable_reply"
     # a 4xx without a reason code did not come from the kernel: what happened behind it is unknown
     elif 400 <= status < 500 and error is not None:
         outcome = Outcome.FAIL
@@ -77,6 +82,24 @@ def read(
         return_ns=return_ns,
         worker=worker,
     )
+
+
+def _reason(body: Any) -> str | None:
+    """The reason code of a reply; None for what is no short text."""
+    said = body.get("reason_code") if isinstance(body, dict) else None
+    return said if isinstance(said, str) and len(said) <= LONGEST_REASON and said.isprintable() else None
+
+
+def _recordable(f: str, output: dict[str, Any]) -> dict[str, Any]:
+    """The output itself, if a history can hold it and be read again.
+
+    Raises:
+        ValueError: A value has another type than the kind of operation has.
+        OverflowError: A number has more than 64 bits.
+    """
+    msgspec.convert(output, _OUTPUTS[f])
+    msgspec.json.encode(output)
+    return output
 
 
 def grant(principal: str, capability: str) -> Call:

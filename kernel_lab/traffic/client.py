@@ -12,14 +12,19 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 import httpx
+import msgspec
 import orjson
 
 from kernel_lab.judge.history import HistoryWriter, Outcome
 from kernel_lab.traffic import call
 from kernel_lab.traffic.address import WORKER_HEADER
 from kernel_lab.traffic.between import Between
+from kernel_lab.traffic.bounded import DEADLINE, worker_of
 from kernel_lab.traffic.call import Call, Reply
 from kernel_lab.traffic.journal import Entry, Journal
+
+STREAM_DEADLINE_S = 30.0
+"""Seconds that a streamed call may take: other calls are made while its frames come."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,11 +222,12 @@ class RecordingClient:
             reply = Reply(outcome=Outcome.INFO, error="cancelled", call_ns=called_ns)
             name: str | None = None
             status, retry_after = 0, None
+            more: dict[str, Any] = {} if frames is None else {"extensions": {DEADLINE: STREAM_DEADLINE_S}}
             try:
                 async with connection.http.stream(
-                    asked.method, asked.path, content=content, headers=headers
+                    asked.method, asked.path, content=content, headers=headers, **more
                 ) as response:
-                    worker = self.answering = response.headers.get(WORKER_HEADER)
+                    worker = self.answering = worker_of(response, WORKER_HEADER)
                     connection.closing = response.headers.get("Connection") == "close"
                     status, retry_after = response.status_code, response.headers.get("Retry-After")
                     name = connection.name(response)
@@ -239,7 +245,7 @@ class RecordingClient:
                     worker=worker,
                 )
                 connection.worker = worker
-            except (httpx.HTTPError, OSError) as error:
+            except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
                 # indefinite by nature: the request may have been carried out before the connection failed
                 came = frames.output(None) if frames is not None and frames.count else None
                 reply = replace(reply, error=type(error).__name__, output=came)
@@ -281,6 +287,18 @@ def _note_end(entry: Entry, reply: Reply) -> None:
         entry.return_ns, entry.outcome = reply.return_ns, reply.outcome
 
 
+class Frame(msgspec.Struct):
+    """One line of a stream."""
+
+    action_id: str | None = None
+    is_final: bool = False
+    error: Any = None
+    """The stream failed, and this is its last line."""
+
+
+_decode_frame = msgspec.json.Decoder(Frame).decode
+
+
 @dataclass(slots=True)
 class Frames:
     """What came of a stream, counted while it came."""
@@ -295,13 +313,16 @@ class Frames:
     async def read(self, response: httpx.Response) -> bytes:
         """Read to the end, or until `on_frame` says that it is enough; an empty object as the body."""
         async for line in response.aiter_lines():
-            frame = orjson.loads(line)
-            if "error" in frame:
-                raise httpx.RemoteProtocolError(frame["error"].get("reason_code") or "stream_failed")
+            try:
+                frame = _decode_frame(line)
+            except (msgspec.DecodeError, RecursionError):
+                raise httpx.RemoteProtocolError("a frame of the stream cannot be read") from None
+            if frame.error is not None:
+                raise httpx.RemoteProtocolError("the stream failed")
             self.count += 1
             self.last_ns = time.monotonic_ns()
-            self.action_id = frame["action_id"]
-            self.final = bool(frame["is_final"])
+            self.action_id = frame.action_id
+            self.final = frame.is_final
             # after the final frame there is nothing to hang up on: the end of the body is awaited
             if self.on_frame is not None and not await self.on_frame(self.count) and not self.final:
                 self.closed = True

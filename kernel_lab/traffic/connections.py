@@ -18,6 +18,7 @@ from enum import StrEnum
 import httpx
 
 from kernel_lab.traffic.address import WORKER_HEADER, Address, open_http
+from kernel_lab.traffic.bounded import worker_of
 from kernel_lab.traffic.client import Connection, close_all
 
 CALL_TIMEOUT_S = 10.0
@@ -146,7 +147,7 @@ class RoundRobin:
                 replies = await asyncio.gather(*(http.get("/healthz") for http in opened))
                 _watch(address, replies)
                 for http, reply in zip(opened, replies, strict=True):
-                    worker = reply.headers.get(WORKER_HEADER)
+                    worker = worker_of(reply, WORKER_HEADER)
                     if worker is None:
                         continue
                     pool = pools.setdefault(worker, [])
@@ -193,7 +194,7 @@ class RoundRobin:
                 http = open_http(self._address, kept=True, timeout_s=CALL_TIMEOUT_S)
                 tried.append(http)
                 reply = await http.get("/healthz")
-                if reply.headers.get(WORKER_HEADER) == strayed.home:
+                if worker_of(reply, WORKER_HEADER) == strayed.home:
                     tried[-1] = strayed.http
                     connection = _pinned(http, strayed.names, reply)
                     self._all[self._all.index(strayed)] = connection
@@ -216,7 +217,7 @@ def _watch(address: Address, replies: Sequence[httpx.Response]) -> None:
         return
     now = time.monotonic_ns()
     for reply in replies:
-        between.met(reply.headers.get(WORKER_HEADER), now, now)
+        between.met(worker_of(reply, WORKER_HEADER), now, now)
         between.answered(reply.status_code, by_kernel=False, retry_after=reply.headers.get("Retry-After"))
 
 
