@@ -59,7 +59,7 @@ def read(
     """A 2xx is ok, a 4xx with a reason code is a refusal; whatever else came may have had its effect."""
     try:
         body = msgspec.json.decode(content) if content else None
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):  # no JSON, no UTF-8, or nested too deeply
         body = None
     outcome, output = Outcome.INFO, None
     error = _reason(body)

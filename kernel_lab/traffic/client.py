@@ -315,7 +315,7 @@ class Frames:
         async for line in response.aiter_lines():
             try:
                 frame = _decode_frame(line)
-            except (msgspec.DecodeError, RecursionError):
+            except (ValueError, RecursionError):
                 raise httpx.RemoteProtocolError("a frame of the stream cannot be read") from None
             if frame.error is not None:
                 raise httpx.RemoteProtocolError("the stream failed")
