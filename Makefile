@@ -53,10 +53,17 @@ type: setup ## mypy, strict
 bench-check: setup ## a million operations of each kind, read and judged
 	@$(BIN)/python -m kernel_lab.judge.bench_check $(ARGS)
 
-clean: ## forget the environment and the runs that are not committed
-	@rm -rf .venv results/latest results/2*
+KEEP ?= 5
+clean-results: ## forget old runs: the newest five of each kind stay (KEEP=0: none), reference/ always stays
+	@for place in results results/gate; do \
+	  { ls -1d $$place/20*T*Z 2>/dev/null || true; } | sort -r | tail -n +$$(($(KEEP) + 1)) | xargs -r rm -rf; done
+	@test -e results/latest || rm -f results/latest
 
-.PHONY: help setup scenarios examples repro test lint type bench-check clean
+clean: ## forget the environment and every run that is not committed
+	@$(MAKE) --no-print-directory clean-results KEEP=0
+	@rm -rf .venv results/load-* results/up results/examples
+
+.PHONY: help setup scenarios examples repro test lint type bench-check clean clean-results
 
 # The stack in containers: docs/deployment.md.
 # compose wants the secret for whatever it does; to look at a stack or to end it, none is needed

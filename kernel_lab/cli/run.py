@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -25,10 +25,13 @@ from kernel_lab.redaction import without_headers
 from kernel_lab.run import environment, registry
 from kernel_lab.run.folder import NotARun
 from kernel_lab.run.native import open_native
-from kernel_lab.run.plan import chosen_deployments, plan_of
+from kernel_lab.run.noise import Watch
+from kernel_lab.run.plan import Plan, chosen_deployments, plan_of
 from kernel_lab.run.preflight import Preflight, preflight
 from kernel_lab.run.promises import Promises, read_promises
 from kernel_lab.run.results import CellResult
+from kernel_lab.run.resume import asked_of, read_asked, take_over
+from kernel_lab.run.schedule import OpenStack
 from kernel_lab.run.schedule import run as run_plan
 
 
@@ -100,6 +103,12 @@ def run(
     details: Annotated[
         bool, typer.Option("--details", help="At the end, print a line for every cell as well.")
     ] = False,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            help="Go on where the interrupted run in this folder stopped; it takes no other option."
+        ),
+    ] = None,
     app: Annotated[
         Path | None,
         typer.Option(help="Measure a service that is not the lab's, as this app.toml describes it."),
@@ -111,6 +120,15 @@ def run(
     kernel, or attached to a URL, nothing is expected unless your promises file says so: then 0 means that every
     claim holds, 1 that one is broken, 2 that one is unknown.
     """
+    if resume is not None:
+        given = [
+            word for word in sys.argv[1:] if word.startswith("--") and word.partition("=")[0] != "--resume"
+        ]
+        if given:
+            raise BadInput(
+                f"--resume cannot be combined with {given[0]}: the run says itself what was asked for"
+            )
+        resume_run(resume)
     if app is not None:
         if deployment or kernel is not None or attach not in ([], ["none"]):
             raise BadInput(
@@ -154,24 +172,67 @@ def run(
     about = environment.describe(registry.checkout())
     about |= {"arguments": without_headers(sys.argv[1:]), "quick": quick, "seed": seed}
     about |= {"settings": plan.env} if attached is None else attached.about
+    if attached is None:
+        about["plan"] = asked_of(
+            plan, kernel=kernel, promises=promises and promises.absolute(), workers=workers, replicas=replicas,
+            deployments_file=deployments and deployments.absolute(), state=state,
+        )  # fmt: skip
     about |= {"kernel": kernel, "in_force": looked.in_force} if looked is not None else {}
     plan.folder.write_environment(about)
     tell(f"{len(plan.cells)} cells into {short(plan.folder.path)}")
+    opener = open_native if attached is None else attached.open
+    finish(plan, about, opener, console, latest=out is None, details=details)
+
+
+def resume_run(path: Path) -> None:
+    """Go on where an interrupted run stopped, and end as a run ends."""
+    console = Console(stderr=True, highlight=False)
+    tell = partial(console.print, markup=False, soft_wrap=True)
+    asked, about = read_asked(path)
+    said = read_promises(Path(asked.promises)) if asked.promises else Promises()
+    file = Path(asked.deployments_file) if asked.deployments_file else None
+    known = chosen_deployments(file, workers=asked.workers, replicas=asked.replicas, state=asked.state)
+    plan = plan_of(
+        list(asked.deployments), list(asked.scenarios), list(asked.connections), quick=asked.quick,
+        seed=asked.seed, out=path, kernel=asked.kernel, promises=said, known=known,
+    )  # fmt: skip
+    done = take_over(plan)
+    now = environment.describe(registry.checkout())
+    again = {"started": now["started"], "commit": now["commit"], "kept": len(done)}
+    about["resumed"] = [*about.get("resumed", []), again]
+    if now["commit"] != about.get("commit"):
+        tell("the code has changed since this run began: cells of both versions will stand in it")
+    plan.folder.write_environment(about)
+    tell(f"{len(done)} of {len(plan.cells)} cells of {short(path)} are finished; the others are run")
+    finish(plan, about, open_native, console, latest=False, details=False, done=done)
+
+
+def finish(
+    plan: Plan, about: dict[str, Any], opener: OpenStack, console: Console, *, latest: bool, details: bool,
+    done: dict[tuple[str, str, str], CellResult] | None = None,
+) -> NoReturn:  # fmt: skip
+    """Run the cells, write what is left to write, show the end, and exit."""
+    tell = partial(console.print, markup=False, soft_wrap=True)
+    watch = Watch()
     with Screen(console) as screen:
         try:
-            opener = open_native if attached is None else attached.open
-            results = asyncio.run(until_terminated(run_plan(plan, opener, screen)))
+            results = asyncio.run(until_terminated(run_plan(plan, opener, screen, done)))
         except (KeyboardInterrupt, asyncio.CancelledError):
             screen.stop()
             place = short(plan.folder.path)
             tell(f"interrupted; judge what was recorded with: kernel-lab check {place}")
             tell(f"CSVs and page of what was recorded: kernel-lab rebuild {place}")
+            if "plan" in about:
+                tell(f"go on where it stopped: kernel-lab run --resume {place}")
             raise typer.Exit(INTERRUPTED) from None
     about["finished"] = datetime.now(tz=UTC).isoformat(timespec="seconds")
+    about |= watch.facts()
     plan.folder.write_environment(about)
-    if out is None:
+    if latest:
         plan.folder.point_latest()
     print_end(results, plan.folder.path, reporting.report(plan.folder.path), details=details)
+    if about.get("noisy"):
+        tell(about["noisy"])
     raise typer.Exit(exit_code(results, own_kernel=plan.own_kernel))
 
 

@@ -20,6 +20,7 @@ from kernel_lab.gate.guarantees import Declared, Guarantee, app_workers, read_ap
 from kernel_lab.run import environment, registry
 from kernel_lab.run.folder import NotARun, RunFolder
 from kernel_lab.run.native import open_native
+from kernel_lab.run.noise import Watch
 from kernel_lab.run.plan import Plan, chosen_deployments, plan_of
 from kernel_lab.run.preflight import preflight
 from kernel_lab.run.promises import Promises, read_promises
@@ -161,6 +162,7 @@ async def _run(work: Work, rows: list[CellResult], told: Told) -> list[CellResul
             about["in_force"] = preflight(work.kernel, work.lab.promises, work.lab.env).in_force
     about["apps"] = [{"name": plan.service.file.name} for plan in work.apps]
     work.folder.write_environment(about)
+    watch = Watch()
     claims = {plan_claim: None for plan in work.apps for plan_claim in plan.claims}
     try:
         if work.lab is not None:
@@ -171,6 +173,7 @@ async def _run(work: Work, rows: list[CellResult], told: Told) -> list[CellResul
     finally:
         scenarios = [one for name, one in registry.scenarios().items() if name in claims]
         write_csvs(work.folder, _in_order(work, rows), scenarios)
+    about |= watch.facts()
     about["finished"] = datetime.now(tz=UTC).isoformat(timespec="seconds")
     work.folder.write_environment(about)
     return rows

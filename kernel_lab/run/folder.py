@@ -324,6 +324,11 @@ class RunFolder:
         """Where the logs of one stack go."""
         return self.stacks / plain_name(stack)
 
+    def new_logs(self, stack: str) -> Path:
+        """Where the logs of a stack go that starts now: an interrupted run may have left those of an earlier one."""
+        names = (stack, *(f"{stack}-again{number}" for number in range(2, 100)))
+        return next((logs for name in names if not (logs := self.logs(name)).exists()), self.logs(stack))
+
     def cell(self, scenario: str, deployment: str, connections: str, fault: str | None = None) -> CellFolder:
         """The folder of one cell."""
         parts = [plain_name(part) for part in (deployment, connections, fault) if part]

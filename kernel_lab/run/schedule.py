@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,13 +96,27 @@ class Rows:
         return [self._rows[id(cell)] for cell in self._plan.cells if id(cell) in self._rows]
 
 
-async def run(plan: Plan, open_stack: OpenStack, progress: Progress) -> list[CellResult]:
+async def run(
+    plan: Plan,
+    open_stack: OpenStack,
+    progress: Progress,
+    done: Mapping[tuple[str, str, str], CellResult] | None = None,
+) -> list[CellResult]:
     """Run every cell of the plan, a few stacks at a time, and write the CSVs in the plan's order.
 
     An interrupted run writes the rows that it has.
+
+    Args:
+        plan: The cells.
+        open_stack: How a deployment becomes live.
+        progress: Who is told.
+        done: Rows of cells that an interrupted run has left, by scenario, deployment and connection policy.
     """
     progress.planned(len(plan.cells))
     rows = Rows(plan, progress)
+    for cell in plan.cells:
+        if row := (done or {}).get((cell.scenario.name, cell.deployment.name, cell.policy.value)):
+            rows.fill(cell, row)
     waiting = iter(plan.batches)
 
     async def serve_one_after_another() -> None:
@@ -122,12 +136,15 @@ async def run(plan: Plan, open_stack: OpenStack, progress: Progress) -> list[Cel
 
 async def serve(plan: Plan, batch: Batch, open_stack: OpenStack, rows: Rows, progress: Progress) -> None:
     """Start one stack and run its cells; a stack that fails costs its own cells and not the run."""
+    batch = dataclasses.replace(batch, cells=tuple(rows.missing(batch)))
+    if not batch.cells:
+        return
     if batch.left_out:
         for cell in batch.cells:
             rows.fill(cell, plan.skipped(cell, batch.left_out))
         return
     progress.doing(f"starting {batch.deployment.name}")
-    logs = plan.folder.logs(batch.stack)
+    logs = plan.folder.new_logs(batch.stack)
     try:
         async with open_stack(batch.deployment, batch.env, logs) as live:
             target = await look_at(live, plan.promises, plan.address)

@@ -1,0 +1,51 @@
+"""How busy the machine was beside the run: a verdict bears that, a measured time may not."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+
+MOST_LOAD = 1.0
+"""Runnable processes per core before the run began, of others than the run."""
+MOST_STEAL = 0.05
+"""Share of the machine's time that a hypervisor gave to somebody else."""
+
+
+@dataclass(slots=True)
+class Watch:
+    """Started with a run; `facts` at its end are for ``environment.json``."""
+
+    load_before: float = field(default_factory=lambda: os.getloadavg()[0])
+    _times: Any = field(default_factory=psutil.cpu_times)
+
+    def facts(self) -> dict[str, Any]:
+        """The load before and after, the stolen share, and a sentence in ``noisy`` if it was too much."""
+        times = psutil.cpu_times()
+        spent = [float(now - then) for now, then in zip(times, self._times, strict=True)]
+        stolen = getattr(times, "steal", 0.0) - getattr(self._times, "steal", 0.0)
+        share = stolen / sum(spent) if sum(spent) > 0 else 0.0
+        cores = os.cpu_count() or 1
+        facts: dict[str, Any] = {
+            "load_average_before": round(self.load_before, 2),
+            "load_average_after": round(os.getloadavg()[0], 2),
+            "steal": round(share, 4),
+        }
+        noisy = too_noisy(load_before=self.load_before, cores=cores, steal=share)
+        return facts | ({"noisy": noisy} if noisy else {})
+
+
+def too_noisy(*, load_before: float, cores: int, steal: float) -> str:
+    """Why times of this machine are not to be trusted; empty where they are."""
+    reasons = []
+    if load_before > MOST_LOAD * cores:
+        reasons.append(f"a load of {load_before:.1f} on {cores} cores before the run began")
+    if steal > MOST_STEAL:
+        reasons.append(f"{100 * steal:.0f} % of its time stolen by other machines")
+    if not reasons:
+        return ""
+    return (
+        f"this machine was busy ({' and '.join(reasons)}): the verdicts stand, measured times may be too long"
+    )
