@@ -10,6 +10,7 @@ from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.judge.checkers import revocation as checker
+from kernel_lab.judge.evidence import accepted as accepted_token
 from kernel_lab.judge.history import AnyOperation, Grant, Invoke, Revoke, RevokeAll
 from kernel_lab.judge.staleness import Since, since_revoke
 from kernel_lab.judge.verdict import Assumptions, Validity
@@ -186,19 +187,24 @@ def predict(
     lives: dict[str, float] = parameters.get("token_ttls") or {}
     accepted = asked = 0
     for op in sorted(probe, key=lambda op: op.call_ns):
-        if op.worker is None or op.return_ns is None:
-            continue
+        if op.worker is None or (op.return_ns is None and not accepted_token(op)):
+            continue  # an invoke that failed in the driver was answered too: its token had been accepted
         home = deployment.home("revocations", op.worker)
-        if isinstance(op, Grant) and op.output is not None and op.output.token_id:
+        if (
+            isinstance(op, Grant)
+            and op.output is not None
+            and op.output.token_id
+            and op.return_ns is not None
+        ):
             token = op.output.token_id
             minted[token] = op.worker
             tracked[home, op.input.principal].add(token)
             of_principal[op.input.principal].add(token)
             expires_ns[token] = op.return_ns + lives.get(op.input.capability, float("inf")) * 1e9
-        elif isinstance(op, Revoke):
+        elif isinstance(op, Revoke) and op.return_ns is not None:
             refuses[home].add(op.input.token_id)
             returned_ns[op.input.token_id] = op.return_ns
-        elif isinstance(op, RevokeAll):
+        elif isinstance(op, RevokeAll) and op.return_ns is not None:
             refuses[home] |= tracked[home, op.input.principal]
             for token in of_principal[op.input.principal]:
                 returned_ns.setdefault(token, op.return_ns)

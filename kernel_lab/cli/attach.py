@@ -44,6 +44,8 @@ class Attached:
     """Whether it runs the lab's own kernel, of which is known what to expect."""
     address: Address | None = None
     """How it is reached, where a URL alone does not say it."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What its workers say is in force, where that is not known beforehand."""
 
 
 _HEADER = re.compile(r"(?P<name>[A-Za-z0-9!#$%&'*+.^_`|~-]+): *(?P<value>[\x20-\x7e]*)")
@@ -277,7 +279,14 @@ def _urls(urls: Sequence[str], names: Sequence[str], reach: Reach, tell: Callabl
         yield found
 
     about = {"attached": ", ".join(without_credentials(url) for url in urls), "workers": list(found.notes)}
-    return Attached(deployments=[found.deployment], open=opened, about=about, ours=False, address=address)
+    return Attached(
+        deployments=[found.deployment],
+        open=opened,
+        about=about,
+        ours=False,
+        address=address,
+        facts=found.facts,
+    )
 
 
 def _refuse_anew(env: Mapping[str, str]) -> None:

@@ -26,12 +26,31 @@ def load(
     quick: Annotated[bool, typer.Option("--quick", help="Short slots, few rounds: wide intervals.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 1,
     out: Annotated[Path | None, typer.Option(help="The run folder itself [results/load-<time>].")] = None,
+    kernel: Annotated[
+        str | None,
+        typer.Option(
+            help="Another kernel with the lab's capabilities: module:factory (docs/your-kernel.md)."
+        ),
+    ] = None,
+    deployments: Annotated[
+        Path | None, typer.Option(help="Your own deployments: a TOML file like lab/deployments.toml.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Workers of each replica of each --deployment.")
+    ] = None,
+    replicas: Annotated[
+        int | None, typer.Option(min=1, help="Replicas behind nginx of each --deployment.")
+    ] = None,
+    state: Annotated[
+        str | None, typer.Option(help="The URL of the state (LAB_STATE) of each --deployment.")
+    ] = None,
 ) -> None:
     """Measure what each deployment costs under load, and judge what holds there: cost.csv.
 
     The column `reading` says which figures are usable. Exit code: 0, or 2 if the load generator failed.
     """
     from kernel_lab.load import command  # noqa: PLC0415 - its statistics take long to import
+    from kernel_lab.load.own import Own  # noqa: PLC0415
 
     raise typer.Exit(
         command.main(
@@ -42,5 +61,7 @@ def load(
             quick=quick,
             seed=seed,
             out=out,
+            kernel=kernel,
+            own=Own(file=deployments, workers=workers, replicas=replicas, state=state),
         )
     )

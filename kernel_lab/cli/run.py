@@ -177,7 +177,9 @@ def run(
             plan, kernel=kernel, promises=promises and promises.absolute(), workers=workers, replicas=replicas,
             deployments_file=deployments and deployments.absolute(), state=state,
         )  # fmt: skip
-    about |= {"kernel": kernel, "in_force": looked.in_force} if looked is not None else {}
+    about |= {"kernel": plan.kernel}
+    reported = looked.in_force if looked is not None else attached.facts if attached is not None else {}
+    about |= {"in_force": said.facts(reported)} if reported else {}
     plan.folder.write_environment(about)
     tell(f"{len(plan.cells)} cells into {short(plan.folder.path)}")
     opener = open_native if attached is None else attached.open

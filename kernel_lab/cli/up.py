@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +11,9 @@ from kernel_lab.bad_input import pick
 from kernel_lab.deployments import AppSpec
 from kernel_lab.deployments.up import up_forever
 from kernel_lab.run import registry
+from kernel_lab.run.plan import chosen_deployments
+from kernel_lab.run.preflight import preflight
+from kernel_lab.run.promises import Promises, read_promises
 
 
 def register(app: typer.Typer) -> None:
@@ -17,11 +21,42 @@ def register(app: typer.Typer) -> None:
     app.command()(up)
 
 
-def up(name: Annotated[str, typer.Argument(help="A deployment of `kernel-lab list deployments`.")]) -> None:
+def up(
+    name: Annotated[str, typer.Argument(help="A deployment of `kernel-lab list deployments`.")],
+    kernel: Annotated[
+        str | None, typer.Option(help="Your own kernel: module:factory, factory(settings) -> Kernel.")
+    ] = None,
+    promises: Annotated[
+        Path | None, typer.Option(help="How your own kernel is called: a TOML file (docs/your-kernel.md).")
+    ] = None,
+    deployments: Annotated[
+        Path | None, typer.Option(help="Your own deployments: a TOML file like lab/deployments.toml.")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Workers of each replica, instead of the deployment's own number."),
+    ] = None,
+    replicas: Annotated[
+        int | None, typer.Option(min=1, help="Replicas behind nginx, instead of the deployment's own number.")
+    ] = None,
+    state: Annotated[
+        str | None, typer.Option(help="The URL of the state (LAB_STATE), instead of the deployment's own.")
+    ] = None,
+) -> None:
     """Run one deployment in the foreground and print what to try with curl; Ctrl-C ends it.
 
     Exit code: 0 once it was stopped, 2 if it could not be started, 64 for a name that is not known.
     """
-    deployment = pick("kernel-lab up", name, registry.deployments())
+    known = chosen_deployments(deployments, workers=workers, replicas=replicas, state=state)
+    deployment = pick("kernel-lab up", name, known)
     folder = registry.results() / "up" / deployment.name
-    raise typer.Exit(up_forever(deployment, app=AppSpec(root=registry.root()), folder=folder))
+    env: dict[str, str] = {}
+    capability = "billing.get_invoice"
+    if kernel is not None:
+        said = read_promises(promises) if promises else Promises()
+        looked = preflight(kernel, said, env)
+        print("\n".join(looked.lines()))
+        env["LAB_KERNEL"] = kernel
+        capability = next((tried.capability for tried in looked.parts.values()), capability)
+    app = AppSpec(root=registry.root())
+    raise typer.Exit(up_forever(deployment, app=app, folder=folder, env=env, capability=capability))

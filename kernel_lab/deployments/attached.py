@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, cycle
 from secrets import token_hex
@@ -35,6 +35,11 @@ MOST_CONNECTIONS = 20_000
 """Connections after which a number of workers that was stated is not waited for any more."""
 MOST_S = 180.0
 """Seconds after which an attached deployment is given up that has not answered every question."""
+TOLD = (
+    "kernel_version", "rate_limits", "token_ttl_s", "token_ttls", "handle_ttl_s", "handle_cap", "trace_cap",
+    "budget_total",
+)  # fmt: skip
+"""What of ``GET /worker`` the run folder keeps."""
 ADAPTERS = "a service with routes of its own is measured through an adapter (docs/any-app.md)"
 
 
@@ -54,6 +59,8 @@ class AttachedStack:
     servers: None = None
     address: Address | None = None
     """How it is reached, where a URL alone does not say it."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What ``GET /worker`` said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +122,7 @@ async def attach(address: Address, asked: Asked | None = None, *, name: str = "a
         expected_workers=workers,
         notes=(_how_certain(workers, asked.workers),),
         address=address,
+        facts={name: facts.get(name) for name in TOLD},
     )
 
 

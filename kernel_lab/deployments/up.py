@@ -6,8 +6,9 @@ import asyncio
 import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.deployments.live import AppSpec, Stack, StackFailed, StackUnavailable
@@ -36,14 +37,22 @@ def what_to_try(stack: Stack, *, capability: str) -> str:
     return _TRY.format(url=stack.base_url, python=shlex.quote(sys.executable), capability=capability)
 
 
-def up_forever(deployment: Deployment, *, app: AppSpec, folder: Path) -> int:
+def up_forever(
+    deployment: Deployment,
+    *,
+    app: AppSpec,
+    folder: Path,
+    env: Mapping[str, str] = MappingProxyType({}),
+    capability: str = "billing.get_invoice",
+) -> int:
     """Run a deployment natively until SIGINT (Ctrl-C) or SIGTERM; its logs in `folder`.
 
     Returns the exit code: 0 once it was stopped, 2 if it failed or this machine lacks what it needs; then with
     the reason on stderr. 1 would mean that a guarantee is broken.
     """
     try:
-        asyncio.run(stay_up(NativeStack(deployment, app=app, folder=folder)))
+        stack = NativeStack(deployment, app=app, folder=folder, env=env)
+        asyncio.run(stay_up(stack, capability=capability))
     except (StackFailed, StackUnavailable) as error:
         print(error, file=sys.stderr)
         return 2

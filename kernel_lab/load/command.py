@@ -29,6 +29,7 @@ from kernel_lab.load.bench import Bench, Effort, by_name, slot_of
 from kernel_lab.load.judged import columns, judge_load, merge_histories
 from kernel_lab.load.live import Lives, Subject, open_all
 from kernel_lab.load.measure import slot_files
+from kernel_lab.load.own import REFERENCES, Own, fits
 from kernel_lab.load.plan import Slot
 from kernel_lab.load.walk import GeneratorFailed, Sample
 from kernel_lab.run import environment, registry
@@ -54,7 +55,6 @@ CLOSE_LOOK = (
 )  # fmt: skip
 RATE_SHARE = 0.3
 """The constant rate, as a share of what memory-4 answered in a closed loop: low enough for the slowest."""
-REFERENCES = table.References()
 
 EFFORTS: Mapping[str, Effort] = {
     # somebody else's seconds on the machine spoil a round or two: many short ones, not few long ones
@@ -89,14 +89,20 @@ def main(
     quick: bool,
     seed: int,
     out: Path | None,
+    kernel: str | None = None,
+    own: Own | None = None,
 ) -> int:
     """Measure, judge, write, show; the exit code of ``kernel-lab load``."""
     for part in parts:
         _known("--part", part, PARTS)
     for mix in mixes:
         _known("--mix", mix, MIXES)
-    known = registry.deployments()
-    chosen = [_known("--deployment", name, known) for name in deployments] or list(known.values())
+    known, names = (own or Own()).known(deployments)
+    chosen = [known[name] for name in names]
+    env = dict(ENV)
+    if kernel is not None:
+        fits(kernel, env)
+        env["LAB_KERNEL"] = kernel
     if rounds is not None and rounds < 2:
         raise BadInput(f"--rounds {rounds}: an interval takes 2 or more")
     efforts = {
@@ -111,11 +117,11 @@ def main(
         for name, effort in efforts.items()
     }
     about = environment.describe(registry.checkout())
-    about |= {"arguments": sys.argv[1:], "settings": ENV}
+    about |= {"arguments": sys.argv[1:], "settings": env, "kernel": kernel or "lab", "quick": quick}
     about |= {"effort": {name: dataclasses.asdict(effort) for name, effort in efforts.items()}}
     try:
         for part in parts or PARTS[:2]:
-            _measure(part, folder, benches, subjects(chosen, known), tuple(mixes))
+            _measure(part, folder, benches, subjects(chosen, known, env), tuple(mixes), known, env)
     except KeyboardInterrupt:
         console.print(f"interrupted; what was measured until then is in {folder}")
         return 130
@@ -130,7 +136,13 @@ def main(
 
 
 def _measure(
-    part: str, folder: Path, benches: Benches, measured: Sequence[Subject], mixes: tuple[str, ...]
+    part: str,
+    folder: Path,
+    benches: Benches,
+    measured: Sequence[Subject],
+    mixes: tuple[str, ...],
+    known: Mapping[str, Deployment],
+    env: Mapping[str, str],
 ) -> None:
     """One part, its CSVs and its tables."""
     if part == "deployments":
@@ -141,21 +153,23 @@ def _measure(
         cost_screen.show(rows)
     else:
         curve = curves.CURVES[part]
-        rows = asyncio.run(curve.measure(benches["curve"], registry.deployments(), ENV))
+        rows = asyncio.run(curve.measure(benches["curve"], known, env))
         write_rows(RunFolder(folder).table(f"cost_{part}"), curve.columns, rows)
         cost_screen.show_curve(rows, curve.columns)
 
 
-def subjects(chosen: Sequence[Deployment], known: Mapping[str, Deployment]) -> list[Subject]:
+def subjects(
+    chosen: Sequence[Deployment], known: Mapping[str, Deployment], env: Mapping[str, str] = ENV
+) -> list[Subject]:
     """What was asked for, and the references it is compared with, one of them twice."""
     names = dict.fromkeys([REFERENCES.memory, REFERENCES.single, *(one.name for one in chosen)])
-    named = [Subject(name=name, deployment=known[name], env=ENV) for name in names]
+    named = [Subject(name=name, deployment=known[name], env=dict(env)) for name in names]
     named += [
-        Subject(name=name, deployment=known[plain], env={**ENV, **changed})
+        Subject(name=name, deployment=known[plain], env={**env, **changed})
         for name, (plain, changed) in VARIANTS.items()
         if plain in names
     ]
-    return [*named, Subject(name=REFERENCES.control, deployment=known[REFERENCES.memory], env=ENV)]
+    return [*named, Subject(name=REFERENCES.control, deployment=known[REFERENCES.memory], env=dict(env))]
 
 
 async def campaign(

@@ -128,7 +128,14 @@ class Plan:
             seed=self.seed,
             claim=cell.scenario.name,
             expected=cell.expected,
+            kernel=self.kernel,
+            quick="quick" if self.quick else "full",
         )
+
+    @property
+    def kernel(self) -> str:
+        """Whose kernel is measured: ``module:factory``, ``attached``, or ``lab``."""
+        return self.env.get("LAB_KERNEL") or ("attached" if self.address is not None else "lab")
 
     def skipped(self, cell: PlannedCell, reason: str) -> CellResult:
         """The row of a cell that is not run."""

@@ -20,7 +20,7 @@ from kernel_lab.run.scenario import COUNT_OF_ANOMALIES, Scenario
 LEADING = ("deployment", "state", "workers", "replicas", "routing", "connections", "fault")
 VERDICTS = (
     "run", "scenario", "deployment", "connections", "fault", "seed", "claim", "validity", "expected",
-    "anomalies", "first_anomaly", "reason",
+    "anomalies", "first_anomaly", "reason", "kernel", "quick",
 )  # fmt: skip
 SHARES = ("scenario", "deployment", "connections", "worker", "requests", "share")
 
@@ -45,6 +45,10 @@ class CellResult(msgspec.Struct, frozen=True, kw_only=True):
     anomalies: int = 0
     first_anomaly: str = ""
     reason: str = ""
+    kernel: str = ""
+    """Whose kernel it is: ``module:factory``, ``attached``, or ``lab``."""
+    quick: str = ""
+    """``quick`` where the cell was shortened, else ``full``."""
     shares: dict[str, int] = {}
     """How many calls each worker answered, the probe's too."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -49,6 +50,8 @@ class MutationTests(msgspec.Struct, frozen=True, kw_only=True):
 def facts(run: SavedRun, controls: Sequence[str], teeth: MutationTests | None) -> list[Fact]:
     """What the run folder can tell of itself; what it cannot is `lacking`'s."""
     made = (
+        _kernel(run),
+        _quick(run),
         _commit(run),
         _machine(run),
         _judged(run),
@@ -75,6 +78,41 @@ def lacking(run: SavedRun, teeth: MutationTests | None) -> list[str]:
     if not any(cell.fault for cell in run.cells):
         missing.append("what happens under faults")
     return missing
+
+
+def _kernel(run: SavedRun) -> Fact | None:
+    """Whose kernel was measured, and what it keeps to; nothing is said of the lab's own."""
+    kernel = run.environment.get("kernel")
+    if not isinstance(kernel, str) or kernel == "lab":
+        return None
+    in_force = run.environment.get("in_force")
+    said = _in_force(in_force) if isinstance(in_force, dict) else []
+    if kernel == "attached":
+        said.insert(0, str(run.environment.get("attached", "")))
+    return Fact(name="kernel", value=kernel, note="; ".join(filter(None, said)))
+
+
+def _in_force(told: Mapping[str, Any]) -> list[str]:
+    limits = told.get("rate_limits")
+    said = [
+        f"{name}: {limit.get('limit')} in {limit.get('window_s')} s"
+        for name, limit in (limits.items() if isinstance(limits, dict) else ())
+        if isinstance(limit, dict)
+    ]
+    lives = (
+        ("token_ttl_s", "tokens live for {} s"), ("handle_ttl_s", "handles live for {} s"),
+        ("handle_cap", "{} handles at most"), ("trace_cap", "{} traces at most"),
+        ("budget_total", "a budget of {} tokens"),
+    )  # fmt: skip
+    return said + [words.format(told[name]) for name, words in lives if told.get(name) is not None]
+
+
+def _quick(run: SavedRun) -> Fact | None:
+    if not run.environment.get("quick"):
+        return None
+    return Fact(
+        name="run", value="quick", note="short cells: fewer calls and wider intervals than a full run"
+    )
 
 
 def _commit(run: SavedRun) -> Fact | None:
