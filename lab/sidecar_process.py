@@ -13,6 +13,7 @@ import contextlib
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -65,6 +66,10 @@ class Sidecar:
             self._clear()
             raise SidecarFailed(
                 f"{self.socket}: must have at most {UNIX_PATH_BYTES} bytes; LAB_SIDECAR_SOCKET names another"
+            )
+        if is_occupied(Path(self.socket)):
+            raise SidecarFailed(
+                f"{self.socket}: is there and is no socket; LAB_SIDECAR_SOCKET should name a socket or a new path"
             )
         if not self._spawn():
             self._clear()
@@ -128,7 +133,21 @@ class Sidecar:
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
         else:
-            Path(self.socket).unlink(missing_ok=True)
+            remove_socket(Path(self.socket))
+
+
+def is_occupied(path: Path) -> bool:
+    """Whether something is at `path` that is no socket. A link is something of its own, wherever it leads."""
+    try:
+        return not stat.S_ISSOCK(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def remove_socket(path: Path) -> None:
+    """Remove the socket at `path`; whatever else is there belongs to somebody else and stays."""
+    if not is_occupied(path):
+        path.unlink(missing_ok=True)
 
 
 class _Tied(uvicorn.Server):
@@ -154,7 +173,7 @@ def serve(path: str, line: socket.socket, log_level: str, *, own_folder: bool) -
 
     With `own_folder`, the socket's folder was made for it and goes with it.
     """
-    Path(path).unlink(missing_ok=True)  # a predecessor that was killed left its own
+    remove_socket(Path(path))  # a predecessor that was killed left its own
     listener = socket.socket(socket.AF_UNIX)
     before = os.umask(0o177)  # whoever may connect may name any principal
     listener.bind(path)
@@ -172,7 +191,7 @@ def serve(path: str, line: socket.socket, log_level: str, *, own_folder: bool) -
     server = _Tied(config, line)
     server.run(sockets=[listener])
     if server.alone:  # an arbiter that was killed cannot clear up
-        Path(path).unlink(missing_ok=True)
+        remove_socket(Path(path))
         if own_folder:
             shutil.rmtree(Path(path).parent, ignore_errors=True)
 

@@ -19,6 +19,7 @@ from serving import BOOT_S, Server, serving
 
 from lab.settings import BadSettings, Settings
 from lab.sidecar import open_forwarder
+from lab.sidecar_process import Sidecar, SidecarFailed
 from lab.worker import WorkerName
 
 
@@ -57,6 +58,16 @@ async def test_a_forwarder_that_was_not_told_where_says_so() -> None:
     with pytest.raises(BadSettings, match=r"^LAB_SIDECAR_SOCKET is unset"):
         async with open_forwarder(Settings(secret="s"), WorkerName("r0", 1, "b")):
             pass
+
+
+def test_a_file_or_a_link_in_the_place_of_the_socket_stays_and_is_told(tmp_path: Path) -> None:
+    file, link = tmp_path / "notes.txt", tmp_path / "link"
+    file.write_text("kept")
+    link.symlink_to(file)
+    for place in (file, link):
+        with pytest.raises(SidecarFailed, match=r"is there and is no socket; LAB_SIDECAR_SOCKET should name"):
+            Sidecar(Settings(secret="s", sidecar_socket=str(place)), print).start()
+    assert (file.read_text(), link.is_symlink()) == ("kept", True)
 
 
 @pytest.fixture(scope="module")
