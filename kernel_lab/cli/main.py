@@ -12,6 +12,7 @@ import typer
 from kernel_lab.bad_input import EXIT_CODE, BadInput
 from kernel_lab.cli import (
     check,
+    diff,
     doctor,
     gate,
     init,
@@ -65,7 +66,22 @@ def _options(
     del asked
 
 
-for command in (listing, init, run, up, preflight, check, gate, report, predict, load, pack, rebuild, doctor):
+for command in (
+    listing,
+    init,
+    run,
+    up,
+    preflight,
+    check,
+    gate,
+    diff,
+    report,
+    predict,
+    load,
+    pack,
+    rebuild,
+    doctor,
+):
     command.register(app)
 
 

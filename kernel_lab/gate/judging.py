@@ -89,10 +89,11 @@ def hold(declared: Sequence[Guarantee], run: SavedRun, name_of: Callable[[Guaran
         if name not in known and not one.app:
             there = ", ".join(dict.fromkeys([*run.deployments, *registry.deployments()]))
             raise BadInput(f"guarantee {one.title!r}: deployment {name} is not known; one of: {there}")
-    return [_hold(one, name, run) for one, name in zip(declared, names, strict=True)]
+    return [hold_one(one, name, run) for one, name in zip(declared, names, strict=True)]
 
 
-def _hold(one: Guarantee, deployment: str, run: SavedRun) -> Held:
+def hold_one(one: Guarantee, deployment: str, run: SavedRun) -> Held:
+    """What a run says of a guarantee whose deployment has this name."""
     cells = [
         cell
         for cell in run.of(one.claim, deployment, fault=one.fault)
