@@ -12,9 +12,11 @@ import logging
 import os
 import secrets
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from starlette.requests import ClientDisconnect
 
 from lab.problems import TooLarge, problem_of, problem_response
 from lab.settings import BadSettings, Settings, read_settings
@@ -111,7 +113,8 @@ class Worker:
                 return
             if key == b"transfer-encoding":  # no length was announced: count
                 receive = self._counted(receive)
-        await self._inner(scope, receive, named)
+        with suppress(ClientDisconnect):  # nobody is there to be answered, and a traceback would fill the log
+            await self._inner(scope, receive, named)
 
     def _counted(self, receive: Receive) -> Receive:
         left = self._max_body_bytes
