@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 _USER_INFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*:/{0,2})[^\s/@'\"]+@")
 """The user, or the user and the password, before the host of a URL; ``redis:pw@h`` is meant too."""
@@ -12,6 +14,24 @@ _USER_INFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*:/{0,2})[^\s/@'\"]+@
 def without_credentials(text: str) -> str:
     """The text, in which every URL has lost its user and its password."""
     return _USER_INFO.sub(r"\g<scheme>***@", text)
+
+
+_SPEAK_PLAINLY = {"kernel_lab", "httpx", "httpcore"}
+"""Packages whose errors tell what the instrument did. Any other error can hold what other people's code knows."""
+
+
+def told(error: BaseException) -> str:
+    """An error on one line: of other people's code its class and its place, and never its text.
+
+    The text of an error can hold a secret, such as the URL of a database with its password.
+    """
+    name = type(error).__name__
+    if type(error).__module__.partition(".")[0] in _SPEAK_PLAINLY:
+        return without_credentials(": ".join(filter(None, (name, " | ".join(str(error).splitlines())))))
+    if isinstance(error, OSError) and error.strerror:
+        return f"{name}: {error.strerror}"
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{name} at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else name
 
 
 def without_headers(arguments: Sequence[str]) -> list[str]:

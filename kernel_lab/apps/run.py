@@ -119,7 +119,8 @@ async def _serve(plan: AppPlan, workers: int | None, fault: str, told: _Told) ->
     except StackUnavailable as error:
         failure, validity = str(error), Validity.SKIPPED
     except StackFailed as error:
-        failure, validity = str(error), Validity.UNKNOWN
+        told.say(str(error))
+        failure, validity = f"{error.message}; its log says why", Validity.UNKNOWN
     if failure:
         for claim, policy in plan.pairs():
             if (claim, policy) not in rows:

@@ -174,7 +174,7 @@ async def _until_ready(guard: Guard, place: Place, within_s: float, log: Path) -
     seen = "nothing answered"
     while True:
         if (status := guard.status("app")) is not None:
-            raise StackFailed(f"the command ended with {status}: {_last(log)}")
+            raise StackFailed(f"the command ended with {status}", f": {_last(log)}")
         try:
             async with asyncio.timeout(5), place.open() as client:
                 reply = await place.http(client).get(place.ready)
@@ -184,7 +184,7 @@ async def _until_ready(guard: Guard, place: Place, within_s: float, log: Path) -
         except (httpx.HTTPError, OSError, TimeoutError):
             pass
         if time.monotonic() > deadline:
-            raise StackFailed(f"the service was not ready in {within_s:g} s ({seen}): {_last(log)}")
+            raise StackFailed(f"the service was not ready in {within_s:g} s ({seen})", f": {_last(log)}")
         await asyncio.sleep(0.05)
 
 

@@ -16,7 +16,17 @@ from kernel_lab.deployments.deployment import Deployment
 
 
 class StackFailed(RuntimeError):  # noqa: N818 - it names a thing
-    """A server did not start, or ended; the message says which, and shows the last lines of its log."""
+    """A server did not start, or ended; the message says which, and shows the last lines of its log.
+
+    Args:
+        message: What failed: fit for a file that people commit.
+        shown: What the server wrote into its log. Other people's code can have written secrets there, so it is shown
+            on a terminal only.
+    """
+
+    def __init__(self, message: str, shown: str = "") -> None:
+        super().__init__(message + shown)
+        self.message = message
 
 
 class StackUnavailable(RuntimeError):  # noqa: N818 - it names a thing

@@ -28,6 +28,7 @@ from kernel_lab.judge.history import (
     read_history,
 )
 from kernel_lab.judge.verdict import Assumptions, Cell, DeploymentFacts, Validity, Verdict
+from kernel_lab.redaction import told
 from kernel_lab.replay.script import write_replay
 from kernel_lab.run import prediction, registry
 from kernel_lab.run.folder import CellFolder, NotARun, RunFolder, read_whole
@@ -183,7 +184,7 @@ def judge_history(
         return Verdict(
             claim=checker.CLAIM,
             validity=Validity.UNKNOWN,
-            reason=f"the checker crashed: {type(error).__name__}: {error}",
+            reason=f"the checker crashed: {told(error)}",
         )
     if missing := [*filter(None, [damaged]), *incomplete(history, cell)]:
         return msgspec.structs.replace(verdict, validity=Validity.UNKNOWN, reason="; ".join(missing))

@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 
 from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.deployments.live import StackFailed
 from kernel_lab.judge.history import HistoryWriter
 from kernel_lab.judge.verdict import Cell, DeploymentFacts
-from kernel_lab.redaction import without_credentials
+from kernel_lab.redaction import told, without_credentials
 from kernel_lab.run.folder import CellFolder
 from kernel_lab.run.plan import PlannedCell
 from kernel_lab.run.scenario import Session, Target
@@ -96,7 +97,9 @@ def _smallest_cap(parameters: dict[str, Any]) -> float | None:
 
 
 def cause(failure: BaseException) -> str:
-    """The first real error inside a group of errors, on one line."""
+    """The first real error inside a group of errors, on one line, fit for a file that people commit."""
     while isinstance(failure, BaseExceptionGroup):
         failure = failure.exceptions[0]
-    return without_credentials(f"{type(failure).__name__}: {' | '.join(str(failure).splitlines())}")
+    if isinstance(failure, StackFailed):
+        return without_credentials(f"{failure.message}; its log says why")
+    return told(failure)

@@ -164,7 +164,7 @@ class Servers:
                         raise StackFailed(f"{_how(status)} before it was ready")
                     await asyncio.sleep(POLL_S)
         except StackFailed as error:
-            raise StackFailed(f"{self._stack}: {name} {error}{last_lines(log, said)}") from None
+            raise StackFailed(f"{self._stack}: {name} {error}", last_lines(log, said)) from None
         del self._awaited[name]
         return True
 

@@ -96,7 +96,7 @@ class NativeStack:
                     await servers.start([self._balancer])
         except TimeoutError:
             late = f"{self.deployment.name} was not ready after {self._start_timeout_s:g} s"
-            raise StackFailed(f"{late}: {servers.awaiting()}") from None
+            raise StackFailed(late, f": {servers.awaiting()}") from None
 
     async def stop(self) -> None:
         """End the balancer, then the replicas, then the store; each gracefully, or else killed."""
