@@ -91,6 +91,8 @@ class Screen:
             )
 
 
+MATRIX = 112
+"""Columns of text that the matrix may take, on a narrower terminal too."""
 MOST_LINES = 10
 """Lines of one list at the end of a run; the rest is counted."""
 
@@ -125,7 +127,7 @@ def print_end(results: Sequence[CellResult], folder: Path, page: Path, *, detail
     if expected:
         _list("Broken:", _worst_of_each(expected), say)
     if unknown:
-        _list("Unknown:", [f"{cell.label}: {cell.reason}" for cell in unknown if cell not in surprising], say)
+        _list("Unknown:", _by_reason([cell for cell in unknown if cell not in surprising]), say)
     skipped = sum(cell.validity is Validity.SKIPPED for cell in results)
     say(
         f"{len(results)} cells: {len(results) - len(broken) - len(unknown) - skipped} valid, {len(broken)} invalid, "
@@ -136,34 +138,49 @@ def print_end(results: Sequence[CellResult], folder: Path, page: Path, *, detail
 
 
 def _print_matrix(results: Sequence[CellResult], console: Console) -> None:
-    """One row a deployment, one column a claim, and in it one mark a connection policy."""
+    """Deployments against claims, and in each field one mark a connection policy; the longer list is the rows."""
     scenarios = list(dict.fromkeys(cell.scenario for cell in results))
+    deployments = sorted(dict.fromkeys(cell.deployment for cell in results), key=_order)
     policies = [policy for policy in Policy if any(cell.connections == policy for cell in results)]
+    upright = len(deployments) < len(scenarios)
+    rows, columns = (scenarios, deployments) if upright else (deployments, scenarios)
     table = Table(box=None, pad_edge=False)
-    for title in ("deployment", *scenarios):
-        table.add_column(Text(title.replace("_", " ")), no_wrap=True)
-    for name in sorted(dict.fromkeys(cell.deployment for cell in results), key=_order):
-        row = [Text(visible(name))]
-        for scenario in scenarios:
-            marks = Text()
-            for policy in policies:
-                of = [
-                    c
-                    for c in results
-                    if (c.scenario, c.deployment, c.connections) == (scenario, name, policy)
-                ]
-                worst = merge(cell.validity for cell in of) if of else Validity.SKIPPED
-                marks.append(MARK[worst] if of else " ", style=STYLE[worst])
-                if any(not cell.as_expected for cell in of):
-                    marks.append("!", style="red")
-            row.append(marks)
-        table.add_row(*row)
-    console.print(table)
+    for title in ("claim" if upright else "deployment", *columns):
+        table.add_column(Text(visible(title)), no_wrap=True)
+    for name in rows:
+        line = [Text(visible(name))]
+        for other in columns:
+            scenario, deployment = (name, other) if upright else (other, name)
+            line.append(
+                _marks([c for c in results if (c.scenario, c.deployment) == (scenario, deployment)], policies)
+            )
+        table.add_row(*line)
+    console.print(table, width=max(console.width, MATRIX))
     over = ", ".join(policy.replace("_", " ") for policy in policies)
     console.print(
         f"One mark for each connection policy ({over}): {MARK[Validity.VALID]} valid, {MARK[Validity.INVALID]} "
         f"invalid, {MARK[Validity.UNKNOWN]} unknown, {MARK[Validity.SKIPPED]} skipped"
     )
+
+
+def _marks(cells: Sequence[CellResult], policies: Sequence[Policy]) -> Text:
+    marks = Text()
+    for policy in policies:
+        of = [cell for cell in cells if cell.connections == policy]
+        worst = merge(cell.validity for cell in of) if of else Validity.SKIPPED
+        marks.append(MARK[worst] if of else " ", style=STYLE[worst])
+        if any(not cell.as_expected for cell in of):
+            marks.append("!", style="red")
+    return marks
+
+
+def _by_reason(cells: Sequence[CellResult]) -> list[str]:
+    """One line for each reason, with the cells that it is the reason of."""
+    lines = []
+    for reason in dict.fromkeys(cell.reason for cell in cells):
+        its = [cell.label for cell in cells if cell.reason == reason]
+        lines.append(f"{its[0]}{f' and {len(its) - 1} more cells' if len(its) > 1 else ''}: {reason}")
+    return lines
 
 
 def _worst_of_each(broken: Sequence[CellResult]) -> list[str]:

@@ -155,7 +155,12 @@ async def serve(plan: Plan, batch: Batch, open_stack: OpenStack, rows: Rows, pro
             rows.fill(cell, plan.skipped(cell, str(error)))
     except Exception as failure:  # noqa: BLE001 - whatever a stack dies of, the run goes on
         for cell in rows.missing(batch):
-            rows.fill(cell, plan.unknown(cell, f"the stack failed: {cause(failure)}"))
+            rows.fill(cell, plan.unknown(cell, f"the stack failed: {cause(failure)}{_in(logs)}"))
+
+
+def _in(logs: Path) -> str:
+    """Where the logs of a stack are, as seen from its run folder."""
+    return f" (in {logs.parent.name}/{logs.name})" if logs.is_dir() else ""
 
 
 async def _side_by_side(

@@ -40,6 +40,8 @@ def test_one_matrix_what_broke_and_what_to_do_next(tmp_path, capsys):
     assert len(lines) < 20
     assert next(line for line in lines if line.startswith("single")).split() == ["single", "✓✓", "✓?"]
     assert next(line for line in lines if line.startswith("memory-4")).split() == ["memory-4", "✗!–", "✗"]
+    print_end(rows[:3], tmp_path / "run", tmp_path / "run" / "report.html")
+    assert "tokens      ✓✓" in capsys.readouterr().out
     assert "tokens · memory-4 · round robin: invalid, expected valid. a token was refused" in said
     assert "revocation on memory-4. On memory-4 over round_robin: a token was accepted" in said
     assert "a reason with [/red] and \\x1b[31m in it" in said
@@ -48,6 +50,9 @@ def test_one_matrix_what_broke_and_what_to_do_next(tmp_path, capsys):
     print_end(rows, tmp_path / "run", tmp_path / "run" / "report.html", details=True)
     assert "tokens: A token" in capsys.readouterr().out
     many = [cell("tokens", f"d{n}", "fresh", Validity.UNKNOWN, reason="r") for n in range(40)]
+    print_end(many, tmp_path, tmp_path)
+    assert "tokens · d0 · fresh and 39 more cells: r" in capsys.readouterr().out
+    many = [cell("tokens", f"d{n}", "fresh", Validity.UNKNOWN, reason=f"r{n}") for n in range(40)]
     print_end(many, tmp_path, tmp_path)
     assert f"… and {40 - MOST_LINES} more" in capsys.readouterr().out
 

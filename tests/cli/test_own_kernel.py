@@ -118,7 +118,10 @@ def lab(tmp_path):
         return subprocess.run(
             [COMMAND, *arguments],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(tmp_path), "MY_STORE": str(tmp_path / "revoked.db")},
+            env={
+                **os.environ,
+                "MY_STORE": str(tmp_path / "revoked.db"),
+            },  # the factory is in the current folder
             capture_output=True,
             text=True,
             check=False,
@@ -253,7 +256,6 @@ def test_up_serves_a_kernel_of_ones_own_and_ends_with_its_terminal(lab, tmp_path
     with said.open("wb") as file:
         server = subprocess.Popen(
             [COMMAND, "up", "memory-4", "--workers", "1", "--kernel", "mine:own_limits"], cwd=tmp_path, stdout=file,
-            env={**os.environ, "PYTHONPATH": str(tmp_path)},
         )  # fmt: skip
     while not (found := re.search(r"clients call +(\S+)", said.read_text())):
         assert server.poll() is None

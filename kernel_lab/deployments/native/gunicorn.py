@@ -76,6 +76,10 @@ def environment(
         env["LAB_SIDECAR"] = "1"
     env |= {name: filled(value) for name, value in deployment.env.items()}
     env |= extra
+    if (
+        "LAB_KERNEL" in extra
+    ):  # a factory beside which the command was called is found, as Python would find it
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, (env.get("PYTHONPATH"), os.getcwd())))  # noqa: PTH109
     env.pop(_SECRET, None)
     if deployment.secret:
         env[_SECRET] = secret or secrets.token_hex(32)

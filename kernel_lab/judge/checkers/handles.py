@@ -47,7 +47,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from kernel_lab.judge.checkers.finding import KEPT, Findings, Judgement, conclude
-from kernel_lab.judge.checkers.parameters import CLOCKS_DIFFER, nanoseconds, number
+from kernel_lab.judge.checkers.parameters import CLOCKS_DIFFER, nanoseconds, number, tolerance_ns
 from kernel_lab.judge.checkers.story import lasting, named, short
 from kernel_lab.judge.history import FOREVER, AnyOperation, Expand, Invoke, Outcome
 from kernel_lab.judge.verdict import Beside, Cell, Verdict
@@ -160,7 +160,7 @@ class Life:
     """When a handle is certainly alive, and when it certainly is not."""
 
     def __init__(self, history: Sequence[AnyOperation], cell: Cell, ttl_s: float | None) -> None:
-        slack_ns = nanoseconds(number(cell, "tolerance_ms") or 0, 1_000_000)
+        slack_ns = tolerance_ns(cell)
         ttl_ns = FOREVER if ttl_s is None else nanoseconds(ttl_s, 1_000_000_000)
         slack_ns += 0 if ttl_s is None else ttl_ns // CLOCKS_DIFFER
         self._least_ns, self._most_ns = ttl_ns - slack_ns, ttl_ns + slack_ns

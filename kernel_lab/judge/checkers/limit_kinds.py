@@ -37,7 +37,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from kernel_lab.judge.checkers.finding import TOLD, Finding, Findings, Unjudgeable, in_order
-from kernel_lab.judge.checkers.parameters import nanoseconds, needed, number
+from kernel_lab.judge.checkers.parameters import nanoseconds, needed, number, tolerance_ns
 from kernel_lab.judge.checkers.story import lasting, named, tell
 from kernel_lab.judge.history import AnyOperation, Grant, Outcome, to_line
 from kernel_lab.judge.limits.fixed_window import FixedWindowClock, FixedWindowFirstHit
@@ -125,7 +125,7 @@ def _parameters(cell: Cell) -> tuple[str, Numbers, int]:
     epoch = cell.parameters.get("epoch_ns")
     if epoch is not None and (isinstance(epoch, bool) or not isinstance(epoch, int)):
         raise Unjudgeable(f"cell.json: parameters.epoch_ns is {epoch!r}; whole nanoseconds are needed")
-    slack_ns = nanoseconds(number(cell, "tolerance_ms") or 0, 1_000_000)
+    slack_ns = tolerance_ns(cell, below_ns=window_ns)
     return kind, Numbers(limit=limit, window_ns=window_ns, burst=burst, boundary_ns=epoch), slack_ns
 
 

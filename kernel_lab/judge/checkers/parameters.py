@@ -29,6 +29,30 @@ def number(cell: Cell, name: str, *, least: float = 0) -> float | None:
     return value
 
 
+MOST_TOLERANCE_MS = 10_000
+"""Clocks that differ by more are wrong, and a larger tolerance would excuse everything."""
+
+
+def tolerance_ns(cell: Cell, *, below_ns: int | None = None) -> int:
+    """How much the clocks of a deployment may differ from ours, in whole nanoseconds; 0 where nothing is said.
+
+    Raises:
+        Unjudgeable: It is more than `MOST_TOLERANCE_MS`, or not less than `below_ns`: then it would excuse
+            every answer.
+    """
+    value = number(cell, "tolerance_ms") or 0
+    if value > MOST_TOLERANCE_MS:
+        raise Unjudgeable(
+            f"cell.json: parameters.tolerance_ms is {value:g}; {MOST_TOLERANCE_MS:,} or less is needed"
+        )
+    if below_ns is not None and nanoseconds(value, 1_000_000) >= max(1, below_ns):
+        raise Unjudgeable(
+            f"cell.json: parameters.tolerance_ms is {value:g}; less than the window is needed, which it "
+            "would excuse whole"
+        )
+    return nanoseconds(value, 1_000_000)
+
+
 def needed(cell: Cell, name: str, *, least: float = 0) -> float:
     """A parameter without which there is nothing to judge by.
 

@@ -42,7 +42,7 @@ from operator import sub
 
 from kernel_lab.judge.checkers import limit_kinds
 from kernel_lab.judge.checkers.finding import Findings, Judgement, conclude
-from kernel_lab.judge.checkers.parameters import nanoseconds, needed, number
+from kernel_lab.judge.checkers.parameters import nanoseconds, needed, tolerance_ns
 from kernel_lab.judge.checkers.placement import in_order_of_calls, unplaceable
 from kernel_lab.judge.checkers.story import lasting, named
 from kernel_lab.judge.history import AnyOperation, Grant, Invoke, Outcome
@@ -83,7 +83,7 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     """Each principal and capability has windows of its own."""
     limit = int(needed(cell, "limit", least=1))
     window_ns = nanoseconds(needed(cell, "window_s"), 1_000_000_000)
-    slack_ns = nanoseconds(number(cell, "tolerance_ms") or 0, 1_000_000)
+    slack_ns = tolerance_ns(cell, below_ns=window_ns)
     by_key = _attempts(history, cell.parameters.get("capability"))
     found = Findings()
     unknown = "" if by_key else "nothing to judge: no grant was admitted or denied by the limiter"

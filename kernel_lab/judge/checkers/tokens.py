@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kernel_lab.judge.checkers.finding import Findings, Judgement, Unjudgeable, conclude
-from kernel_lab.judge.checkers.parameters import CLOCKS_DIFFER, nanoseconds, number
+from kernel_lab.judge.checkers.parameters import CLOCKS_DIFFER, nanoseconds, number, tolerance_ns
 from kernel_lab.judge.checkers.story import lasting, named, short
 from kernel_lab.judge.evidence import accepted
 from kernel_lab.judge.history import AnyOperation, Grant, Invoke, Outcome
@@ -115,7 +115,7 @@ class Lives:
     """How long tokens live at least and at most, in nanoseconds; None where it is not stated."""
 
     def __init__(self, cell: Cell) -> None:
-        self._slack_ns = nanoseconds(number(cell, "tolerance_ms") or 0, 1_000_000)
+        self._slack_ns = tolerance_ns(cell)
         default_s = number(cell, "token_ttl_s")
         self._default_ns = None if default_s is None else nanoseconds(default_s, 1_000_000_000)
         own = cell.parameters.get("token_ttls") or {}

@@ -54,7 +54,7 @@ from collections.abc import Mapping, Sequence
 from kernel_lab.judge.checkers.finding import KEPT, Findings, Judgement, conclude
 from kernel_lab.judge.checkers.kept import Action, Kept
 from kernel_lab.judge.checkers.listings import Lists
-from kernel_lab.judge.checkers.parameters import nanoseconds, number
+from kernel_lab.judge.checkers.parameters import tolerance_ns
 from kernel_lab.judge.checkers.story import lasting, named, short
 from kernel_lab.judge.history import AnyOperation, Audit, Expand, Explain, Invoke, ListTraces, Outcome
 from kernel_lab.judge.operation import ExplainOutput
@@ -102,7 +102,7 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     kept = Kept(history, cell)
     found = Findings()
     explains, audits = Explains(actions, kept), Audits(actions, kept)
-    lists = Lists(actions, kept, history, nanoseconds(number(cell, "tolerance_ms") or 0, 1_000_000))
+    lists = Lists(actions, kept, history, tolerance_ns(cell))
     cut_off = ""
     for op in history:
         if isinstance(op, Explain):

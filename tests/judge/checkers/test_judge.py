@@ -202,3 +202,20 @@ def test_every_checker_has_a_verdict_on_an_empty_history():
         verdict = checker.check([], cell(claim, limit=1, window_s=1, total=1))
         assert verdict.validity is Validity.UNKNOWN
         assert "nothing to judge" in verdict.reason
+
+
+@pytest.mark.parametrize("claim", ["rate_limit", "tokens", "handles", "traces"])
+@pytest.mark.parametrize("tolerance", [1e300, 10_001])
+def test_a_tolerance_that_would_excuse_everything_is_refused(claim, tolerance):
+    known = cell(claim, limit=1, window_s=60, tolerance_ms=tolerance)
+    verdict = CHECKERS[claim].check(history(*LEAK), known)
+    assert verdict.validity is Validity.UNKNOWN
+    assert "parameters.tolerance_ms is" in verdict.reason
+
+
+def test_a_tolerance_as_long_as_the_window_is_refused():
+    verdict = CHECKERS["rate_limit"].check(
+        history(grant(0, 1)), cell("rate_limit", limit=1, window_s=1, tolerance_ms=1000)
+    )
+    assert verdict.validity is Validity.UNKNOWN
+    assert "less than the window is needed" in verdict.reason
