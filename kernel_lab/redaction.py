@@ -7,13 +7,21 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-_USER_INFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*:/{0,2})[^\s/@'\"]+@")
-"""The user, or the user and the password, before the host of a URL; ``redis:pw@h`` is meant too."""
+_USER_INFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*:/{0,2})[^\s/'\"]+@")
+"""The user, or the user and the password, before the host of a URL; ``redis:pw@h`` is meant too.
+
+A password that itself holds an ``@`` is taken up to the last one.
+"""
+_QUERY = re.compile(
+    r"(?P<name>[?&](?:user(?:name)?|pass(?:word|wd)?|pwd|secret|token|api_?key|auth)=)[^&\s'\"]+",
+    re.IGNORECASE,
+)
+"""A credential among the parameters of a URL."""
 
 
 def without_credentials(text: str) -> str:
-    """The text, in which every URL has lost its user and its password."""
-    return _USER_INFO.sub(r"\g<scheme>***@", text)
+    """The text, in which every URL has lost its user, its password and the parameters that hold credentials."""
+    return _QUERY.sub(r"\g<name>***", _USER_INFO.sub(r"\g<scheme>***@", text))
 
 
 _SPEAK_PLAINLY = {"kernel_lab", "httpx", "httpcore"}

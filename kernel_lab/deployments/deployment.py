@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from kernel_lab.redaction import without_credentials
+
 Routing = Literal["direct", "round_robin", "hash_principal"]
 Kind = Literal["revocations", "limiter", "handles", "traces", "budget", "capabilities", "stats"]
 
@@ -44,9 +46,10 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     @property
     def state_name(self) -> str:
-        """The state's URL without the places that each run chooses anew."""
+        """The state's URL without the places that each run chooses anew, and without credentials."""
         schemes = {"redis": "redis://", "redis-cluster": "redis+cluster://"}
-        return self.state.replace("{store}", schemes.get(self.store, "")).replace("{run}/", "")
+        named = self.state.replace("{store}", schemes.get(self.store, "")).replace("{run}/", "")
+        return without_credentials(named)
 
     @property
     def races(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import parse_qsl, unquote
@@ -62,11 +63,21 @@ class StateURL:
         return text
 
 
+_PRIVATE = re.compile(r"([?&][^=&]*(?:user|pass|pwd|secret|token|key|auth)[^=&]*=)[^&]*", re.IGNORECASE)
+"""A parameter that may hold a credential. No state takes one, but somebody may write one."""
+
+
 def redacted(text: str) -> str:
-    """The URL as it may be shown: without a password."""
+    """The URL as it may be shown: without a password, and without parameters that may hold one."""
+    text = _PRIVATE.sub(r"\1***", text)
     head, at, tail = text.rpartition("@")
+    if not at:
+        return text
     scheme, separator, login = head.partition("://")
-    return f"{scheme}{separator}{login.partition(':')[0]}:***@{tail}" if at and ":" in login else text
+    if not separator:
+        return f"***@{tail}"
+    user, colon, _ = login.partition(":")
+    return f"{scheme}://{user}:***@{tail}" if colon else f"{scheme}://***@{tail}"
 
 
 def parse(text: str) -> StateURL:
@@ -77,7 +88,7 @@ def parse(text: str) -> StateURL:
     """
     scheme, separator, rest = text.partition("://")
     if not separator:
-        raise BadStateURL(f"{text!r}: no '://' in it; one of {_schemes()}")
+        raise BadStateURL(f"{redacted(text)!r}: no '://' in it; one of {_schemes()}")
     name = scheme.removeprefix("cached+")
     if name not in EXAMPLES or name == "cached":
         raise BadStateURL(f"{redacted(text)}: no scheme {scheme!r}; one of {_schemes()}")
