@@ -49,7 +49,7 @@ async def _trial(session: Session, client: Caller, number: int) -> None:
     if not granted.ok:
         return
     token = granted.body["token"]
-    other = cast.listing(session.target)
+    other = _another(session.target, token["capability_id"])
     for step in range(max(session.lanes, VERIFICATIONS)):
         await agent.invoke(token, lane=number + step)
         if step % 2:
@@ -80,12 +80,27 @@ async def _through_life(session: Session, client: Caller, number: int) -> None:
         await agent.invoke(token, lane=number + step)
 
 
+def _another(target: Target, capability: str) -> str:
+    """A capability that a token is not for; a made-up one where the kernel has no other."""
+    others = (name for name in (cast.listing(target), *sorted(target.capabilities)) if name != capability)
+    return next(others, f"{capability}.other")
+
+
 def _tamper(token: dict[str, Any], step: int, *, principal: str, capability: str) -> dict[str, Any]:
-    """The token with one thing altered, so that an unsigned one would do somebody good."""
+    """The token with one thing altered, so that an unsigned one would do somebody good.
+
+    `capability` and `principal` are others than the token's. Every change changes something: an unaltered token that
+    is called altered would accuse a right kernel.
+    """
     last = token["signature"][-1]
     changes: tuple[dict[str, Any], ...] = (
         {"signature": token["signature"][:-1] + ("0" if last != "0" else "1")},
-        {"constraints": {**token["constraints"], "max_rows": 10_000}},
+        {
+            "constraints": {
+                **token["constraints"],
+                "max_rows": 10_000 + int(token["constraints"].get("max_rows") or 0),
+            }
+        },
         {"expires_at": token["expires_at"].replace("20", "21", 1)},
         {"token_id": token["token_id"][:-1] + ("0" if token["token_id"][-1] != "0" else "1")},
         {"principal_id": principal},
