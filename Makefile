@@ -55,7 +55,7 @@ bench-check: setup ## a million operations of each kind, read and judged
 
 KEEP ?= 5
 clean-results: ## forget old runs: the newest five of each kind stay (KEEP=0: none), reference/ always stays
-	@for place in results results/gate; do \
+	@for place in results results/gate results/pytest; do \
 	  { ls -1d $$place/20*T*Z 2>/dev/null || true; } | sort -r | tail -n +$$(($(KEEP) + 1)) | xargs -r rm -rf; done
 	@test -e results/latest || rm -f results/latest
 

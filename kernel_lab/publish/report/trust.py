@@ -134,6 +134,7 @@ def _machine(run: SavedRun) -> Fact | None:
     said = [str(about.get("platform", "")), f"Python {about.get('python', '?')}"]
     said += [f"{name} {packages[name]}" for name in ("weaver-kernel", "gunicorn") if packages.get(name)]
     said += [f"load {load:.1f} at the start"] if isinstance(load, int | float) else []
+    said += [str(about["noisy"])] if about.get("noisy") else []
     return Fact(name="machine", value=f"{about['cores']} cores", note=", ".join(filter(None, said)))
 
 
