@@ -129,7 +129,10 @@ runbook: setup ## what reload, recycle, restart and scaling lose, per deployment
 teeth: setup ## every seeded wrong kernel, 1,000 right runs, a sample of both under gunicorn (ARGS=--no-live)
 	@$(BIN)/python -m mutants.teeth $(ARGS)
 
-.PHONY: teeth
+smallest-faults: setup ## the smallest fault that each claim sees, quick and full: docs/smallest-faults.md, in half an hour
+	@$(BIN)/python -m mutants.smallest $(ARGS)
+
+.PHONY: teeth smallest-faults
 
 # The shared states: docs/state.md.
 bench-state: setup ## what each store call, a grant and an invoke cost in process, each state beside memory

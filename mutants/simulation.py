@@ -71,6 +71,8 @@ class Trial:
     """When the first worker is restarted, counted from the cell's begin."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Settings of the workers, over the scenario's own."""
+    quick: bool = True
+    """Whether the scenario does less, as in ``kernel-lab run --quick``."""
     loss: float = 0.0
     """The share of calls that are lost on the way, half of them before they arrive."""
 
@@ -111,7 +113,7 @@ async def _drive(trial: Trial, folder: Path) -> None:
         planned = PlannedCell(scenario=trial.scenario, deployment=deployment, policy=trial.policy)
         cell = CellFolder(folder / "cell")
         restarts = asyncio.create_task(_restart(lives[0], trial.restarts_s))
-        error = await record(cell, planned, target, connections, seed=trial.seed, quick=True)
+        error = await record(cell, planned, target, connections, seed=trial.seed, quick=trial.quick)
         if not restarts.cancel():
             restarts.result()
         if error:
@@ -143,7 +145,7 @@ class AnyWorker(Fresh):
 def _lives(trial: Trial, folder: Path) -> Iterator[Life]:
     """The workers, with a kernel of their own or all with the same."""
     state = f"sqlite:///{folder}/state.db" if trial.home == "each" else "memory://"
-    told = {**registry.settings(quick=True), **trial.scenario.env, **trial.env, "LAB_STATE": state}
+    told = {**registry.settings(quick=trial.quick), **trial.scenario.env, **trial.env, "LAB_STATE": state}
     values = {name.removeprefix("LAB_").lower(): value for name, value in told.items()}
     each = [
         Settings(secret="known to all workers", kernel=trial.kernel, replica=f"r{number}", **values)

@@ -28,10 +28,11 @@ Of one pool, between 25 % and 32 % is left by then: less than the dear one costs
 reserve more than is left. Once less than 25 % is left, upstream answers with a summary, and below 5 % with a
 handle, which costs nothing: a right pool would never be used up, and nobody would see whether it then refuses.
 """
-ALONE = 24
-"""Invokes of one client before the others begin."""
-AT_ONCE = 10
-"""Invokes at that moment: together they reserve more than is left."""
+ALONE, FREE, FREE_AT_FULL = 8, 16, 160
+"""Invokes of one client before the others begin: those that cost, and those that cost nothing, at quick and at full.
+
+At full, a budget that denies one invoke in fifty cannot hide (4 %).
+"""
 INVOKES = 40
 """Of one pool: enough to use it up."""
 PRINCIPALS = 4
@@ -64,8 +65,9 @@ async def drive(session: Session) -> None:
     # one after the other, before anybody else has reserved anything: a refusal here has no excuse
     alone = session.client(session.principal())
     granted = await alone.grant(cast.reading(session.target), lane=0)
-    for number in range(ALONE if granted.ok else 0):
-        mode = "table" if number < ALONE // 3 else "handle_only"
+    free = FREE if session.quick else FREE_AT_FULL
+    for number in range(ALONE + free if granted.ok else 0):
+        mode = "table" if number < ALONE else "handle_only"
         await alone.invoke(granted.body["token"], lane=number, mode=mode)
     # nothing is under way: what is told now is what they cost
     for lane in range(2):

@@ -39,6 +39,9 @@ MANY = 48
 MANY_AT_FULL = 150
 """At full: a loss of one in fifty cannot hide (5 %)."""
 
+STRANGERS_AT_FULL = 7
+"""How often a stranger tries each handle at full: with one in fifty served, some are (97 %)."""
+
 SHORT_S = 5.0
 """A handle that lives no longer is watched until it has expired."""
 
@@ -86,8 +89,8 @@ async def _trial(session: Session, client: Caller, number: int) -> None:
     # alternating invoke and expand by round robin would miss every time: all pairs of workers instead
     for step in range(max(session.lanes, EXPANSIONS)):
         await agent.expand(made.body["handle_id"], lane=number + step)
-        if step < 2:
-            await stranger.expand(made.body["handle_id"], lane=number + step)
+    for step in range(2 if session.quick or client == session.probe else STRANGERS_AT_FULL):
+        await stranger.expand(made.body["handle_id"], lane=number + step)
 
 
 async def _many(session: Session, client: Caller) -> None:

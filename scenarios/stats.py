@@ -16,6 +16,8 @@ from . import sample as cast
 
 TRIALS = 32
 """So many that a loss of one in ten can hardly hide (3 %)."""
+TRIALS_AT_FULL = 160
+"""So many that a loss of one in fifty can hardly hide (4 %)."""
 
 
 async def drive(session: Session) -> None:
@@ -24,7 +26,8 @@ async def drive(session: Session) -> None:
     A worker is asked after each step too: what went wrong between two reports takes few operations to prove.
     """
     reader = session.client(session.principal("reader"))
-    for number in range(max(TRIALS, 2 * session.lanes)):
+    trials = TRIALS if session.quick else TRIALS_AT_FULL
+    for number in range(max(trials, 2 * session.lanes)):
         agent = session.client(session.principal())
         granted = await agent.grant(cast.reading(session.target), lane=number)
         if granted.ok:
