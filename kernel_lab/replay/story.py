@@ -161,21 +161,22 @@ class _Teller:
 
 def _as_it_was(history: Sequence[Line], counterexample: Sequence[Line], cell: Cell) -> Story:
     teller = _Teller(history)
-    before = _needed(history, counterexample)
-    if before:
-        teller.lines.append("# What the counter-example needs, and what is right in it.")
-    for op in before:
-        teller.play(op, needed=op["outcome"] == "ok")
-    teller.lines += ["", "# The counter-example."] if before else ["# The counter-example."]
+    proof = {op["index"] for op in counterexample}
     stale_s = float(cell.parameters.get("max_stale_ms") or 0) / 1000
     start = counterexample[0]["call_ns"]
     shown = []
-    for number, op in enumerate(counterexample):
-        if stale_s and number == len(counterexample) - 1:
+    for op in sorted([*_needed(history, counterexample), *counterexample], key=lambda op: op["call_ns"]):
+        if op["index"] not in proof:
+            teller.lines.append("# What the counter-example needs.")
+            teller.play(op, needed=op["outcome"] == "ok")
+            continue
+        if stale_s and op["index"] == counterexample[-1]["index"]:
             teller.lines.append(
                 f"time.sleep({stale_s + 0.2:g})  # the deployment may be so stale, and no more"
             )
-        teller.lines.append(f"# {(op['call_ns'] - start) / 1e6:+.1f} ms: {_recorded(op)}")
+        teller.lines.append(
+            f"# The counter-example, {(op['call_ns'] - start) / 1e6:+.1f} ms: {_recorded(op)}"
+        )
         name = teller.play(op, needed=False)
         shown.append(_same(name, op, teller))
     return Story(teller.whole([*teller.lines, "", f"return {' and '.join(shown)}"]))
@@ -355,16 +356,19 @@ def _counted(history: Sequence[Line], counterexample: Sequence[Line]) -> Story:
             earlier, made = name, dict.fromkeys(made, 0)
         elif op["f"] in _COUNTERS and op["outcome"] == "ok":
             made[_COUNTERS[op["f"]]] += 1
-    last = teller.play(counterexample[-1], needed=True)
+    who = teller.caller("admin")
+    teller.worker(counterexample[-1])
+    letters = ", ".join("ABCDEFGH"[number % 8] for number in range(len(teller.workers)))
     base = f" {earlier}.body[counter] +" if earlier else ""
     return Story(
         teller.whole(
             [
                 *teller.lines,
                 "",
-                "# Whoever asks next must be told of at least as many.",
+                "# Whoever asks next must be told of at least as many, whichever worker answers.",
+                f"told = [need(worker.stats({who})) for worker in ({letters},)]",
                 f"made = {made!r}",
-                f"return any({last}.body[counter] <{base} number for counter, number in made.items())",
+                f"return any(one.body[counter] <{base} number for one in told for counter, number in made.items())",
             ]
         )
     )
