@@ -18,7 +18,7 @@ setup: .venv/.ready ## the environment in .venv (uv if it is there or can be had
 	@test -n "$(PYTHON)" || { echo "kernel-lab needs Python 3.11 or newer on PATH, or PYTHON=/path/to/python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@if command -v uv >/dev/null; then uv=uv; \
-	 elif $(BIN)/python -m pip install --quiet --disable-pip-version-check uv 2>/dev/null; then uv=$(BIN)/uv; \
+	 elif $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9 2>/dev/null; then uv=$(BIN)/uv; \
 	 else uv=; fi; \
 	 if [ -n "$$uv" ]; then $$uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[bench,dev]'; \
 	 else $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench,dev]'; fi
