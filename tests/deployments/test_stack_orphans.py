@@ -137,6 +137,34 @@ async def test_a_guard_that_is_killed_takes_the_servers_along(tiny, tmp_path, le
     assert leftovers.files() == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has died")
+async def test_what_a_killed_guard_and_harness_leave_goes_with_the_next_start(
+    tiny, tmp_path, leftovers, no_redis_url
+):
+    with started_harness(tiny, tmp_path) as harness:
+        assert harness.stdout.readline().startswith("up")
+        (living,) = leftovers.temp.glob("kernel-lab-*")
+        async with NativeStack(Deployment(name="tiny"), app=tiny, folder=tmp_path / "second"):
+            assert living.is_dir(), "the folder of a guard that lives stays"
+        guard = next(int(line.split()[0]) for line in leftovers.processes() if "guard.py" in line)
+        for pid in (guard, harness.pid):
+            os.kill(pid, signal.SIGSTOP)
+        for pid in (guard, harness.pid):
+            os.kill(pid, signal.SIGKILL)
+    assert until(lambda: not leftovers.processes()), leftovers.processes()
+    assert [path.name for path in leftovers.temp.glob("kernel-lab-*")] == [living.name]
+    foreign, link = leftovers.temp / "kernel-lab-foreign", leftovers.temp / "kernel-lab-link"
+    foreign.mkdir()
+    link.symlink_to(tmp_path)
+    (tmp_path / "guard.lock").touch()
+    async with NativeStack(Deployment(name="tiny"), app=tiny, folder=tmp_path / "third"):
+        assert not living.exists()
+    assert foreign.is_dir(), "a folder without a lock is somebody else's"
+    assert (tmp_path / "guard.lock").exists(), "no link is followed"
+    foreign.rmdir()
+    link.unlink()
+
+
 async def test_an_error_inside_the_stack_stops_it(tiny, tmp_path, leftovers):
     with pytest.raises(ZeroDivisionError):
         async with NativeStack(Deployment(name="tiny"), app=tiny, folder=tmp_path):

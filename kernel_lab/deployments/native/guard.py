@@ -13,12 +13,16 @@ The end of its input is the end of the stack, however the harness died: every se
 after `GRACE_S` its process group is killed, and FOLDER is removed. Each server leads a process group and the
 guard a session, so no Ctrl-C meant for the harness reaches them. On Linux the guard also adopts what leaves
 its group, and a server whose guard was killed gets SIGTERM from the kernel.
+
+A guard that was killed together with its harness cannot remove FOLDER. So each guard holds a lock on a file in its
+FOLDER for as long as it lives, and the next one to start removes the folders beside its own whose lock is free.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import select
@@ -31,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 GRACE_S = 2.0
+PREFIX, LOCK = "kernel-lab-", "guard.lock"
 _KILL_S = 5.0
 """A killed process has this long to vanish; one that hangs in the kernel longer is beyond anyone's reach."""
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
@@ -44,6 +49,8 @@ Servers = dict[int, tuple[str, "subprocess.Popen[bytes]"]]
 def main(folder: str, harness: int) -> None:
     """Obey orders until the harness has gone, then clear up."""
     Path(folder).mkdir(mode=0o700)
+    lock = hold(Path(folder))
+    remove_abandoned(Path(folder))
     woken = _wake_on_signals()
     if _libc:
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -67,6 +74,29 @@ def main(folder: str, harness: int) -> None:
     finally:
         end(servers)
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def hold(folder: Path) -> int:
+    """Lock a file in the folder, and give it its name once it is locked. No server inherits the descriptor."""
+    lock = os.open(folder / f"{LOCK}.new", os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    (folder / f"{LOCK}.new").rename(folder / LOCK)
+    return lock
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove this user's folders beside `folder` whose guard has ended without removing its own."""
+    for beside in folder.parent.glob(f"{PREFIX}*/{LOCK}"):
+        with contextlib.suppress(OSError):
+            if beside.parent.is_symlink() or beside.parent.lstat().st_uid != os.getuid():
+                continue
+            lock = os.open(beside, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while its guard lives
+                shutil.rmtree(beside.parent, ignore_errors=True)
+            finally:
+                os.close(lock)
 
 
 def _wake_on_signals() -> int:
