@@ -4,8 +4,8 @@
 
 - a secret that the environment leaves empty is read from ``/run/secrets``: ``weaver_kernel_secret``,
   ``store_password``;
-- ``{store_password}`` in a ``LAB_*`` value becomes the store's password, quoted for a URL. Without one it is
-  derived from the kernel's secret, as ``lab/store.sh`` does on the other side, so that one secret is enough;
+- ``{store_password}`` in a ``LAB_*`` value becomes the store's password, quoted for a URL. Where nobody
+  gives one, the store has drawn one (``lab/store.sh``), and it is read from the store's volume;
 - ``LAB_REPLICA``, where it is empty, becomes the container's own number: the engine's names count from 1
   (``lab-replicas-2`` is ``r1``).
 """
@@ -18,48 +18,47 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import quote
 
 SECRETS = Path("/run/secrets")
+DRAWN = Path("/run/store/password")
 _PLACEHOLDER = "{store_password}"
 
 
 class UnreadableSecret(ValueError):  # noqa: N818 - it names a thing
-    """A secret's file is there and cannot be read."""
+    """A secret's file cannot be read, or a password is needed and nobody gave one."""
 
 
-def environment(given: Mapping[str, str], *, secrets: Path, name: str) -> dict[str, str]:
+def environment(given: Mapping[str, str], *, secrets: Path, name: str, drawn: Path = DRAWN) -> dict[str, str]:
     """The worker's environment: `given`, completed.
 
     Args:
         given: What the container was started with.
         secrets: The folder with the secrets' files; one that is not there, or empty, is none.
         name: What the engine calls this container; see `own_name`.
+        drawn: The file with the password that the store draws where nobody gives it one.
 
     Raises:
-        UnreadableSecret: With the file and what would help.
+        UnreadableSecret: With the file and what would help, or the variable that needs a password.
     """
     env = dict(given)
     secret = env.get("WEAVER_KERNEL_SECRET") or _read(secrets / "weaver_kernel_secret")
     if secret:
         env["WEAVER_KERNEL_SECRET"] = secret
-    password = (
-        env.pop("LAB_STORE_PASSWORD", "") or _read(secrets / "store_password") or derived_password(secret)
-    )
+    password = env.pop("LAB_STORE_PASSWORD", "") or _read(secrets / "store_password") or _read(drawn)
     for variable, value in env.items():
         if variable.startswith("LAB_") and _PLACEHOLDER in value:
+            if not password:
+                raise UnreadableSecret(
+                    f"{variable}: needs the store's password; LAB_STORE_PASSWORD, the secret store_password or the "
+                    f"store's own file {drawn} should hold it"
+                )
             env[variable] = value.replace(_PLACEHOLDER, quote(password, safe=""))
     if not env.get("LAB_REPLICA"):
         env["LAB_REPLICA"] = replica(name)
     return env
-
-
-def derived_password(secret: str) -> str:
-    """The store's password where nobody chose one: nothing that tells the secret."""
-    return sha256(f"kernel-lab store {secret}".encode()).hexdigest()
 
 
 def replica(name: str) -> str:

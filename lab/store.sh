@@ -1,15 +1,18 @@
 #!/bin/sh
 # Valkey for several hosts' workers: kept on disk, behind a password.
 #
-# The password is LAB_STORE_PASSWORD, or what /run/secrets/store_password holds; without either it is derived from
-# the kernel's secret, as lab/container.py does on the other side.
+# The password is LAB_STORE_PASSWORD, or what /run/secrets/store_password holds. Without either, the store draws one at
+# random and keeps it beside its data, where the workers read it (lab/container.py). It never sees the kernel's secret.
 set -eu
 umask 077
 password=${LAB_STORE_PASSWORD:-$(cat /run/secrets/store_password 2>/dev/null || true)}
 if [ -z "$password" ]; then
-  secret=${LAB_STORE_SEED:-$(cat /run/secrets/store_seed 2>/dev/null || true)}
-  [ -n "$secret" ] || { echo 'LAB_STORE_PASSWORD is unset, and so is WEAVER_KERNEL_SECRET: set one' >&2; exit 3; }
-  password=$(printf 'kernel-lab store %s' "$secret" | sha256sum | cut -d ' ' -f 1)
+  if [ ! -s /data/password ]; then
+    od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >/data/password.new
+    chmod 444 /data/password.new
+    mv /data/password.new /data/password
+  fi
+  password=$(cat /data/password)
 fi
 printf %s "$password" >/tmp/password # for the health check
 cat >/tmp/valkey.conf <<EOF

@@ -96,3 +96,9 @@ def test_what_the_image_is_built_from_is_listed():
     }
     assert "*" in ignored
     assert kept == copied
+
+
+def test_the_store_never_sees_the_signing_secret():
+    store = yaml.safe_dump(SERVICES["store"]) + (ROOT / "lab" / "store.sh").read_text()
+    assert "WEAVER_KERNEL_SECRET" not in store
+    assert SERVICES["store"]["secrets"] == ["store_password"]

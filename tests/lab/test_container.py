@@ -1,6 +1,6 @@
 import pytest
 
-from lab.container import UnreadableSecret, derived_password, environment, own_name, replica
+from lab.container import UnreadableSecret, environment, own_name, replica
 from lab.state.url import parse
 
 
@@ -77,14 +77,16 @@ def test_a_password_is_read_from_its_file(secrets):
     assert ":from%20a%20file@" in completed(secrets, LAB_STATE=STATE)["LAB_STATE"]
 
 
-def test_without_a_password_it_is_derived_from_the_secret(secrets):
-    env = completed(secrets, LAB_STATE_LIMITER=STATE, WEAVER_KERNEL_SECRET="s")
-    assert env["LAB_STATE_LIMITER"] == STATE.format(store_password=derived_password("s"))
+def test_without_a_password_the_one_is_read_that_the_store_has_drawn(secrets):
+    drawn = secrets / "password"
+    drawn.write_text("drawn")
+    env = environment({"LAB_STATE_LIMITER": STATE}, secrets=secrets / "none", name="r", drawn=drawn)
+    assert env["LAB_STATE_LIMITER"] == STATE.format(store_password="drawn")
 
 
-def test_a_derived_password_tells_no_secret_and_differs_with_it():
-    assert "hunter2" not in derived_password("hunter2")
-    assert derived_password("a") != derived_password("b")
+def test_a_state_that_needs_a_password_is_refused_where_nobody_gave_one(secrets):
+    with pytest.raises(UnreadableSecret, match=r"^LAB_STATE: needs the store's password; LAB_STORE_PASSWORD"):
+        completed(secrets, LAB_STATE=STATE, WEAVER_KERNEL_SECRET="s")
 
 
 def test_the_password_itself_does_not_reach_the_worker(secrets):
