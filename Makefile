@@ -120,10 +120,13 @@ report: setup ## the page of a run (RUN=results/latest)
 docs: setup ## every figure and table of README and docs/ from a run (RUN=results/reference; ARGS=--check compares)
 	@$(BIN)/python -m kernel_lab.publish.docs $(RUN) $(ARGS)
 
+faults: setup ## every claim around every fault, on eleven deployments: faults.csv and the page (ARGS='--deployment redis')
+	@$(BIN)/kernel-lab run --fault all $(ARGS)
+
 runbook: setup ## what reload, recycle, restart and scaling lose, per deployment: runbook.csv
 	@$(BIN)/python -m kernel_lab.faults.runbook $(ARGS)
 
-.PHONY: report docs runbook
+.PHONY: report docs faults runbook
 
 # Wrong kernels that must be caught, right ones that must not be accused: docs/teeth.md.
 teeth: setup ## every seeded wrong kernel, 1,000 right runs, a sample of both under gunicorn (ARGS=--no-live)

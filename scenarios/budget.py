@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.faults.around import Around
 from kernel_lab.judge.checkers import budget as checker
 from kernel_lab.judge.verdict import Assumptions, Validity
 from kernel_lab.run.declaration import Component, Multiple
@@ -77,6 +78,17 @@ async def drive(session: Session) -> None:
     reader = session.client(session.principal("reader"))
     for lane in range(max(session.lanes, 2)):
         await reader.budget(lane=lane)
+
+
+async def under_fault(session: Session, around: Around) -> None:
+    """Invokes are charged before the fault and in every round, and the use is read."""
+    agent = session.client(session.principal())
+    granted = await agent.grant(cast.reading(session.target))
+    async for number in around.rounds():
+        if granted.ok:
+            await agent.invoke(granted.body["token"], mode="table")
+        if number % 2:
+            await agent.budget()
 
 
 def expect(deployment: Deployment, policy: Policy) -> Validity:
@@ -155,6 +167,7 @@ SCENARIO = Scenario(
         min_workers=met_everywhere(deployment, policy), min_operations=16
     ),
     expect=expect,
+    under_fault=under_fault,
     tell=tell,
     measures=(POOL, SPENT, FACTOR, REFUSED, USED_MAX, SERVED, OVERSPENDS, FALSE_DENIALS),
     headline=Multiple(factor=FACTOR, words="tokens spent, as a multiple of the budget"),

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.faults.around import Around
 from kernel_lab.judge.checkers import capabilities as checker
 from kernel_lab.judge.verdict import Assumptions, Validity
 from kernel_lab.run.declaration import Component, Proportion
@@ -71,6 +72,20 @@ def _manifest(capability: str) -> dict[str, Any]:
     }
 
 
+async def under_fault(session: Session, around: Around) -> None:
+    """Capabilities that were imported before the fault are granted in every round."""
+    admin = session.principal("admin", roles=("admin",))
+    imported = []
+    for number in range(3):
+        capability = f"remote.tool_{number}_{admin.name.replace('-', '_')}"
+        if (await session.client(admin).import_capability(capability, _manifest(capability))).ok:
+            imported.append(capability)
+    agent = session.client(session.principal())
+    async for number in around.rounds():
+        for capability in imported[number % 3 :: 3]:
+            await agent.grant(capability)
+
+
 def expect(deployment: Deployment, policy: Policy) -> Validity:
     """Broken where there are several registries: who imports is not who asks."""
     del policy
@@ -132,6 +147,7 @@ SCENARIO = Scenario(
     parameters=_parameters,
     assumptions=lambda deployment, policy: Assumptions(min_workers=met_everywhere(deployment, policy)),
     expect=expect,
+    under_fault=under_fault,
     tell=tell,
     measures=(IMPORTS, USES, NOT_FOUND, NOT_FOUND_RATE, PHANTOMS),
     headline=Proportion(hits=NOT_FOUND, of=USES, rate=NOT_FOUND_RATE, words="uses that found nothing"),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.faults.around import Around
 from kernel_lab.judge.checkers import handles as checker
 from kernel_lab.judge.history import AnyOperation, Expand, Invoke
 from kernel_lab.judge.verdict import Assumptions, Validity
@@ -127,6 +128,28 @@ async def _until_expiry(session: Session, client: Caller, number: int) -> None:
         await agent.expand(made.body["handle_id"], lane=number + step)
 
 
+async def under_fault(session: Session, around: Around) -> None:
+    """Handles from before the fault are expanded in every round, by their owner and now and then by a stranger."""
+    agent, stranger = session.client(session.principal()), session.client(session.principal("stranger"))
+    granted = await agent.grant(cast.listing(session.target))
+    made: list[str] = []
+
+    async def make_one() -> None:
+        reply = await agent.invoke(granted.body["token"]) if granted.ok else granted
+        if reply.ok and reply.body.get("handle_id"):
+            made.append(reply.body["handle_id"])
+
+    for _ in range(6):
+        await make_one()
+    async for number in around.rounds():
+        if number % 4 == 0:
+            await make_one()
+        for handle in made[number % 3 :: 3]:
+            await agent.expand(handle)
+        if made and number % 4 == 1:
+            await stranger.expand(made[0])
+
+
 def predict(
     probe: Sequence[AnyOperation], deployment: Deployment, parameters: dict[str, Any]
 ) -> Forecast | None:
@@ -240,6 +263,7 @@ SCENARIO = Scenario(
         min_workers=met_everywhere(deployment, policy), min_operations=16
     ),
     expect=expect,
+    under_fault=under_fault,
     tell=tell,
     measures=(EXPANDED, MISSES, MISS_RATE, PREDICTED, FOREIGN, FOREIGN_SERVED),
     headline=SHARE,

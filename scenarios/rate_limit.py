@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.faults.around import Around
 from kernel_lab.judge.checkers import rate_limit as checker
 from kernel_lab.judge.history import AnyOperation, Grant
 from kernel_lab.judge.verdict import Assumptions, Validity
@@ -150,6 +151,20 @@ async def _crowd(session: Session, number: int) -> None:
 
     together = zip(clients, probes, strict=True)
     await session.together([ask(*one, lane) for lane, one in enumerate(together, number)])
+
+
+async def under_fault(session: Session, around: Around) -> None:
+    """The limit is used up before the fault; whoever asks afterwards is denied until the window has passed.
+
+    In every eighth round somebody new asks, who has all of the limit left.
+    """
+    agent, capability = session.client(session.principal()), cast.limited(session.target)
+    for _ in range(int(session.parameters["limit"]) + 1):
+        await agent.grant(capability)
+    async for number in around.rounds():
+        await agent.grant(capability)
+        if number % 8 == 0:
+            await session.client(session.principal("neighbour")).grant(capability)
 
 
 def predict(
@@ -336,6 +351,7 @@ SCENARIO = Scenario(
     parameters=_parameters,
     assumptions=_assumptions,
     expect=expect,
+    under_fault=under_fault,
     tell=tell,
     measures=(
         LIMIT, WINDOW_S, ATTEMPTS, ADMITTED, CERTAIN_MAX, POSSIBLE_MAX, FACTOR, PREDICTED, WRONGFUL_DENIALS,

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.faults.around import Around
 from kernel_lab.judge.checkers import revocation as checker
 from kernel_lab.judge.evidence import accepted as accepted_token
 from kernel_lab.judge.history import AnyOperation, Grant, Invoke, Revoke, RevokeAll
@@ -169,6 +170,33 @@ async def _until_expiry(session: Session, client: Caller, number: int) -> None:
         if kept.ok:
             await agent.invoke(kept.body["token"], lane=number)
         await pause_until(round_ns + int(POLL_EVERY_S * 1e9))
+
+
+async def under_fault(session: Session, around: Around) -> None:
+    """Tokens are revoked before the fault and in every round; all that were revoked are presented again and again.
+
+    One token that nobody revokes is presented too.
+    """
+    agent = session.client(session.principal())
+    kept = await agent.grant(cast.reading(session.target))
+    revoked: list[dict[str, Any]] = []
+
+    async def revoke_one() -> None:
+        granted = await agent.grant(cast.reading(session.target))
+        if granted.ok:
+            # what was not acknowledged is asked for as well: the fault may have cut off the answer alone
+            await agent.revoke(granted.body["token"]["token_id"])
+            revoked.append(granted.body["token"])
+
+    for _ in range(6):
+        await revoke_one()
+    async for number in around.rounds():
+        if number % 4 == 0:
+            await revoke_one()
+        for token in revoked[number % 3 :: 3]:
+            await agent.invoke(token)
+        if kept.ok:
+            await agent.invoke(kept.body["token"])
 
 
 def predict(
@@ -427,6 +455,7 @@ SCENARIO = Scenario(
         min_workers=met_everywhere(deployment, policy), min_operations=24
     ),
     expect=expect,
+    under_fault=under_fault,
     tell=tell,
     measures=(
         TOKENS_REVOKED, LEAKED_TOKENS, LEAK_RATE, PREDICTED, LAG_LOWER_P50, LAG_LOWER_MAX, LAG_UPPER_P50,

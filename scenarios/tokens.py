@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.faults.around import Around
 from kernel_lab.judge.checkers import tokens as checker
 from kernel_lab.judge.history import AnyOperation, Grant, Invoke
 from kernel_lab.judge.verdict import Assumptions, Validity
@@ -112,6 +113,19 @@ def _tamper(token: dict[str, Any], step: int, *, principal: str, capability: str
         {"audit_id": token["audit_id"][:-1] + ("0" if token["audit_id"][-1:] != "0" else "1")},
     )
     return {**token, **changes[step % len(changes)]}
+
+
+async def under_fault(session: Session, around: Around) -> None:
+    """Tokens from before the fault are presented in every round, and one new token in each."""
+    agent = session.client(session.principal())
+    granted = [await agent.grant(cast.reading(session.target)) for _ in range(4)]
+    tokens = [reply.body["token"] for reply in granted if reply.ok]
+    async for number in around.rounds():
+        reply = await agent.grant(cast.reading(session.target))
+        if reply.ok:
+            tokens.append(reply.body["token"])
+        for token in tokens[number % 4 :: 4][:2] if tokens else ():
+            await agent.invoke(token)
 
 
 def predict(
@@ -237,6 +251,7 @@ SCENARIO = Scenario(
         min_workers=met_everywhere(deployment, policy), min_operations=16
     ),
     expect=expect,
+    under_fault=under_fault,
     tell=tell,
     measures=(
         VERIFICATIONS_MADE,

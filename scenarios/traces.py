@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.faults.around import Around
 from kernel_lab.judge.checkers import traces as checker
 from kernel_lab.judge.history import AnyOperation, Explain, Invoke
 from kernel_lab.judge.verdict import Assumptions, Validity
@@ -123,6 +124,26 @@ async def _expanded(session: Session, number: int) -> None:
         await agent.list_traces(agent.principal.name, event_type=event_type, lane=number)
 
 
+async def under_fault(session: Session, around: Around) -> None:
+    """Actions from before the fault are explained in every round, and new ones are done."""
+    agent = session.client(session.principal())
+    granted = await agent.grant(cast.reading(session.target))
+    done: list[str] = []
+
+    async def act() -> None:
+        reply = await agent.invoke(granted.body["token"]) if granted.ok else granted
+        if reply.ok and reply.body.get("action_id"):
+            done.append(reply.body["action_id"])
+
+    for _ in range(6):
+        await act()
+    async for number in around.rounds():
+        if number % 4 == 0:
+            await act()
+        for action in done[number % 3 :: 3]:
+            await agent.explain(action)
+
+
 def predict(
     probe: Sequence[AnyOperation], deployment: Deployment, parameters: dict[str, Any]
 ) -> Forecast | None:
@@ -220,6 +241,7 @@ SCENARIO = Scenario(
         min_workers=met_everywhere(deployment, policy), min_operations=16
     ),
     expect=expect,
+    under_fault=under_fault,
     tell=tell,
     measures=(EXPLAINED, LOST, LOST_RATE, PREDICTED, LISTINGS, MISSING_SHARE, DOUBLED, AUDITS),
     headline=Proportion(hits=LOST, of=EXPLAINED, rate=LOST_RATE, words="explanations missing"),

@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 def list_names(
     what: Annotated[str, typer.Argument(help="deployments, scenarios or faults")],
 ) -> None:
-    """Print one name a line.
+    """Print one name a line; of a fault, its title beside it.
 
     Exit code: 0, or 64 for a list that does not exist.
     """
@@ -29,5 +29,6 @@ def list_names(
     }
     if what not in names:
         raise BadInput(f"kernel-lab list {what}: there is no such list; one of: {', '.join(names)}")
+    titles = {name: fault.title for name, fault in registry.faults().items()} if what == "faults" else {}
     for name in names[what]:
-        print(name)
+        print(f"{name:15} {titles[name]}" if name in titles else name)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -19,6 +20,7 @@ from kernel_lab.cli.app import run as run_app
 from kernel_lab.cli.attach import Reach, look
 from kernel_lab.cli.screen import Screen, print_end, short
 from kernel_lab.cli.signals import INTERRUPTED, until_terminated
+from kernel_lab.faults.fault import Fault
 from kernel_lab.judge.verdict import Validity
 from kernel_lab.publish import reporting
 from kernel_lab.redaction import without_headers
@@ -33,6 +35,7 @@ from kernel_lab.run.results import CellResult
 from kernel_lab.run.resume import asked_of, read_asked, take_over
 from kernel_lab.run.schedule import OpenStack
 from kernel_lab.run.schedule import run as run_plan
+from kernel_lab.run.under_fault import FaultRow, FaultRun, plan_under_faults
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +49,10 @@ def run(
     connections: Annotated[
         list[str], typer.Option(help="Only this policy: round_robin, fresh, keep_alive; may be repeated.")
     ] = [],  # noqa: B006
-    fault: Annotated[list[str], typer.Option(help="With this fault; may be repeated.")] = [],  # noqa: B006
+    fault: Annotated[
+        list[str],
+        typer.Option(help="Around this fault (`kernel-lab list faults`), or all of them; may be repeated."),
+    ] = [],  # noqa: B006
     quick: Annotated[
         bool, typer.Option("--quick", help="Short cells, and four deployments unless named.")
     ] = False,
@@ -139,8 +145,11 @@ def run(
         )
     console = Console(stderr=True, highlight=False)
     tell = partial(console.print, markup=False, soft_wrap=True)
-    if fault:
-        pick("--fault", fault[0], registry.faults())
+    suffered = _faults(fault)
+    if suffered and attach not in ([], ["none"]):
+        raise BadInput(
+            "--fault cannot be combined with --attach: only processes that the lab started are disturbed"
+        )
     said = read_promises(promises) if promises else Promises()
     reach = Reach(
         headers=header, token_env=token_env, insecure=insecure, worker_header=worker_header, workers=workers,
@@ -152,6 +161,8 @@ def run(
             "--kernel cannot be combined with --attach: the attached deployment already has a kernel"
         )
     known = chosen_deployments(deployments, workers=workers, replicas=replicas, state=state)
+    if suffered and not deployment and not quick:
+        deployment = [name for name in registry.FAULT_DEPLOYMENTS if name in known]
     plan = plan_of(
         deployment, scenario, connections, quick=quick, seed=seed, out=out, kernel=kernel, promises=said, known=known
     )  # fmt: skip
@@ -181,9 +192,70 @@ def run(
     reported = looked.in_force if looked is not None else attached.facts if attached is not None else {}
     about |= {"in_force": said.facts(reported)} if reported else {}
     plan.folder.write_environment(about)
-    tell(f"{len(plan.cells)} cells into {short(plan.folder.path)}")
+    if not suffered:
+        tell(f"{len(plan.cells)} cells into {short(plan.folder.path)}")
     opener = open_native if attached is None else attached.open
+    if suffered:
+        finish_under_faults(plan, suffered, about, console, latest=out is None)
     finish(plan, about, opener, console, latest=out is None, details=details)
+
+
+def _faults(names: Sequence[str]) -> list[Fault]:
+    """The faults that the command line names; ``all`` stands for every one.
+
+    Raises:
+        BadInput: There is no such fault.
+    """
+    known = registry.faults()
+    if list(names) == ["all"]:
+        return list(known.values())
+    return [pick("--fault", name, known) for name in dict.fromkeys(names)]
+
+
+def finish_under_faults(
+    plan: Plan, faults: Sequence[Fault], about: dict[str, Any], console: Console, *, latest: bool
+) -> NoReturn:
+    """Run every claim around every fault, write CSVs and page, show the end, and exit.
+
+    Nothing is expected of a deployment under a fault, so a broken claim is a finding and no failure of the run.
+    """
+    tell = partial(console.print, markup=False, soft_wrap=True)
+    watch = Watch()
+    with Screen(console) as screen:
+        try:
+            trial = FaultRun(
+                plan=plan_under_faults(plan), faults=faults, open_stack=open_native, progress=screen
+            )
+            rows = asyncio.run(until_terminated(trial.run()))
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            screen.stop()
+            tell(f"interrupted; the rows of the cells that ended are in {short(plan.folder.table('faults'))}")
+            raise typer.Exit(INTERRUPTED) from None
+    about["finished"] = datetime.now(tz=UTC).isoformat(timespec="seconds")
+    about |= watch.facts()
+    plan.folder.write_environment(about)
+    if latest:
+        plan.folder.point_latest()
+    page = reporting.report(plan.folder.path)
+    for line in told_of_faults(rows):
+        tell(line)
+    tell(f"page: {short(page)}  rows: {short(plan.folder.table('faults'))}")
+    raise typer.Exit(2 if any(row.result.validity is Validity.UNKNOWN for row in rows) else 0)
+
+
+def told_of_faults(rows: Sequence[FaultRow]) -> list[str]:
+    """One line for each fault and deployment: which claims broke, held, or could not be judged."""
+    lines = []
+    for (deployment, fault), some in groupby(rows, key=lambda row: (row.result.deployment, row.result.fault)):
+        cells = list(some)
+        modes: dict[str, list[str]] = {}
+        for row in cells:
+            modes.setdefault(row.effect.mode or str(row.result.validity), []).append(row.result.scenario)
+        if set(modes) == {"skipped"}:
+            continue
+        said = "; ".join(f"{mode.replace('_', ' ')}: {', '.join(claims)}" for mode, claims in modes.items())
+        lines.append(f"{deployment:14} {fault:14} {said}")
+    return lines
 
 
 def resume_run(path: Path) -> None:

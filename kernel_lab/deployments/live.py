@@ -68,6 +68,10 @@ class Servers(Protocol):
     def log_paths(self) -> Mapping[str, Path]:
         """The servers' logs, by name; they outlive the deployment."""
 
+    @property
+    def files(self) -> Path:
+        """The deployment's own folder: what ``{run}`` stands for, such as where its SQLite file is."""
+
     def alive(self) -> bool:
         """Whether every server runs."""
 

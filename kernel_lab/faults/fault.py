@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
+from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.deployments.live import Live
 from kernel_lab.judge.operation import Outcome
 from kernel_lab.traffic.client import Recorder
@@ -28,6 +29,12 @@ class Landing:
     """One sentence: what was seen, or what was missing."""
 
 
+def nothing(deployment: Deployment) -> str:
+    """No deployment is excluded by its declaration."""
+    del deployment
+    return ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """Something that breaks."""
@@ -38,6 +45,8 @@ class Fault:
     """What happens, in a few words."""
     inapplicable: Callable[[Live], str]
     """Why a live deployment cannot have this fault; an empty string where it can."""
+    excluded: Callable[[Deployment], str] = nothing
+    """The same, as far as a deployment's declaration tells it, so that nothing has to be started to know it."""
     inject: Callable[[Live, str | None], AbstractAsyncContextManager[Landing]]
     """``inject(live, aim)``: once entered, the fault is in force, and its landing is known; once left, it has
     ended. `aim` is what it hits, such as the name of a worker, where the fault leaves a choice."""
@@ -47,22 +56,24 @@ class Fault:
 
 @asynccontextmanager
 async def disturb(
-    fault: Fault, live: Live, recorder: Recorder, *, aim: str | None = None
+    fault: Fault, live: Live, *recorders: Recorder, aim: str | None = None
 ) -> AsyncIterator[Landing]:
-    """Inject a fault, write it into the history, and end it.
+    """Inject a fault, write it into the history of every recorder, and end it.
 
     The operation ``fault.<name>`` begins when the injection begins and returns once its landing is known. Its
     outcome is ``ok`` where the fault landed and ``fail`` where it did not. The end of a fault that lasts is a
     second operation of the same name, with ``{"ended": true}`` as input.
     """
-    index, called_ns = recorder.writer.next_index(), time.monotonic_ns()
+    indexes, called_ns = [one.writer.next_index() for one in recorders], time.monotonic_ns()
     async with fault.inject(live, aim) as landing:
-        _write(recorder, fault, index, called_ns, {"worker": aim} if aim else {}, landing)
+        for recorder, index in zip(recorders, indexes, strict=True):
+            _write(recorder, fault, index, called_ns, {"worker": aim} if aim else {}, landing)
         yield landing
-        ended_index, ended_ns = recorder.writer.next_index(), time.monotonic_ns()
+        indexes, ended_ns = [one.writer.next_index() for one in recorders], time.monotonic_ns()
     if fault.lasts:
         ended = Landing(landed=True, evidence="the fault was ended")
-        _write(recorder, fault, ended_index, ended_ns, {"ended": True}, ended)
+        for recorder, index in zip(recorders, indexes, strict=True):
+            _write(recorder, fault, index, ended_ns, {"ended": True}, ended)
 
 
 def _write(

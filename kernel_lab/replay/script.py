@@ -28,6 +28,8 @@ def write_replay(folder: CellFolder, cell: Cell, verdicts: Sequence[Verdict], cl
     broken = next((one for one in verdicts if one.validity is Validity.INVALID), None)
     if broken is None:
         return ""
+    if cell.fault:
+        return f"a script cannot cause the fault {cell.fault}"
     try:
         history = [line for line in _lines(folder.history) if isinstance(line.get("f"), str)]
         text = script(history, broken, cell, claim)

@@ -210,6 +210,11 @@ def incomplete(history: Sequence[AnyOperation], cell: Cell) -> list[str]:
     says nothing, and calls that were under way are not in its history.
     """
     missing = []
+    if cell.fault and not any(
+        isinstance(op, FaultEvent) and op.f == f"fault.{cell.fault}" and op.outcome is Outcome.OK
+        for op in history
+    ):
+        missing.append(f"the fault {cell.fault} did not land")
     if not cell.finished and cell.operations is None:
         missing.append(CUT_OFF)
     if cell.operations is not None and len(history) != cell.operations:

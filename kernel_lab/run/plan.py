@@ -13,6 +13,7 @@ import msgspec
 
 from kernel_lab.bad_input import BadInput, pick
 from kernel_lab.deployments.deployment import Deployment, read_deployments
+from kernel_lab.faults.fault import Fault
 from kernel_lab.judge.verdict import Validity
 from kernel_lab.run import registry
 from kernel_lab.run.folder import RunFolder
@@ -37,6 +38,8 @@ class PlannedCell:
     policy: Policy
     expected: Validity | None = None
     """The verdict that is expected; None where nothing is."""
+    fault: Fault | None = None
+    """What is broken in the deployment while the cell is recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +128,7 @@ class Plan:
             replicas=cell.deployment.replicas,
             routing=cell.deployment.routing,
             connections=cell.policy,
+            fault=cell.fault.name if cell.fault else "",
             seed=self.seed,
             claim=cell.scenario.name,
             expected=cell.expected,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -9,13 +10,16 @@ import msgspec
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.deployments.live import StackFailed
 from kernel_lab.judge.history import HistoryWriter
-from kernel_lab.judge.verdict import Cell, DeploymentFacts
+from kernel_lab.judge.verdict import Assumptions, Cell, DeploymentFacts
 from kernel_lab.redaction import told, without_credentials
 from kernel_lab.run.folder import CellFolder
 from kernel_lab.run.plan import PlannedCell
 from kernel_lab.run.scenario import Session, Target
 from kernel_lab.traffic.client import Recorder
 from kernel_lab.traffic.connections import Connections
+
+UNDER_FAULT = Assumptions(min_operations=4)
+"""What the history of a cell with a fault must have met: workers may be away, so their number is not asked for."""
 
 
 async def record(
@@ -26,8 +30,11 @@ async def record(
     *,
     seed: int,
     quick: bool,
+    drive: Callable[[Session], Awaitable[None]] | None = None,
 ) -> str:
     """Drive one cell into its folder, and return why it broke off: an empty string if it did not.
+
+    The traffic is the scenario's own, or `drive`'s.
 
     ``cell.json`` is written twice. Before the first call it says that the cell is not finished, so that a cell
     that is killed is judged unknown. At the end it says how many operations the history has.
@@ -38,9 +45,10 @@ async def record(
         scenario=scenario.name,
         deployment=_facts(deployment),
         connections=policy,
+        fault=planned.fault.name if planned.fault else None,
         seed=seed,
         parameters=parameters,
-        assumptions=scenario.assumptions(deployment, policy),
+        assumptions=UNDER_FAULT if planned.fault else scenario.assumptions(deployment, policy),
         expected=planned.expected,
         finished=False,
     )
@@ -59,7 +67,7 @@ async def record(
             quick=quick,
         )
         try:
-            await scenario.drive(session)
+            await (drive or scenario.drive)(session)
         except Exception as failure:  # noqa: BLE001 - one cell's failure is a row, not the end of the run
             error = f"the cell broke off: {cause(failure)}"
     beside = target.journal.beside(session.main, _smallest_cap(parameters))

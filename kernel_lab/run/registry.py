@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kernel_lab.bad_input import BadInput
 from kernel_lab.deployments.deployment import Deployment, read_deployments
+from kernel_lab.faults import stores, workers
 from kernel_lab.faults.fault import Fault
 from kernel_lab.run.scenario import Scenario
 
@@ -95,6 +96,13 @@ def settings(*, quick: bool) -> dict[str, str]:
     }
 
 
+FAULT_DEPLOYMENTS = (
+    "single", "memory-4", "replicas", "sticky", "sqlite-stock", "sqlite", "redis", "redis-authz", "redis-cached",
+    "redis-cluster", "sidecar",
+)  # fmt: skip
+"""What ``--fault`` measures unless deployments are named."""
+
+
 def faults() -> dict[str, Fault]:
     """Every fault that ``kernel-lab run --fault`` can inject, by name."""
-    return {}
+    return {fault.name: fault for fault in (*workers.FAULTS, *stores.FAULTS)}

@@ -13,6 +13,7 @@ from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.deployments.live import Live
+from kernel_lab.faults.around import Around
 from kernel_lab.faults.fault import Fault, Landing, disturb
 from kernel_lab.judge.checkers import Checker
 from kernel_lab.judge.history import AnyOperation
@@ -221,6 +222,9 @@ class Scenario:
     """The kinds of the kernel's state that this claim is the evidence for."""
     against_workers: AgainstWorkers | None = None
     over_time: OverTime | None = None
+    under_fault: Callable[[Session, Around], Awaitable[None]] | None = None
+    """The claim's traffic around a fault: it makes state, then asks for it in every round. None where the claim is
+    not tested under faults."""
     under_load: bool = False
     """The sessions of ``kernel-lab load`` put this claim to the test too."""
     needs: tuple[Callable[[Target], object], ...] = ()

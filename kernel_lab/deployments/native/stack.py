@@ -146,6 +146,11 @@ class NativeStack:
         """What a reader of its figures must know."""
         return tuple(self._notes)
 
+    @property
+    def files(self) -> Path:
+        """The stack's own temp folder: what ``{run}`` stands for."""
+        return self._own
+
     def alive(self) -> bool:
         """Whether every server runs."""
         return self._guard is not None and not self.ended()

@@ -1,0 +1,96 @@
+"""The page's matrix of faults: faults down, deployments across, and in each box which claims broke."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kernel_lab.publish.charts import link
+from kernel_lab.run.saved import Row, SavedRun
+
+WORDS = {
+    "open": "fails open",
+    "times_n": "each process alone, with or without the fault",
+    "closed": "refuses",
+    "none": "goes on",
+}
+"""Mode → what a box says of the claims in it, the worst first."""
+CLASSES = {"open": "invalid", "times_n": "invalid", "closed": "valid", "none": "valid", "": "unknown"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultBox:
+    """One deployment under one fault."""
+
+    validity: str
+    """The colour: the worst of its claims."""
+    lines: tuple[tuple[str, str, str], ...]
+    """For each mode: its words, the claims in it, and a link to the first claim's cell."""
+    said: str
+    """How long service was away, and how many requests failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultTable:
+    """Faults by deployments."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[FaultBox | None, ...]], ...]
+    """A fault, and its boxes; None where the deployment cannot have it."""
+
+
+def fault_table(run: SavedRun) -> FaultTable | None:
+    """The matrix of ``faults.csv``; None for a run without faults."""
+    rows = run.tables.get("faults", ())
+    if not rows:
+        return None
+    deployments = list(dict.fromkeys(row["deployment"] for row in rows))
+    faults = list(dict.fromkeys(row["fault"] for row in rows))
+    boxes = {
+        (fault, deployment): _box(
+            [row for row in rows if (row["fault"], row["deployment"]) == (fault, deployment)]
+        )
+        for fault in faults
+        for deployment in deployments
+    }
+    return FaultTable(
+        columns=tuple(deployments),
+        rows=tuple(
+            (fault, tuple(boxes[fault, deployment] for deployment in deployments))
+            for fault in faults
+            if any(boxes[fault, deployment] for deployment in deployments)
+        ),
+    )
+
+
+def _box(rows: Sequence[Row]) -> FaultBox | None:
+    judged = [row for row in rows if row["validity"] != "skipped"]
+    if not judged:
+        return None
+    lines = []
+    for mode in (*WORDS, ""):
+        some = [row for row in judged if row["mode"] == mode]
+        if some:
+            names = ", ".join(row["claim"].replace("_", " ") for row in some)
+            first = some[0]
+            cell = "-".join((first["claim"], first["deployment"], first["connections"], first["fault"]))
+            lines.append((WORDS.get(mode, "unknown"), names, link(cell)))
+    worst = next(
+        mode for mode in ("open", "times_n", "", "closed", "none") if any(r["mode"] == mode for r in judged)
+    )
+    return FaultBox(validity=CLASSES[worst], lines=tuple(lines), said=_away(judged))
+
+
+def _away(rows: Sequence[Row]) -> str:
+    failed = [int(row["failed_requests"]) for row in rows if row["failed_requests"]]
+    if not failed:
+        return ""
+    if not any(failed):
+        return "no request failed"
+    away = max(float(row["unavailable_ms"]) for row in rows if row["unavailable_ms"])
+    back = [float(row["recovered_ms"]) for row in rows if row["recovered_ms"]]
+    said = f"{sum(failed)} requests failed over {away / 1000:.1f} s"
+    never = any(row["failed_requests"] not in ("", "0") and not row["recovered_ms"] for row in rows)
+    if never:
+        return f"{said}; not back while we looked"
+    return f"{said}; back {max(back) / 1000:.1f} s after the fault" if back else said

@@ -1,0 +1,134 @@
+"""What a fault did to a deployment, as one recorded history shows it: ``faults.csv``.
+
+The *mode* says how a claim fared. ``open``: the claim holds without the fault and broke under it. ``times_n``: it
+is broken without a fault too, because each process counts alone. ``closed``: the claim held, and requests failed.
+``none``: the claim held, and no request failed. It is empty where the cell is unknown or was skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from kernel_lab.judge.evidence import Proves, proves
+from kernel_lab.judge.history import AnyOperation, FaultEvent, Invoke, Outcome, Revoke
+from kernel_lab.judge.verdict import Validity, Verdict
+from kernel_lab.run.folder import RunFolder
+from kernel_lab.run.results import CellResult, write_rows
+
+COLUMNS = (
+    "deployment", "state", "fault", "connections", "claim", "validity", "mode", "landed", "lost_acknowledged",
+    "carried_out_unacknowledged", "unavailable_ms", "recovered_ms", "failed_requests", "reason",
+)  # fmt: skip
+"""The columns of ``faults.csv``."""
+
+LOSSES = frozenset(
+    {
+        "leak",
+        "resurrection",
+        "miss",
+        "lost_trace",
+        "missing_from_listing",
+        "lost_use",
+        "used_went_back",
+        "not_found",
+    }
+)
+"""Anomalies that say that something acknowledged was lost."""
+
+Mode = Literal["open", "closed", "times_n", "none", ""]
+
+
+class Effect(msgspec.Struct, frozen=True, kw_only=True):
+    """What a fault did; what was not measured is None."""
+
+    mode: Mode = ""
+    landed: str = ""
+    """The sentence that shows that the fault was in force; empty where it was not injected."""
+    lost_acknowledged: int | None = None
+    """Anomalies that prove that something acknowledged was lost; None for a claim that is broken anyway."""
+    carried_out_unacknowledged: int | None = None
+    """Revokes that failed for the client and were in force afterwards; None for claims without revokes."""
+    unavailable_ms: float | None = None
+    """From the call of the first request that failed to the return of the last one; 0 where none failed."""
+    recovered_ms: float | None = None
+    """From the fault to the first answer after the last failed request; None if none came, or none failed."""
+    failed_requests: int | None = None
+    """Requests without an answer, or with a server's error such as 503."""
+
+
+def failed(op: AnyOperation) -> bool:
+    """Whether a request failed because of the deployment: no answer, or a server's error such as 503."""
+    return op.outcome is Outcome.INFO
+
+
+def effect(history: Sequence[AnyOperation], verdict: Verdict | None, expected: Validity | None) -> Effect:
+    """What the fault of a history did.
+
+    Args:
+        history: The recorded operations, the fault's among them.
+        verdict: What the claim's checker says; None where nothing could be judged.
+        expected: The verdict that this deployment gets without a fault.
+    """
+    faults = [op for op in history if isinstance(op, FaultEvent) and "ended" not in (op.input or {})]
+    if not faults or verdict is None:
+        return Effect()
+    begun = faults[0]
+    landed = (begun.output or {}).get("evidence", "") if begun.outcome is Outcome.OK else ""
+    calls = sorted(
+        (op for op in history if not isinstance(op, FaultEvent) and op.call_ns >= begun.call_ns - 10**9),
+        key=lambda op: op.call_ns,
+    )
+    bad = [op for op in calls if failed(op)]
+    last_ns = max((_end(op) for op in bad), default=0)
+    after = [
+        op.return_ns for op in calls if not failed(op) and op.call_ns > last_ns and op.return_ns is not None
+    ]
+    broken_anyway = expected is Validity.INVALID
+    lost = sum(anomaly.kind in LOSSES for anomaly in verdict.anomalies)
+    return Effect(
+        mode=_mode(verdict, broken_anyway=broken_anyway, failures=len(bad)),
+        landed=landed,
+        lost_acknowledged=None if broken_anyway or verdict.validity is Validity.UNKNOWN else lost,
+        carried_out_unacknowledged=_carried_out(history),
+        unavailable_ms=(last_ns - bad[0].call_ns) / 1e6 if bad else 0.0,
+        recovered_ms=(min(after) - begun.call_ns) / 1e6 if bad and after else None,
+        failed_requests=len(bad),
+    )
+
+
+def _end(op: AnyOperation) -> int:
+    """When a failed request was over for its client."""
+    return op.return_ns if op.return_ns is not None else op.call_ns
+
+
+def _mode(verdict: Verdict, *, broken_anyway: bool, failures: int) -> Mode:
+    if verdict.validity is Validity.INVALID:
+        return "times_n" if broken_anyway else "open"
+    if verdict.validity is not Validity.VALID:
+        return ""
+    return "closed" if failures else "none"
+
+
+def _carried_out(history: Sequence[AnyOperation]) -> int | None:
+    """Tokens of which every revoke failed for its client, and which were refused as revoked afterwards."""
+    acknowledged: dict[str, bool] = {}
+    for op in history:
+        if isinstance(op, Revoke):
+            token = op.input.token_id
+            acknowledged[token] = acknowledged.get(token, False) or op.outcome is Outcome.OK
+    if not acknowledged:
+        return None
+    refused = {op.input.token_id for op in history if isinstance(op, Invoke) and proves(op) is Proves.REVOKED}
+    return sum(token in refused for token, ok in acknowledged.items() if not ok)
+
+
+def write_effects(folder: RunFolder, rows: Sequence[tuple[CellResult, Effect]]) -> None:
+    """Write ``faults.csv``, one row for each cell."""
+    write_rows(folder.table("faults"), COLUMNS, (_row(result, found) for result, found in rows))
+
+
+def _row(result: CellResult, found: Effect) -> dict[str, Any]:
+    return {**msgspec.to_builtins(result), **msgspec.to_builtins(found)}

@@ -1,0 +1,242 @@
+"""Cells with a fault: on a stack of their own, several claims drive traffic around one fault.
+
+Each stack serves one deployment and suffers one fault, because a fault can leave state behind. All claims that
+can be asked run side by side on it. Each writes its own history, and the fault stands in all of them. Traffic
+goes on before the fault, while it lasts, until the deployment answers again, and for some time after that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.deployments.live import Live, StackUnavailable
+from kernel_lab.faults.around import Around
+from kernel_lab.faults.fault import Fault, disturb
+from kernel_lab.judge.history import read_history
+from kernel_lab.judge.verdict import Validity
+from kernel_lab.run.effect import Effect, effect, write_effects
+from kernel_lab.run.folder import CellFolder
+from kernel_lab.run.plan import Plan, PlannedCell
+from kernel_lab.run.record import cause, record
+from kernel_lab.run.results import CellResult, write_csvs
+from kernel_lab.run.scenario import NotTold, Scenario, Session
+from kernel_lab.run.schedule import OpenStack, Progress, judge_or_say, look_at
+from kernel_lab.traffic.address import open_http
+from kernel_lab.traffic.client import Recorder
+from kernel_lab.traffic.connections import Policy, open_connections
+
+BEFORE_S, DURING_S, AFTER_S = 0.6, 1.5, 1.2
+"""How long traffic goes on before the fault, while it lasts, and after the deployment has answered again."""
+HEALTHY_S = 15.0
+"""How long a deployment may take to answer after a fault."""
+ENV = {
+    "LAB_RATE_LIMITS": "READ=1000000/60,WRITE=4/20,DESTRUCTIVE=4/20",
+    "LAB_BUDGET_TOTAL": "10000000",
+    "LAB_BUDGET_REQUEST": "600",
+}
+"""Settings of the workers: a window that outlasts the fault, and a budget that is never used up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultRow:
+    """One cell with a fault: its verdict, and what the fault did."""
+
+    result: CellResult
+    effect: Effect
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """One deployment that suffers one fault."""
+
+    deployment: Deployment
+    fault: Fault
+    cells: tuple[PlannedCell, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class FaultRun:
+    """Every chosen deployment under every chosen fault."""
+
+    plan: Plan
+    faults: Sequence[Fault]
+    open_stack: OpenStack
+    progress: Progress
+    _rows: dict[tuple[str, str, str], FaultRow] = field(default_factory=dict)
+
+    def stacks(self) -> list[Stack]:
+        """The stacks, in the order in which they start."""
+        policy = self.plan.policies[0]
+        claims = [one for one in self.plan.scenarios if one.under_fault is not None]
+        shared = [one for one in claims if not one.own_stack]
+        groups = [group for group in (shared, *([one] for one in claims if one.own_stack)) if group]
+        return [
+            Stack(
+                deployment=deployment,
+                fault=fault,
+                cells=tuple(
+                    PlannedCell(scenario=one, deployment=deployment, policy=policy, fault=fault)
+                    for one in group
+                ),
+            )
+            for deployment in self.plan.deployments
+            for fault in self.faults
+            for group in groups
+        ]
+
+    async def run(self) -> list[FaultRow]:
+        """Run the stacks, a few at a time, and write the CSVs; an interrupted run writes the rows that it has."""
+        stacks = self.stacks()
+        self.progress.planned(sum(len(stack.cells) for stack in stacks))
+        waiting = iter(stacks)
+
+        async def one_after_another() -> None:
+            for stack in waiting:
+                await self._suffer(stack)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self.plan.stacks_at_once):
+                    group.create_task(one_after_another())
+        finally:
+            rows = [row for stack in stacks for cell in stack.cells if (row := self._rows.get(_key(cell)))]
+            write_csvs(self.plan.folder, [row.result for row in rows], self.plan.scenarios)
+            write_effects(self.plan.folder, [(row.result, row.effect) for row in rows])
+        return rows
+
+    def _fill(self, cell: PlannedCell, result: CellResult, found: Effect) -> None:
+        self._rows[_key(cell)] = FaultRow(result=result, effect=found)
+        self.progress.done(result)
+
+    async def _suffer(self, stack: Stack) -> None:
+        """Start a stack, run its cells around the fault, and stop it; a stack that fails costs its own cells."""
+        if why := stack.fault.excluded(stack.deployment):
+            for cell in stack.cells:
+                self._fill(cell, self.plan.skipped(cell, why), Effect())
+            return
+        name = f"{stack.deployment.name}-{stack.fault.name}"
+        self.progress.doing(f"starting {stack.deployment.name} for {stack.fault.name}")
+        logs = self.plan.folder.new_logs(
+            name if len(stack.cells) > 1 else f"{name}-{stack.cells[0].scenario.name}"
+        )
+        env = {**self.plan.env, **ENV}
+        try:
+            async with self.open_stack(stack.deployment, env, logs) as live:
+                if why := stack.fault.inapplicable(live):
+                    for cell in stack.cells:
+                        self._fill(cell, self.plan.skipped(cell, why), Effect())
+                    return
+                await self._serve(stack, live, logs)
+        except StackUnavailable as error:
+            for cell in self._missing(stack):
+                self._fill(cell, self.plan.skipped(cell, str(error)), Effect())
+        except Exception as failure:  # noqa: BLE001 - whatever a stack dies of, the run goes on
+            for cell in self._missing(stack):
+                self._fill(cell, self.plan.unknown(cell, f"the stack failed: {cause(failure)}"), Effect())
+
+    def _missing(self, stack: Stack) -> list[PlannedCell]:
+        return [cell for cell in stack.cells if _key(cell) not in self._rows]
+
+    async def _serve(self, stack: Stack, live: Live, logs: Path) -> None:
+        target = await look_at(live, self.plan.promises, self.plan.address)
+        asked = []
+        for cell in stack.cells:
+            try:
+                for need in cell.scenario.needs:
+                    need(target)
+                asked.append(cell)
+            except NotTold as error:
+                self._fill(cell, self.plan.skipped(cell, f"not judged: {error}"), Effect())
+        around, recorders = Around(len(asked)), list[Recorder]()
+        names = (f"k{number}" for number in itertools.count())
+        connections = await open_connections(
+            asked[0].policy, target.address, workers=target.workers, direct=target.direct, names=names
+        )
+        folders: dict[tuple[str, str, str], CellFolder] = {}
+
+        async def drive(scenario: Scenario, session: Session) -> None:
+            assert scenario.under_fault is not None  # noqa: S101 - only such claims are planned
+            recorders.append(session.main)
+            try:
+                await scenario.under_fault(session, around)
+            finally:
+                around.arrive()
+
+        async def one(cell: PlannedCell) -> str:
+            folder = self.plan.folder.cell(
+                cell.scenario.name, cell.deployment.name, cell.policy, stack.fault.name
+            )
+            folders[_key(cell)] = folder
+            self.progress.doing(self.plan.unjudged(cell).label)
+
+            async def traffic(session: Session) -> None:
+                await drive(cell.scenario, session)
+
+            return await record(
+                folder, cell, target, connections, seed=self.plan.seed, quick=self.plan.quick, drive=traffic
+            )
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(cell)) for cell in asked]
+                said = await self._inject(stack.fault, live, around, recorders)
+        finally:
+            await connections.aclose()
+        for cell, task in zip(asked, tasks, strict=True):
+            folder = folders[_key(cell)]
+            folder.link_logs(logs)
+            result = await judge_or_say(self.plan, cell, folder, task.result() or said)
+            expected = cell.scenario.expect(cell.deployment, cell.policy)
+            history = await asyncio.to_thread(read_history, folder.recorded)
+            verdicts = folder.read_verdict() if folder.verdict.exists() else []
+            self._fill(cell, result, effect(history, verdicts[0] if verdicts else None, expected))
+
+    async def _inject(self, fault: Fault, live: Live, around: Around, recorders: Sequence[Recorder]) -> str:
+        """Break it in the middle of the traffic; why the cells cannot be judged, an empty string if they can."""
+        await around.ready()
+        try:
+            await asyncio.sleep(BEFORE_S)
+            async with disturb(fault, live, *recorders):
+                if fault.lasts:
+                    await asyncio.sleep(DURING_S)
+            if not await _healthy(live):
+                return f"the deployment did not answer {HEALTHY_S:g} s after the fault"
+            await asyncio.sleep(AFTER_S)
+        except Exception as failure:  # noqa: BLE001 - its cells are unknown, and the run goes on
+            return f"the fault {fault.name} could not be injected or ended: {cause(failure)}"
+        finally:
+            around.end()
+        return ""
+
+
+def _key(cell: PlannedCell) -> tuple[str, str, str]:
+    return cell.scenario.name, cell.deployment.name, cell.fault.name if cell.fault else ""
+
+
+async def _healthy(live: Live) -> bool:
+    """Wait until a worker answers, with whatever status below 500."""
+    until_s = time.monotonic() + HEALTHY_S
+    async with open_http(live.base_url, kept=False, timeout_s=2.0) as http:
+        while time.monotonic() < until_s:
+            with contextlib.suppress(Exception):
+                if (await http.get("/healthz")).status_code < 500:
+                    return True
+            await asyncio.sleep(0.1)
+    return False
+
+
+def plan_under_faults(plan: Plan) -> Plan:
+    """The plan with the one connection policy of fault cells: every call has a connection of its own."""
+    return replace(plan, policies=[Policy.FRESH])
+
+
+def unknown(rows: Sequence[FaultRow]) -> int:
+    """How many cells could not be judged."""
+    return sum(row.result.validity is Validity.UNKNOWN for row in rows)

@@ -1,0 +1,111 @@
+"""Cells with a fault, on real stacks: what broke, what refused, and what did not land."""
+
+from __future__ import annotations
+
+import csv
+from contextlib import asynccontextmanager
+
+import pytest
+
+from kernel_lab.deployments.live import StackUnavailable
+from kernel_lab.deployments.native.binaries import find_store
+from kernel_lab.faults.fault import Fault, Landing
+from kernel_lab.judge.verdict import Validity
+from kernel_lab.run import registry
+from kernel_lab.run.effect import COLUMNS
+from kernel_lab.run.native import open_native
+from kernel_lab.run.plan import plan_of
+from kernel_lab.run.under_fault import FaultRun, plan_under_faults
+
+pytestmark = pytest.mark.xdist_group("stack")
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def planned(self, cells):
+        self.cells = cells
+
+    def doing(self, what):
+        pass
+
+    def done(self, cell):
+        pass
+
+
+async def suffer(tmp_path, deployment, faults, scenarios):
+    plan = plan_of([deployment], scenarios, [], quick=True, seed=1, out=tmp_path / "run", kernel=None)
+    plan.folder.create()
+    trial = FaultRun(plan=plan_under_faults(plan), faults=faults, open_stack=open_native, progress=Silent())
+    rows = await trial.run()
+    return plan, {(row.result.scenario, row.result.fault): row for row in rows}
+
+
+async def test_a_reload_forgets_revocations_on_one_worker_and_no_token(tmp_path):
+    plan, rows = await suffer(tmp_path, "single", [registry.faults()["reload"]], ["tokens", "revocation"])
+    revocation, tokens = rows["revocation", "reload"], rows["tokens", "reload"]
+    assert (revocation.result.validity, revocation.effect.mode) == (Validity.INVALID, "open")
+    assert revocation.effect.lost_acknowledged > 0
+    assert "1 of 1 workers were replaced" in revocation.effect.landed
+    assert tokens.result.validity is Validity.VALID
+    with plan.folder.table("faults").open(encoding="utf-8") as file:
+        written = list(csv.DictReader(file))
+    assert tuple(written[0]) == COLUMNS
+    assert {row["claim"]: row["mode"] for row in written}["revocation"] == "open"
+
+
+async def test_a_store_that_died_is_refused_until_somebody_decides(tmp_path):
+    try:
+        find_store()
+    except StackUnavailable as error:
+        pytest.skip(str(error))
+    _, rows = await suffer(tmp_path, "redis", [registry.faults()["kill_store"]], ["revocation"])
+    [row] = rows.values()
+    assert (row.result.validity, row.effect.mode) == (Validity.VALID, "closed"), row
+    assert row.effect.failed_requests > 0
+    assert row.effect.recovered_ms is None
+
+
+async def test_a_file_that_is_locked_is_refused_and_comes_back(tmp_path):
+    _, rows = await suffer(tmp_path, "sqlite", [registry.faults()["lock_store"]], ["revocation"])
+    [row] = rows.values()
+    assert row.result.validity is Validity.VALID, row
+    assert "locked" in row.effect.landed
+
+
+async def test_a_fault_that_does_not_land_tells_nothing(tmp_path):
+    @asynccontextmanager
+    async def miss(live, aim):
+        yield Landing(landed=False, evidence="nothing happened")
+
+    fault = Fault(name="a_miss", title="nothing at all", inapplicable=lambda live: "", inject=miss)
+    _, rows = await suffer(tmp_path, "single", [fault], ["tokens"])
+    [row] = rows.values()
+    assert row.result.validity is Validity.UNKNOWN
+    assert "the fault a_miss did not land" in row.result.reason
+    assert row.effect.mode == ""
+
+
+async def test_a_fault_that_cannot_be_ended_leaves_its_cells_unknown(tmp_path):
+    @asynccontextmanager
+    async def stuck(live, aim):
+        yield Landing(landed=True, evidence="it is broken")
+        raise OSError("it stays broken")
+
+    fault = Fault(name="stuck", title="cannot be ended", inapplicable=lambda live: "", inject=stuck)
+    _, rows = await suffer(tmp_path, "single", [fault], ["tokens"])
+    [row] = rows.values()
+    assert row.result.validity is Validity.UNKNOWN
+    assert "could not be injected or ended" in row.result.reason
+
+
+async def test_a_deployment_that_cannot_have_a_fault_is_not_started(tmp_path):
+    _, rows = await suffer(tmp_path, "single", [registry.faults()["kill_store"]], ["tokens"])
+    [row] = rows.values()
+    assert (row.result.validity, row.result.reason) == (Validity.SKIPPED, "it has no store server")
+    assert not list((tmp_path / "run" / "stacks").glob("*"))
+
+
+def test_each_fault_has_a_name_of_its_own_and_a_title():
+    assert len(registry.faults()) == 14
+    assert all(fault.title for fault in registry.faults().values())
