@@ -7,6 +7,7 @@ A `Call` says the request (method, path, body) and what the history keeps of it 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, get_args, get_type_hints
@@ -16,7 +17,9 @@ import msgspec
 from kernel_lab.judge.operation import Called, Outcome
 
 LONGEST_REASON = 100
-_UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+LARGEST_KEPT = 16_384
+"""Bytes of the largest reply whose body is kept whole. A scenario may keep hundreds of replies."""
+_UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
 _OUTPUTS: dict[str, Any] = {kind.f: get_type_hints(kind)["output"] for kind in get_args(Called)}
 """What the output of each kind of operation may be."""
 
@@ -42,6 +45,7 @@ class Reply:
     outcome: Outcome
     error: str | None = None
     body: Any = None
+    """The JSON of the reply; of more than `LARGEST_KEPT` bytes, only the names and ids in it."""
     output: dict[str, Any] | None = None
     call_ns: int = 0
     return_ns: int = 0
@@ -68,6 +72,9 @@ def read(
             outcome, output, error = Outcome.OK, _recordable(call.f, call.keep(body)), None
         except _UNREADABLE:
             outcome, error = Outcome.INFO, "unreadable_reply"
+        else:
+            if call.f == "grant" and len(content) > LARGEST_KEPT:  # its token would be sent with each invoke
+                outcome, output, error = Outcome.INFO, None, "token_too_large"
     # a 4xx without a reason code did not come from the kernel: what happened behind it is unknown
     elif 400 <= status < 500 and error is not None:
         outcome = Outcome.FAIL
@@ -76,12 +83,23 @@ def read(
     return Reply(
         outcome=outcome,
         error=error,
-        body=body,
+        body=body if len(content) <= LARGEST_KEPT else _names(body),
         output=output,
         call_ns=call_ns,
         return_ns=return_ns,
         worker=worker,
     )
+
+
+def _names(body: Any) -> dict[str, str | None]:
+    """Of a large reply, what a later call may need: the short texts that stand in it under a name."""
+    members = body.items() if isinstance(body, dict) else ()
+    short = {
+        name: value
+        for name, value in members
+        if value is None or (isinstance(value, str) and len(value) <= 200)
+    }
+    return dict(itertools.islice(short.items(), 100))
 
 
 def _reason(body: Any) -> str | None:
@@ -95,10 +113,8 @@ def _recordable(f: str, output: dict[str, Any]) -> dict[str, Any]:
 
     Raises:
         ValueError: A value has another type than the kind of operation has.
-        OverflowError: A number has more than 64 bits.
     """
     msgspec.convert(output, _OUTPUTS[f])
-    msgspec.json.encode(output)
     return output
 
 

@@ -75,3 +75,39 @@ def test_equal_rows_have_equal_digests_and_others_do_not():
     assert call.digest(rows) == call.digest(rows[: call.ROWS])
     assert call.digest(rows) != call.digest(rows[1:])
     assert call.digest(rows) != call.digest([])
+
+
+def test_of_a_large_reply_only_names_and_ids_are_kept():
+    large = {
+        "action_id": "a1",
+        "handle_id": None,
+        "tokens": 3,
+        "response_mode": "raw",
+        "table_preview": [{}] * 20_000,
+    }
+    reply = read(call.invoke("ada", TOKEN), 200, json.dumps(large).encode(), call_ns=1, return_ns=2)
+    assert reply.ok
+    assert reply.body == {"action_id": "a1", "handle_id": None, "response_mode": "raw"}
+
+
+def test_a_token_that_is_too_large_to_be_kept_is_told_by_name():
+    large = json.dumps({"token": {**TOKEN, "more": [{}] * 20_000}}).encode()
+    reply = read(call.grant("ada", "c"), 201, large, call_ns=1, return_ns=2)
+    assert (reply.outcome, reply.error, reply.output) == (Outcome.INFO, "token_too_large", None)
+    assert reply.body == {}
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff", b"[" * 100_000, b'{"reason_code":["x"]}', b'{"reason_code":"' + b"x" * 200 + b'"}']
+)
+def test_a_refusal_that_cannot_be_read_is_no_refusal_of_the_kernel(content):
+    reply = read(call.grant("ada", "c"), 403, content, call_ns=1, return_ns=2)
+    assert (reply.outcome, reply.error) == (Outcome.INFO, "http_403")
+
+
+@pytest.mark.parametrize(
+    "body", [{"total": "x", "used": 1}, {"total": 1.5, "used": 1}, [], {"total": None}, 7]
+)
+def test_a_value_that_a_history_cannot_hold_is_unreadable(body):
+    reply = read(call.budget(), 200, json.dumps(body).encode(), call_ns=1, return_ns=2)
+    assert (reply.outcome, reply.error, reply.output) == (Outcome.INFO, "unreadable_reply", None)
