@@ -20,6 +20,7 @@ from kernel_lab.publish import figures, markers
 from kernel_lab.publish.charts.standalone import standalone
 from kernel_lab.publish.charts.survival import survival
 from kernel_lab.publish.charts.workers import against_workers
+from kernel_lab.publish.report.faults import FaultBox, fault_table
 from kernel_lab.publish.report.matrix import MARK, WORD
 from kernel_lab.publish.report.page import in_order
 from kernel_lab.publish.report.tiles import plain
@@ -106,6 +107,8 @@ def tables_for(path: Path) -> dict[str, Callable[[SavedRun], str]]:
         "columns": columns,
         "deployments": deployments,
         "runbook": runbook,
+        "faults": faults,
+        "faults losses": faults_losses,
         **cost_tables.TABLES,
     }
 
@@ -293,6 +296,40 @@ def runbook(run: SavedRun) -> str:
         body.append([f"`{deployment}`", step.replace("_", " "), *said])
     wrong = [f"{kind}, wrong before → after" for kind in kinds]
     head = ["deployment", "step", *wrong]
+    return markers.cells([head, *body] if body else [["what"], ["not measured in this run"]])
+
+
+def faults(run: SavedRun) -> str:
+    """Faults by deployments: which claims broke, and how long requests failed."""
+    table = fault_table(run)
+    if table is None:
+        return markers.cells([["what"], ["not measured in this run"]])
+    body = [
+        [f"`{fault}`", *("–" if box is None else _box_of(box) for box in boxes)]
+        for fault, boxes in table.rows
+    ]
+    return markers.cells([["fault", *(f"`{name}`" for name in table.columns)], *body])
+
+
+def _box_of(box: FaultBox) -> str:
+    said = [
+        f"{'**' if broke else ''}{words}{'**' if broke else ''}: {claims}"
+        for words, claims, _, broke in box.lines
+    ]
+    return "; ".join([*said, *filter(None, [box.said])])
+
+
+def faults_losses(run: SavedRun) -> str:
+    """The claims that broke only under a fault: what was lost although it had been acknowledged."""
+    rows = [row for row in run.tables.get("faults", ()) if row["mode"] == "open"]
+    body = [
+        [
+            f"`{row['deployment']}`", f"`{row['fault']}`", row["claim"].replace("_", " "),
+            row["lost_acknowledged"] or "–", row["landed"],
+        ]
+        for row in rows
+    ]  # fmt: skip
+    head = ["deployment", "fault", "claim", "proven losses", "what shows that the fault was in force"]
     return markers.cells([head, *body] if body else [["what"], ["not measured in this run"]])
 
 

@@ -263,3 +263,27 @@ def test_a_run_is_read_back_as_it_was_written(run):
     assert run.scenarios == ("rate_limit", "revocation", "handles")
     assert [c.validity for c in run.of("handles", "redis")] == ["skipped"]
     assert read_run(run.path) == run
+
+
+def test_each_deployment_has_a_box_for_each_fault_with_what_broke_and_how_long_requests_failed(run):
+    def row(deployment, fault, claim, mode, **more):
+        given = {"connections": "fresh", "validity": "invalid" if mode == "open" else "valid", "mode": mode}
+        figures = {"failed_requests": "0", "unavailable_ms": "0", "recovered_ms": ""}
+        return {"deployment": deployment, "fault": fault, "claim": claim, **given, **figures, **more}
+
+    rows = [
+        row("memory-4", "reload", "rate_limit", "open"),
+        row("memory-4", "reload", "tokens", "none"),
+        row("memory-4", "kill_store", "tokens", "", validity="skipped", failed_requests=""),
+        row(
+            "redis", "kill_store", "tokens", "closed", failed_requests="7", unavailable_ms="1500", recovered_ms="1600"
+        ),
+    ]  # fmt: skip
+    tables = {**run.tables, "faults": rows}
+    page = " ".join(render(msgspec.structs.replace(run, tables=tables), making.subjects()).split())
+    part = page.split("Under faults</h2>")[1].split("</section>")[0]
+    assert "<b>fails open</b>: rate limit</div><div><b>goes on</b>: tokens</div>" in part
+    assert "<b>refuses</b>: tokens</div>" in part
+    assert "7 requests failed over 1.5 s; back 1.6 s after the fault" in part
+    assert '<td class="v none">–</td>' in part
+    assert "what happens under faults" not in page

@@ -24,8 +24,9 @@ class FaultBox:
 
     validity: str
     """The colour: the worst of its claims."""
-    lines: tuple[tuple[str, str, str], ...]
-    """For each mode: its words, the claims in it, and a link to the first claim's cell."""
+    lines: tuple[tuple[str, str, str, bool], ...]
+    """For each mode: its words, the claims in it, a link to the first claim's cell (empty where the run does not have
+    it), and whether the fault broke them."""
     said: str
     """How long service was away, and how many requests failed."""
 
@@ -44,12 +45,14 @@ def fault_table(run: SavedRun) -> FaultTable | None:
     rows = run.tables.get("faults", ())
     if not rows:
         return None
+    cells = frozenset(cell.name for cell in run.cells)
     deployments = list(dict.fromkeys(row["deployment"] for row in rows))
     faults = list(dict.fromkeys(row["fault"] for row in rows))
+    suffered: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        suffered.setdefault((row["fault"], row["deployment"]), []).append(row)
     boxes = {
-        (fault, deployment): _box(
-            [row for row in rows if (row["fault"], row["deployment"]) == (fault, deployment)]
-        )
+        (fault, deployment): _box(suffered.get((fault, deployment), ()), cells)
         for fault in faults
         for deployment in deployments
     }
@@ -63,7 +66,7 @@ def fault_table(run: SavedRun) -> FaultTable | None:
     )
 
 
-def _box(rows: Sequence[Row]) -> FaultBox | None:
+def _box(rows: Sequence[Row], cells: frozenset[str]) -> FaultBox | None:
     judged = [row for row in rows if row["validity"] != "skipped"]
     if not judged:
         return None
@@ -74,7 +77,8 @@ def _box(rows: Sequence[Row]) -> FaultBox | None:
             names = ", ".join(row["claim"].replace("_", " ") for row in some)
             first = some[0]
             cell = "-".join((first["claim"], first["deployment"], first["connections"], first["fault"]))
-            lines.append((WORDS.get(mode, "unknown"), names, link(cell)))
+            href = link(cell) if cell in cells else ""
+            lines.append((WORDS.get(mode, "unknown"), names, href, mode == "open"))
     worst = next(
         mode for mode in ("open", "times_n", "", "closed", "none") if any(r["mode"] == mode for r in judged)
     )
@@ -94,3 +98,23 @@ def _away(rows: Sequence[Row]) -> str:
     if never:
         return f"{said}; not back while we looked"
     return f"{said}; back {max(back) / 1000:.1f} s after the fault" if back else said
+
+
+STORE_FAULTS = ("kill_store", "stop_store", "lock_store", "kill_sidecar")
+"""Faults in which what holds the shared state is away."""
+
+
+def store_away(run: SavedRun, deployment: str) -> str:
+    """What was measured of a deployment whose store is away; empty where nothing was measured."""
+    told = []
+    for fault in STORE_FAULTS:
+        rows = [
+            row
+            for row in run.tables.get("faults", ())
+            if (row["deployment"], row["fault"]) == (deployment, fault) and row["mode"]
+        ]
+        broken = [row["claim"].replace("_", " ") for row in rows if row["mode"] == "open"]
+        if rows:
+            said = f"fails open ({', '.join(broken)})" if broken else "nothing broke that held before"
+            told.append(f"{fault.replace('_', ' ')}: {said}")
+    return "; ".join(told)

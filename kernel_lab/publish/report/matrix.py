@@ -10,6 +10,7 @@ from kernel_lab.judge.verdict import Validity
 from kernel_lab.load.tables import ratio
 from kernel_lab.publish import figures
 from kernel_lab.publish.charts import link
+from kernel_lab.publish.report.faults import store_away
 from kernel_lab.run.saved import SavedCell, SavedRun
 
 MARK = {Validity.VALID: "✓", Validity.INVALID: "✗", Validity.UNKNOWN: "?", Validity.SKIPPED: "–"}
@@ -132,7 +133,7 @@ def _facts(run: SavedRun, names: Sequence[str], known: Sequence[Deployment | Non
     return (
         Row(name="workers", facts=tuple(_workers(run, name) for name in names)),
         Row(name="spans hosts", facts=tuple(_spans(one) for one in known)),
-        Row(name="store away", facts=tuple(one.store_away if one else "" for one in known)),
+        Row(name="store away (measured)", facts=tuple(store_away(run, name) for name in names)),
         Row(
             name="throughput vs memory-4 (invokes of 200 rows)",
             facts=tuple(_cost(run, name) for name in names),
