@@ -18,6 +18,7 @@ from typing import Protocol
 import httpx
 
 from kernel_lab.apps.http import Http, open_client
+from kernel_lab.traffic.between import MOST_WORKERS
 from kernel_lab.traffic.connections import Policy
 
 PER_WORKER = 2
@@ -192,6 +193,11 @@ class RoundRobin:
                     )
                 worker = again.workers[-1] if named and again.workers else f"connection {len(pools):03}"
                 pool = pools.setdefault(worker, [])
+                if len(pools) > MOST_WORKERS:
+                    raise CannotPin(
+                        f"more than {MOST_WORKERS:,} workers were named; the header that names the worker may name the "
+                        "request"
+                    )
                 if len(pool) < per_worker:
                     pool.append(_Kept(spare.pop(), worker if named else None))
         except BaseException:

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from kernel_lab.traffic.bounded import BoundedTransport
+from kernel_lab.traffic.bounded import BoundedTransport, worker_of
 
 MOST_BYTES = 1 << 20
 """The most of a reply that is read."""
@@ -119,10 +119,9 @@ class Http:
         async with self.client.stream(
             method, path, json=json, data=form, content=content, headers={**self.headers, **(headers or {})}
         ) as response:
-            if worker := response.headers.get(WORKER_HEADER):
-                worker = worker[:100]
-                if worker not in self.workers:
-                    self.workers.append(worker)
+            worker = worker_of(response, WORKER_HEADER)
+            if worker and worker not in self.workers:
+                self.workers.append(worker)
             self._remember(response)
             body, cut = b"", False
             async for chunk in response.aiter_bytes():

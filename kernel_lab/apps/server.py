@@ -22,6 +22,8 @@ from kernel_lab.deployments.live import StackFailed
 from kernel_lab.deployments.native import store
 from kernel_lab.deployments.native.guarded import Command, Guard
 from kernel_lab.deployments.ports import LOOPBACK, free_port
+from kernel_lab.redaction import without_credentials
+from kernel_lab.traffic.between import MOST_WORKERS
 
 SHARE, DOUBT = 0.05, 0.01
 """A worker that gets this share of the connections is missed with less than this probability."""
@@ -119,7 +121,9 @@ async def attached(service: Service) -> AsyncIterator[Running]:
         met = await _meet(place, attach.workers, within_s=60.0)
     except (httpx.HTTPError, OSError) as error:
         raise StackFailed(
-            f"nothing answers at {attach.url}{attach.ready} ({type(error).__name__}: {error})"
+            without_credentials(
+                f"nothing answers at {attach.url}{attach.ready} ({type(error).__name__}: {error})"
+            )
         ) from None
     running = Running(place=place, workers=attach.workers or max(1, len(met)), named=False)
     _tell_workers(running, met)
@@ -215,6 +219,11 @@ async def _meet(place: Place, expected: int | None, *, within_s: float) -> set[s
         if not http.workers and not met:
             return met
         met |= new
+        if len(met) > MOST_WORKERS:
+            raise StackFailed(
+                f"more than {MOST_WORKERS:,} workers were named at {without_credentials(place.url)}; the header that "
+                "names the worker may name the request"
+            )
         # workers of a service that has just started come up one after another
         quiet = 0 if new or (expected is not None and len(met) < expected) else quiet + 1
     return met

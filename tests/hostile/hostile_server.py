@@ -171,10 +171,14 @@ def spoilt(rng: random.Random, right: bytes = b"") -> bytes:
 
 
 class HostileServer:
-    """Answers each connection once, with what `reply` makes for its request, from a thread of its own."""
+    """Answers each connection with what `reply` makes for its request, from a thread of its own.
 
-    def __init__(self, reply: Callable[[bytes], AsyncIterator[bytes]]) -> None:
+    A connection is closed after its first reply, unless they are `kept`.
+    """
+
+    def __init__(self, reply: Callable[[bytes], AsyncIterator[bytes]], *, kept: bool = False) -> None:
         self._reply = reply
+        self._kept = kept
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
         self.url = ""
@@ -198,10 +202,13 @@ class HostileServer:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            request = await reader.readuntil(b"\r\n\r\n")
-            async for part in self._reply(request):
-                writer.write(part)
-                await writer.drain()
+            while True:
+                request = await reader.readuntil(b"\r\n\r\n")
+                async for part in self._reply(request):
+                    writer.write(part)
+                    await writer.drain()
+                if not self._kept:
+                    break
             writer.close()
             await writer.wait_closed()
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
