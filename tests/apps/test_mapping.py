@@ -146,7 +146,12 @@ def test_headers_come_from_the_environment(monkeypatch):
 
 
 def test_every_example_can_be_read_and_says_what_it_expects():
-    files = [path for path in sorted(EXAMPLES.glob("*/*.toml")) if path.name != "pyproject.toml"]
+    # the gate's example holds guarantees and deployments, and no service
+    files = [
+        path
+        for path in sorted(EXAMPLES.glob("*/*.toml"))
+        if path.name != "pyproject.toml" and path.parent.name != "gate"
+    ]
     assert len(files) >= 20
     for path in files:
         service = read(path)
