@@ -132,7 +132,7 @@ def check(one: Guarantee, where: str) -> None:
     if one.verdict not in ("", "valid"):
         raise BadInput(f'{where}: verdict {one.verdict!r}: a guarantee can only ask for "valid"')
     faults = list(APP_FAULTS if one.app else registry.faults())
-    if one.fault and one.app and one.fault not in faults:
+    if one.fault and one.fault not in faults:
         raise BadInput(f"{where}: fault {one.fault!r} is not known; one of: {', '.join(faults)}")
     _check_measure(one, scenario, where)
 

@@ -16,6 +16,7 @@ import msgspec
 from kernel_lab.apps import run as apps
 from kernel_lab.apps.mapping import File, Service
 from kernel_lab.bad_input import BadInput, pick
+from kernel_lab.faults.fault import Fault
 from kernel_lab.gate.guarantees import Declared, Guarantee, app_workers, read_app
 from kernel_lab.run import environment, registry
 from kernel_lab.run.folder import NotARun, RunFolder
@@ -26,6 +27,7 @@ from kernel_lab.run.preflight import preflight
 from kernel_lab.run.promises import Promises, read_promises
 from kernel_lab.run.results import CellResult, write_csvs
 from kernel_lab.run.schedule import run as run_plan
+from kernel_lab.run.under_fault import FaultRun, plan_under_faults
 from kernel_lab.traffic.connections import Policy
 
 
@@ -40,11 +42,23 @@ class Told(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FaultPlan:
+    """Which claims are asked around which faults."""
+
+    plan: Plan
+    faults: tuple[Fault, ...]
+    only: frozenset[tuple[str, str, str]]
+    """Claim, deployment and fault."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """Everything that the guarantees need, in one run folder."""
 
     folder: RunFolder
     lab: Plan | None
+    faulted: FaultPlan | None
+    """The cells with a fault, of the lab's own deployments."""
     apps: tuple[apps.AppPlan, ...]
     quick: bool
     seed: int
@@ -53,7 +67,8 @@ class Work:
     @property
     def cells(self) -> int:
         """How many cells will be run."""
-        return (len(self.lab.cells) if self.lab else 0) + sum(plan.cells() for plan in self.apps)
+        faulted = len(self.faulted.only) if self.faulted else 0
+        return (len(self.lab.cells) if self.lab else 0) + faulted + sum(plan.cells() for plan in self.apps)
 
 
 def plan_work(
@@ -66,12 +81,17 @@ def plan_work(
     """
     name = datetime.now(tz=UTC).strftime("%Y%m%dT%H%M%SZ")
     folder = (out or registry.results() / "gate" / name).absolute()
-    ours = [one for one in declared.guarantee if not one.app]
+    ours = [one for one in declared.guarantee if not one.app and not one.fault]
+    disturbed = [one for one in declared.guarantee if not one.app and one.fault]
     kernel = kernel or declared.kernel
     lab = _lab(declared, ours, file, quick=quick, seed=seed, out=folder, kernel=kernel) if ours else None
+    faulted: FaultPlan | None = None
+    if disturbed:
+        around = _lab(declared, disturbed, file, quick=quick, seed=seed, out=folder, kernel=kernel)
+        faulted = _faulted(disturbed, around, file)
     theirs = [one for one in declared.guarantee if one.app]
     return Work(
-        folder=RunFolder(folder), lab=lab, apps=_apps(theirs, file, folder, quick=quick, seed=seed),
+        folder=RunFolder(folder), lab=lab, faulted=faulted, apps=_apps(theirs, file, folder, quick=quick, seed=seed),
         quick=quick, seed=seed, kernel=kernel,
     )  # fmt: skip
 
@@ -84,11 +104,6 @@ def _lab(
     promises = read_promises(file.parent / declared.promises) if declared.promises else Promises()
     for one in ours:
         pick(f"{file}: {one.title}: deployment", one.deployment, known)
-        if one.fault:
-            raise BadInput(
-                f"{file}: {one.title}: the gate injects faults into an `app` only; measure this one with "
-                "`kernel-lab run --fault`, then judge it with `gate --run PATH`"
-            )
     only = frozenset((one.claim, one.deployment, policy.value) for one in ours for policy in _policies(one))
     plan = plan_of(
         list(dict.fromkeys(one.deployment for one in ours)), list(dict.fromkeys(one.claim for one in ours)),
@@ -96,6 +111,27 @@ def _lab(
         quick=quick, seed=seed, out=out, kernel=kernel, promises=promises, known=known,
     )  # fmt: skip
     return dataclasses.replace(plan, only=only)
+
+
+def _faulted(disturbed: Sequence[Guarantee], plan: Plan, file: Path) -> FaultPlan:
+    known = registry.faults()
+    for one in disturbed:
+        where = f"{file}: {one.title}"
+        fault = pick(f"{where}: fault", one.fault, known)
+        if one.connections not in (None, Policy.FRESH):
+            raise BadInput(
+                f"{where}: around a fault every call has a fresh connection; leave `connections` out"
+            )
+        if registry.scenarios()[one.claim].under_fault is None:
+            raise BadInput(f"{where}: {one.claim} cannot be asked around a fault")
+        deployment = next(each for each in plan.deployments if each.name == one.deployment)
+        if why := fault.excluded(deployment):
+            raise BadInput(f"{where}: {one.deployment} cannot have {one.fault}: {why}")
+    return FaultPlan(
+        plan=plan_under_faults(plan),
+        faults=tuple(known[name] for name in dict.fromkeys(one.fault for one in disturbed)),
+        only=frozenset((one.claim, one.deployment, one.fault) for one in disturbed),
+    )
 
 
 def _apps(
@@ -156,10 +192,11 @@ async def run_work(work: Work, told: Told) -> list[CellResult]:
 async def _run(work: Work, rows: list[CellResult], told: Told) -> list[CellResult]:
     about: dict[str, Any] = environment.describe(registry.checkout())
     about |= {"arguments": sys.argv[1:], "quick": work.quick, "seed": work.seed, "kernel": work.kernel}
-    if work.lab is not None:
-        about["settings"] = work.lab.env
+    own = work.lab or (work.faulted.plan if work.faulted else None)
+    if own is not None:
+        about["settings"] = own.env
         if work.kernel is not None:
-            about["in_force"] = preflight(work.kernel, work.lab.promises, work.lab.env).in_force
+            about["in_force"] = preflight(work.kernel, own.promises, own.env).in_force
     about["apps"] = [{"name": plan.service.file.name} for plan in work.apps]
     work.folder.write_environment(about)
     watch = Watch()
@@ -168,6 +205,12 @@ async def _run(work: Work, rows: list[CellResult], told: Told) -> list[CellResul
         if work.lab is not None:
             claims |= {scenario.name: None for scenario in work.lab.scenarios}
             await run_plan(work.lab, open_native, _Progress(rows, told))
+        if (around := work.faulted) is not None:
+            claims |= {scenario.name: None for scenario in around.plan.scenarios}
+            await FaultRun(
+                plan=around.plan, faults=around.faults, open_stack=open_native, progress=_Progress(rows, told),
+                only=around.only,
+            ).run()  # fmt: skip
         for plan in work.apps:
             await apps.run(plan, say=told.say, done=_both(rows, told))
     finally:
@@ -183,8 +226,9 @@ def _in_order(work: Work, rows: Sequence[CellResult]) -> list[CellResult]:
     """Rows end in the order of chance; a CSV has them by claim, deployment and policy."""
     claims, policies = list(registry.scenarios()), list(Policy)
     names = list(dict.fromkeys(row.deployment for row in sorted(rows, key=lambda row: row.deployment)))
-    if work.lab is not None:
-        planned = [one.name for one in work.lab.deployments]
+    plans = [plan for plan in (work.lab, work.faulted.plan if work.faulted else None) if plan is not None]
+    if plans:
+        planned = list(dict.fromkeys(one.name for plan in plans for one in plan.deployments))
         names = [*planned, *(name for name in names if name not in planned)]
     return sorted(
         rows,

@@ -69,6 +69,8 @@ class FaultRun:
     faults: Sequence[Fault]
     open_stack: OpenStack
     progress: Progress
+    only: frozenset[tuple[str, str, str]] | None = None
+    """The cells to run, as (scenario, deployment, fault); every one where nothing is said."""
     _rows: dict[tuple[str, str, str], FaultRow] = field(default_factory=dict)
 
     def stacks(self) -> list[Stack]:
@@ -77,19 +79,21 @@ class FaultRun:
         claims = [one for one in self.plan.scenarios if one.under_fault is not None]
         shared = [one for one in claims if not one.own_stack]
         groups = [group for group in (shared, *([one] for one in claims if one.own_stack)) if group]
-        return [
+        stacks = [
             Stack(
                 deployment=deployment,
                 fault=fault,
                 cells=tuple(
                     PlannedCell(scenario=one, deployment=deployment, policy=policy, fault=fault)
                     for one in group
+                    if self.only is None or (one.name, deployment.name, fault.name) in self.only
                 ),
             )
             for deployment in self.plan.deployments
             for fault in self.faults
             for group in groups
         ]
+        return [stack for stack in stacks if stack.cells]
 
     async def run(self) -> list[FaultRow]:
         """Run the stacks, a few at a time, and write the CSVs; an interrupted run writes the rows that it has."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kernel_lab.bad_input import BadInput
 from kernel_lab.gate.guarantees import read_guarantees
 from kernel_lab.gate.running import plan_work
 
@@ -98,3 +99,30 @@ def test_the_gate_of_a_service_that_is_not_the_labs(command_line, declare, tmp_p
     assert cells_of(run) == {("handles", "tiny-2", "round_robin")}
     assert "✗ handles on app.toml, round_robin: invalid" in done.stdout
     assert "app tiny" in done.stdout
+
+
+@pytest.mark.live
+@pytest.mark.timeout(180)
+def test_a_guarantee_around_a_fault_is_measured_on_a_stack_that_suffers_it(command_line, declare, tmp_path):
+    path = declare("""
+[[guarantee]]
+claim = "revocation"
+deployment = "single"
+fault = "reload"
+""")
+    run = tmp_path / "run"
+    done = command_line("gate", "--guarantees", path, "--quick", "--out", run)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "✗ revocation on single, with reload: invalid over fresh" in done.stdout
+    assert (run / "faults.csv").exists()
+
+
+@pytest.mark.parametrize(("table", "said"), [
+    ('claim = "stats"\ndeployment = "redis"\nfault = "reload"', "stats cannot be asked around a fault"),
+    ('claim = "tokens"\ndeployment = "single"\nfault = "kill_store"', "it has no store server"),
+    ('claim = "tokens"\ndeployment = "redis"\nfault = "reload"\nconnections = "keep_alive"', "has a fresh connection"),
+])  # fmt: skip
+def test_what_a_fault_does_not_go_with_is_said_before_anything_is_measured(declare, table, said):
+    path = declare(f"[[guarantee]]\n{table}\n")
+    with pytest.raises(BadInput, match=said):
+        plan_work(read_guarantees(path), path, quick=True, seed=1, out=None)
