@@ -18,7 +18,7 @@ from kernel_lab.traffic.between import Between, InTheWay
 from kernel_lab.traffic.client import Principal, Recorder, RecordingClient
 from kernel_lab.traffic.connections import Fresh, KeepAlive
 
-DEADLINE_S = 0.25
+DEADLINE_S = 0.5
 CALLS = 8
 
 
