@@ -1,8 +1,9 @@
 """How fast a history is read and judged: ``python -m kernel_lab.judge.bench_check [OPERATIONS]``.
 
 For each claim a simulated right deployment makes a legal history of so many operations, and of a tenth of
-them. Each is read and judged in a process of its own, with its CPU time, its elapsed time and its peak
-memory. The bounds: a million operations in under 5 s and 1 GB; ten times the work in at most twelve times
+them, in several shapes: more calls in flight, one key, many keys, keys that are asked for unevenly, many denials, and
+listings that are narrowed. Each is read and judged in a process of its own, with its CPU time, its elapsed time and
+its peak memory. The bounds: a million operations in under 5 s and 1 GB; ten times the work in at most twelve times
 the time. Other work on the machine shows in the elapsed time first; the CPU time is steadier.
 """
 
@@ -17,6 +18,7 @@ import tempfile
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,8 +28,9 @@ from kernel_lab.judge.verdict import Cell, DeploymentFacts
 from kernel_lab.run.judging import judge_cell
 
 BOUND_S, BOUND_MB, BOUND_RATIO = 5.0, 1000.0, 12.0
-STEP_NS, REACH_NS = 3_000, 100_000
-"""Between two effects on average, and from a call to its effect or on to its return at most: 30 in flight."""
+STEP_NS, REACH_NS, FAR_NS = 3_000, 100_000, 213_000
+"""Between two effects on average, and from a call to its effect or on to its return at most: 30 in flight, or 64 where
+it is far."""
 
 
 class Effect(NamedTuple):
@@ -54,7 +57,7 @@ class World:
 
     def later(self) -> int:
         """An instant after all that is under way has ended."""
-        self.now_ns += 3 * REACH_NS
+        self.now_ns += 3 * FAR_NS
         return self.now_ns
 
     def name(self) -> str:
@@ -109,6 +112,46 @@ def rate_limit(world: World) -> Iterator[Effect]:
 
 
 RATE = {"limit": 70, "window_s": 0.01}
+
+
+def rate_limit_by(pick: Callable[[World], int], limit: int) -> Callable[[World], Iterator[Effect]]:
+    """A right window log of principals that are picked one by one."""
+
+    def make(world: World) -> Iterator[Effect]:
+        logs: dict[int, deque[int]] = defaultdict(deque)
+        while True:
+            number, now_ns = pick(world), world.tick()
+            log = logs[number]
+            while log and log[0] <= now_ns - RATE["window_s"] * 1e9:
+                log.popleft()
+            asked = _scope(f"p{number}", "c")
+            if len(log) < limit:
+                log.append(now_ns)
+                yield Effect(now_ns, "grant", asked, {"token_id": world.name()})
+            else:
+                yield Effect(now_ns, "grant", asked, None, "rate_limited")
+
+    return make
+
+
+def _one(world: World) -> int:
+    """The same principal each time."""
+    del world
+    return 0
+
+
+def _zipf(world: World) -> int:
+    """One of 1,000 principals, of which the first asks most often: number k with a weight of 1 / k."""
+    return int(1000 ** world.rng.random())
+
+
+def narrowed_listings(world: World) -> Iterator[Effect]:
+    """One principal who acts without end, and asks every twenty actions for the denials alone."""
+    while True:
+        for _ in range(20):
+            yield world.invoke(world.name(), "p")
+        asked = {"principal": "p", "event_type": "deny"}
+        yield Effect(world.tick(), "list_traces", asked, {"action_ids": []})
 
 
 def revocation(world: World) -> Iterator[Effect]:
@@ -238,22 +281,51 @@ HISTORIES: dict[str, tuple[Callable[[World], Iterator[Effect]], dict[str, Any]]]
 }
 
 
-def write(claim: str, operations: int, folder: Path) -> None:
+class Shape(NamedTuple):
+    """A kind of history that is judged."""
+
+    claim: str
+    make: Callable[[World], Iterator[Effect]]
+    parameters: dict[str, Any]
+    reach_ns: int = REACH_NS
+
+
+SHAPES: dict[str, Shape] = {
+    **{claim: Shape(claim, make, parameters) for claim, (make, parameters) in HISTORIES.items()},
+    **{
+        f"{claim}, 64 in flight": Shape(claim, make, parameters, FAR_NS)
+        for claim, (make, parameters) in HISTORIES.items()
+    },
+    "rate_limit, one key": Shape("rate_limit", rate_limit_by(_one, 1000), {**RATE, "limit": 1000}),
+    "rate_limit, 1,000 keys": Shape(
+        "rate_limit", rate_limit_by(lambda world: world.rng.randrange(1000), 4), {**RATE, "limit": 4}
+    ),
+    "rate_limit, Zipf": Shape("rate_limit", rate_limit_by(_zipf, 70), RATE),
+    "rate_limit, 19 of 20 denied": Shape(
+        "rate_limit", rate_limit_by(lambda world: world.rng.randrange(16), 10), {**RATE, "limit": 10}
+    ),
+    "traces, narrowed listings": Shape("traces", narrowed_listings, {"trace_cap": 10_000}),
+}
+"""Every kind of history, by its name."""
+
+
+def write(name: str, operations: int, folder: Path) -> None:
     """A cell folder with a legal history of so many operations."""
-    make, parameters = HISTORIES[claim]
-    cell = Cell(scenario=claim, deployment=DeploymentFacts(name="simulated"), parameters=parameters)
+    shape = SHAPES[name]
+    make, parameters = shape.make, shape.parameters
+    cell = Cell(scenario=shape.claim, deployment=DeploymentFacts(name="simulated"), parameters=parameters)
     (folder / "cell.json").write_bytes(msgspec.json.encode(cell))
     world = World()
     effects = make(world)
-    reach = random.Random(2).randrange
+    reach = partial(random.Random(2).randrange, shape.reach_ns)
     encode = msgspec.json.encode
     with (folder / "history.jsonl").open("wb") as lines:
         for index, effect in zip(range(operations), effects, strict=False):
             line = {
                 "index": index, "client": f"c{index % 64}", "f": effect.f, "input": effect.asked,
                 "output": effect.answer, "outcome": "fail" if effect.error else "ok",
-                "call_ns": 10**12 + effect.at_ns - reach(REACH_NS),
-                "return_ns": 10**12 + effect.at_ns + reach(REACH_NS),
+                "call_ns": 10**12 + effect.at_ns - reach(),
+                "return_ns": 10**12 + effect.at_ns + reach(),
                 "worker": f"r0/{4711 + index % 4}/ab12cd34", "connection": f"k{index % 64}",
                 "error": effect.error,
             }  # fmt: skip
@@ -288,10 +360,10 @@ def judge_here(folder: Path) -> None:
     )
 
 
-def bench(claim: str, operations: int, tries: int) -> dict[str, Any]:
+def bench(name: str, operations: int, tries: int) -> dict[str, Any]:
     """The best of several tries: what else the machine does only ever adds."""
     with tempfile.TemporaryDirectory() as temp:
-        write(claim, operations, Path(temp))
+        write(name, operations, Path(temp))
         best = min((measure(Path(temp)) for _ in range(tries)), key=lambda measured: measured["cpu_s"])
         return {**best, "file_mb": (Path(temp) / "history.jsonl").stat().st_size / 1e6}
 
@@ -300,16 +372,16 @@ def main(operations: int) -> int:
     """Print the table; 1 if a bound was broken."""
     print(f"{operations} operations: bounds {BOUND_S:g} s, {BOUND_MB:g} MB, ×{BOUND_RATIO:g} for ×10")
     print(
-        f"{'claim':13} {'file MB':>8} {'CPU s':>7} {'elapsed s':>10} {'peak MB':>8} {'for ×10':>8}  verdict"
+        f"{'history':28} {'file MB':>8} {'CPU s':>7} {'elapsed s':>10} {'peak MB':>8} {'for ×10':>8}  verdict"
     )
     broken = False
-    for claim in HISTORIES:
-        tenth, whole = bench(claim, operations // 10, tries=3), bench(claim, operations, tries=2)
+    for name in SHAPES:
+        tenth, whole = bench(name, operations // 10, tries=3), bench(name, operations, tries=2)
         ratio = whole["cpu_s"] / tenth["cpu_s"]
         over = whole["cpu_s"] > BOUND_S or whole["peak_mb"] > BOUND_MB or ratio > BOUND_RATIO
         broken |= over or whole["validity"] != "valid"
         print(
-            f"{claim:13} {whole['file_mb']:8.0f} {whole['cpu_s']:7.2f} {whole['elapsed_s']:10.2f} "
+            f"{name:28} {whole['file_mb']:8.0f} {whole['cpu_s']:7.2f} {whole['elapsed_s']:10.2f} "
             f"{whole['peak_mb']:8.0f} {f'×{ratio:.1f}':>8}  {whole['validity']}{'  OVER' * over}",
             flush=True,
         )

@@ -330,6 +330,8 @@ class HistoryWriter:
         self._next = 0
         self.written = 0
         """How many lines have been written."""
+        self.info_ns = 0
+        """When the last operation of unknown outcome was called; 0 before the first."""
 
     def __enter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -353,6 +355,8 @@ class HistoryWriter:
         assert self._file is not None, "the writer is not open"  # noqa: S101
         self._file.write(_encode(operation) + b"\n")
         self.written += 1
+        if operation["outcome"] == Outcome.INFO:
+            self.info_ns = max(self.info_ns, operation["call_ns"])
 
 
 def to_line(operation: AnyOperation) -> dict[str, Any]:

@@ -52,7 +52,8 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     carried_out_unacknowledged: int | None = None
     """Revokes that failed for the client and were in force afterwards; None for claims without revokes."""
     unavailable_ms: float | None = None
-    """From the call of the first request that failed to the return of the last one; 0 where none failed."""
+    """From the call of the first request that failed to the first answer after the last one that did, or for as long
+    as the lab looked where none came; 0 where none failed."""
     recovered_ms: float | None = None
     """From the fault to the first answer after the last failed request; None if none came, or none failed."""
     failed_requests: int | None = None
@@ -78,14 +79,14 @@ def effect(history: Sequence[AnyOperation], verdict: Verdict | None, expected: V
     begun = faults[0]
     landed = (begun.output or {}).get("evidence", "") if begun.outcome is Outcome.OK else ""
     calls = sorted(
-        (op for op in history if not isinstance(op, FaultEvent) and op.call_ns >= begun.call_ns - 10**9),
+        (op for op in history if not isinstance(op, FaultEvent) and _end(op) >= begun.call_ns),
         key=lambda op: op.call_ns,
     )
     bad = [op for op in calls if failed(op)]
-    last_ns = max((_end(op) for op in bad), default=0)
-    after = [
-        op.return_ns for op in calls if not failed(op) and op.call_ns > last_ns and op.return_ns is not None
-    ]
+    last_ns = max((op.call_ns for op in bad), default=0)
+    answered = [op for op in calls if not failed(op) and op.call_ns > last_ns]
+    after = [op.return_ns for op in answered if op.return_ns is not None]
+    back_ns = min(after, default=max((_end(op) for op in calls), default=0))
     broken_anyway = expected is Validity.INVALID
     lost = sum(anomaly.kind in LOSSES for anomaly in verdict.anomalies)
     return Effect(
@@ -93,14 +94,14 @@ def effect(history: Sequence[AnyOperation], verdict: Verdict | None, expected: V
         landed=landed,
         lost_acknowledged=None if broken_anyway or verdict.validity is Validity.UNKNOWN else lost,
         carried_out_unacknowledged=_carried_out(history),
-        unavailable_ms=(last_ns - bad[0].call_ns) / 1e6 if bad else 0.0,
-        recovered_ms=(min(after) - begun.call_ns) / 1e6 if bad and after else None,
+        unavailable_ms=(back_ns - bad[0].call_ns) / 1e6 if bad else 0.0,
+        recovered_ms=(back_ns - begun.call_ns) / 1e6 if bad and after else None,
         failed_requests=len(bad),
     )
 
 
 def _end(op: AnyOperation) -> int:
-    """When a failed request was over for its client."""
+    """When a request was over for its client; its call, where nobody recorded that."""
     return op.return_ns if op.return_ns is not None else op.call_ns
 
 

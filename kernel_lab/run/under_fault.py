@@ -2,7 +2,7 @@
 
 Each stack serves one deployment and suffers one fault, because a fault can leave state behind. All claims that
 can be asked run side by side on it. Each writes its own history, and the fault stands in all of them. Traffic
-goes on before the fault, while it lasts, until the deployment answers again, and for some time after that.
+goes on before the fault, while it lasts, until requests have stopped failing, and for some time after that.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ from kernel_lab.traffic.client import Recorder
 from kernel_lab.traffic.connections import Policy, open_connections
 
 BEFORE_S, DURING_S, AFTER_S = 0.6, 1.5, 1.2
-"""How long traffic goes on before the fault, while it lasts, and after the deployment has answered again."""
+"""How long traffic goes on before the fault, while it lasts, and after requests have stopped failing."""
+QUIET_S, BACK_S = 0.5, 8.0
+"""Requests have stopped failing once none has failed for the first; for the second they may go on failing."""
 HEALTHY_S = 15.0
 """How long a deployment may take to answer after a fault."""
 ENV = {
@@ -212,6 +214,7 @@ class FaultRun:
                     await asyncio.sleep(DURING_S)
             if not await _healthy(live):
                 return f"the deployment did not answer {HEALTHY_S:g} s after the fault"
+            await _quiet(recorders)
             await asyncio.sleep(AFTER_S)
         except Exception as failure:  # noqa: BLE001 - its cells are unknown, and the run goes on
             return f"the fault {fault.name} could not be injected or ended: {cause(failure)}"
@@ -222,6 +225,16 @@ class FaultRun:
 
 def _key(cell: PlannedCell) -> tuple[str, str, str]:
     return cell.scenario.name, cell.deployment.name, cell.fault.name if cell.fault else ""
+
+
+async def _quiet(recorders: Sequence[Recorder]) -> None:
+    """Wait until no request has failed for a while, or for as long as they may go on failing."""
+    until_s = time.monotonic() + BACK_S
+    while (now_s := time.monotonic()) < until_s:
+        failed_s = max((one.writer.info_ns for one in recorders), default=0) / 1e9
+        if now_s - failed_s > QUIET_S:
+            return
+        await asyncio.sleep(0.05)
 
 
 async def _healthy(live: Live) -> bool:

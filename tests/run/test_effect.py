@@ -53,7 +53,7 @@ def test_a_claim_that_held_while_requests_failed_was_closed_until_one_was_answer
         line(3, "invoke", 1300, 1310, output=SERVED),
     )
     assert (found.mode, found.failed_requests) == ("closed", 2)
-    assert found.unavailable_ms == pytest.approx(230)
+    assert found.unavailable_ms == pytest.approx(290)
     assert found.recovered_ms == pytest.approx(310)
 
 
