@@ -126,7 +126,10 @@ faults: setup ## every claim around every fault, on eleven deployments: faults.c
 runbook: setup ## what reload, recycle, restart and scaling lose, per deployment: runbook.csv
 	@$(BIN)/python -m kernel_lab.faults.runbook $(ARGS)
 
-.PHONY: report docs faults runbook
+convergence: setup ## how long after a revocation every worker refuses, per deployment: convergence.csv (ARGS='--deployment redis')
+	@$(BIN)/kernel-lab convergence $(ARGS)
+
+.PHONY: report docs faults runbook convergence
 
 # Wrong kernels that must be caught, right ones that must not be accused: docs/teeth.md.
 teeth: setup ## every seeded wrong kernel, 1,000 right runs, a sample of both under gunicorn (ARGS=--no-live)

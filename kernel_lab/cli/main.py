@@ -12,6 +12,7 @@ import typer
 from kernel_lab.bad_input import EXIT_CODE, BadInput
 from kernel_lab.cli import (
     check,
+    convergence,
     diff,
     doctor,
     gate,
@@ -78,6 +79,7 @@ for command in (
     report,
     predict,
     load,
+    convergence,
     pack,
     rebuild,
     doctor,

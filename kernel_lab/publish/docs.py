@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from kernel_lab.bad_input import EXIT_CODE
+from kernel_lab.convergence import table as promised
 from kernel_lab.judge.verdict import Validity
 from kernel_lab.load import tables as cost_tables
 from kernel_lab.publish import figures, markers
@@ -109,6 +110,7 @@ def tables_for(path: Path) -> dict[str, Callable[[SavedRun], str]]:
         "runbook": runbook,
         "faults": faults,
         "faults losses": faults_losses,
+        "convergence": promised.table,
         **cost_tables.TABLES,
     }
 

@@ -25,6 +25,7 @@ from kernel_lab.run.measures import Kind, percent
 from kernel_lab.run.saved import Row, SavedRun, number
 
 KEYS: dict[str, tuple[str, ...]] = {
+    "convergence": ("deployment", "max_stale_ms"),
     "cost": ("deployment", "mix", "step"),
     "cost_app": ("app", "mix"),
     "cost_distance": ("deployment", "mix", "rtt_ms"),

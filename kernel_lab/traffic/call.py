@@ -141,8 +141,12 @@ def invoke(
     *,
     mode: str = "summary",
     tampered: bool = False,
+    dry_run: bool = False,
 ) -> Call:
-    """Present a token; `tampered` says that the caller has altered it."""
+    """Present a token; `tampered` says that the caller has altered it.
+
+    With `dry_run`, the token is verified and nothing is carried out.
+    """
     return Call(
         f="invoke",
         method="POST",
@@ -153,12 +157,14 @@ def invoke(
             "capability": token["capability_id"],
             "tampered": tampered,
         }
-        | ({"args": args} if args else {}),
+        | ({"args": args} if args else {})
+        | ({"dry_run": True} if dry_run else {}),
         keep=lambda body: (
             {key: body[key] for key in ("action_id", "handle_id", "tokens", "response_mode")}
             | (_shown(body) if body["response_mode"] == "table" else {})
         ),
-        body={"token": token, "args": args or {}, "response_mode": mode},
+        body={"token": token, "args": args or {}, "response_mode": mode}
+        | ({"dry_run": True} if dry_run else {}),
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kernel_lab.convergence import measure as convergence
 from kernel_lab.faults import runbook
 from kernel_lab.load import curves, distance, frontier, table
 from kernel_lab.publish import docs
@@ -159,7 +160,7 @@ def test_every_column_of_every_csv_is_described():
         if one.column is not Column.NONE
     }
     columns |= {column for curve in curves.CURVES.values() for column in curve.columns}
-    columns |= set(runbook.COLUMNS)
+    columns |= set(runbook.COLUMNS) | set(convergence.COLUMNS)
     missing = [c for c in sorted(columns) if not any(fnmatch.fnmatch(c, one) for one in named)]
     assert missing == []
 

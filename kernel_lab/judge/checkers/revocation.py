@@ -144,7 +144,7 @@ def judge_token(case: Case, found: Findings, totals: Totals, stale_ns: int) -> N
     certain, earliest = case.certain(), case.possible(-FOREVER)
     if certain:
         totals.tokens += 1
-        lag = _measure_lag(certain, case)
+        lag = lag_of(certain, case)
         totals.lags += [lag] if lag else []
     revoked_ns = certain.end_ns if certain else FOREVER
     begins_ns = case.begins(earliest) if earliest else FOREVER
@@ -201,7 +201,8 @@ def _on_one_worker(case: Case) -> tuple[Invoke, Invoke] | None:
     return None
 
 
-def _measure_lag(revoke: AnyRevoke, case: Case) -> Bracket | None:
+def lag_of(revoke: AnyRevoke, case: Case) -> Bracket | None:
+    """A token's lag from a revoke that certainly covers it: until its last worker refused."""
     found = brackets(
         revoke.call_ns,
         revoke.end_ns,

@@ -1,0 +1,46 @@
+"""The docs' table of ``convergence.csv``: what an operator may promise of each deployment."""
+
+from __future__ import annotations
+
+from kernel_lab.publish import markers
+from kernel_lab.run.saved import Row, SavedRun
+
+
+def table(run: SavedRun) -> str:
+    """One row a case; where expiry alone ends a token, no time of our own test is shown as the deployment's."""
+    rows = run.tables.get("convergence", ())
+    head = [
+        "deployment",
+        "states",
+        "every worker refuses: p50",
+        "p99",
+        "maximum",
+        "the maximum covers",
+        "bracket",
+    ]
+    if not rows:
+        return markers.cells([["what"], ["not measured in this run"]])
+    return markers.cells([head, *(_row(row) for row in rows)])
+
+
+def _row(row: Row) -> list[str]:
+    stated = row["max_stale_ms"]
+    head = [f"`{row['deployment']}`", f"{int(stated):,} ms" if stated else ""]
+    if row["reason"]:
+        return [*head, f"not measured: {row['reason']}", "", "", "", ""]
+    width = _ms(row["width_p50_ms"])
+    count, expired, not_seen = row["revocations"], row["expired"], row["not_seen"]
+    if row["end"] != "refusal":
+        lost = [
+            f"{many} of {count} {what}"
+            for many, what in ((expired, "ended by expiry alone"), (not_seen, "not seen to end"))
+            if many != "0"
+        ]
+        return [*head, "; ".join(lost), "no bound but expiry", "no bound but expiry", "", width]
+    share = f"{100 * float(row['max_covers']):.1f} % of all (n = {count})"
+    figures = [_ms(row[column]) for column in ("p50_ms", "p99_ms", "max_ms")]
+    return [*head, *figures, share, width]
+
+
+def _ms(field: str) -> str:
+    return f"{float(field):.1f} ms" if field else "not seen"

@@ -1,0 +1,65 @@
+"""Convergence is measured on live deployments: an injected delay must lie inside of every bracket."""
+
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from kernel_lab.convergence.measure import STALENESS_MS, Case, lags, measure, planned
+from kernel_lab.deployments import StackUnavailable
+from kernel_lab.judge.lag import End
+from kernel_lab.run import registry
+
+HERE = Path(__file__).parent
+RUNS = int(os.environ.get("CONVERGENCE_RUNS", "3"))
+"""20 in the full sequence."""
+DELAYS_MS = (20, 250, 2000) if RUNS >= 20 else (20, 250)
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("delay_ms", DELAYS_MS)
+async def test_an_injected_delay_lies_inside_of_the_bracket_of_every_run(tmp_path, delay_ms):
+    shared = msgspec.structs.replace(registry.deployments()["memory-4"], shares=("revocations",))
+    instants = tmp_path / "instants"
+    instants.mkdir()
+    env = {
+        "LAB_KERNEL": "late_kernel:late", "LAB_TELL": "settings", "LATE_MS": str(delay_ms),
+        "LATE_DIR": str(instants),
+        "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
+    }  # fmt: skip
+    row = await measure(Case(deployment=shared), tmp_path, revocations=RUNS, env=env)
+    brackets = lags(tmp_path / "convergence" / "memory-4" / "history.jsonl")
+    print(f"{delay_ms} ms: {[(one.lower_ns / 1e6, one.upper_ns / 1e6) for one in brackets]}, {row}")
+    assert len(brackets) == RUNS
+    for one in brackets:
+        assert one.end is End.REFUSAL
+        assert 0 < one.lower_ns / 1e6 <= delay_ms <= one.upper_ns / 1e6
+    # of the width nothing absolute is asserted but that it is far below the scenario's pause between two looks
+    assert row["width_p50_ms"] < 100
+
+
+@pytest.mark.live
+@pytest.mark.parametrize(
+    ("name", "end"), [("memory-2", End.EXPIRY), ("replicas", End.EXPIRY), ("redis-cached", End.REFUSAL)]
+)
+async def test_every_end_is_seen_by_refusal_or_by_expiry(tmp_path, name, end):
+    case = next(planned({name: registry.deployments()[name]}))
+    try:
+        row = await measure(case, tmp_path, revocations=4)
+    except StackUnavailable as error:
+        pytest.skip(str(error))
+    if row.get("reason"):
+        pytest.skip(row["reason"])
+    assert (row["revocations"], row["not_seen"], row["end"]) == (4, 0, end)
+    assert row["p50_ms"] <= row["p99_ms"] <= row["max_ms"]
+    assert row["p99_high_ms"] is None  # four say nothing of a 99th percentile
+    assert (row["expired"] == 4) is (end is End.EXPIRY)
+
+
+def test_a_deployment_that_states_its_staleness_is_measured_at_each():
+    known = registry.deployments()
+    cases = list(planned({name: known[name] for name in ("redis", "redis-cached")}))
+    assert [case.max_stale_ms for case in cases] == [None, *STALENESS_MS]
+    assert [case.deployment.stale.get("max_stale_ms") for case in cases] == [None, *STALENESS_MS]
+    assert len({case.name for case in cases}) == len(cases)
