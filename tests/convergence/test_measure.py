@@ -34,7 +34,7 @@ async def test_an_injected_delay_lies_inside_of_the_bracket_of_every_run(tmp_pat
     assert len(brackets) == RUNS
     for one in brackets:
         assert one.end is End.REFUSAL
-        # on a busy machine the first look can come later than 20 ms: then no accept is seen, and the bracket begins at 0
+        # on a busy machine the first look can come later than 20 ms: then no accept is seen
         assert one.lower_ns / 1e6 <= delay_ms <= one.upper_ns / 1e6
         assert one.lower_ns > 0 or delay_ms == min(DELAYS_MS)
     assert row["width_p50_ms"] > 0
