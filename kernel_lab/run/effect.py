@@ -46,7 +46,7 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
 
     mode: Mode = ""
     landed: str = ""
-    """The sentence that shows that the fault was in force; empty where it was not injected."""
+    """The sentence that shows that the fault was in force; empty where it did not land."""
     lost_acknowledged: int | None = None
     """Anomalies that prove that something acknowledged was lost; None for a claim that is broken anyway."""
     carried_out_unacknowledged: int | None = None
@@ -66,7 +66,7 @@ def failed(op: AnyOperation) -> bool:
 
 
 def effect(history: Sequence[AnyOperation], verdict: Verdict | None, expected: Validity | None) -> Effect:
-    """What the fault of a history did.
+    """What the fault of a history did; nothing is told of a fault that did not land.
 
     Args:
         history: The recorded operations, the fault's among them.
@@ -77,7 +77,8 @@ def effect(history: Sequence[AnyOperation], verdict: Verdict | None, expected: V
     if not faults or verdict is None:
         return Effect()
     begun = faults[0]
-    landed = (begun.output or {}).get("evidence", "") if begun.outcome is Outcome.OK else ""
+    if begun.outcome is not Outcome.OK:
+        return Effect()
     calls = sorted(
         (op for op in history if not isinstance(op, FaultEvent) and _end(op) >= begun.call_ns),
         key=lambda op: op.call_ns,
@@ -91,7 +92,7 @@ def effect(history: Sequence[AnyOperation], verdict: Verdict | None, expected: V
     lost = sum(anomaly.kind in LOSSES for anomaly in verdict.anomalies)
     return Effect(
         mode=_mode(verdict, broken_anyway=broken_anyway, failures=len(bad)),
-        landed=landed,
+        landed=(begun.output or {}).get("evidence", ""),
         lost_acknowledged=None if broken_anyway or verdict.validity is Validity.UNKNOWN else lost,
         carried_out_unacknowledged=_carried_out(history),
         unavailable_ms=(back_ns - bad[0].call_ns) / 1e6 if bad else 0.0,

@@ -87,3 +87,8 @@ def test_an_unknown_verdict_has_no_mode(told):
 
 def test_without_a_fault_or_a_verdict_nothing_is_told(told, tmp_path):
     assert told(line(1, "invoke", 1, 2, output=SERVED)) == Effect()
+
+
+def test_a_fault_that_did_not_land_has_no_figures(told):
+    missed = line(0, "fault.kill_store", 1000, 1010, "fail", error="it did not land")
+    assert told(missed, line(1, "invoke", 1020, 1030, output=SERVED), validity=Validity.UNKNOWN) == Effect()

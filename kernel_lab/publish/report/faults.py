@@ -111,10 +111,16 @@ def store_away(run: SavedRun, deployment: str) -> str:
         rows = [
             row
             for row in run.tables.get("faults", ())
-            if (row["deployment"], row["fault"]) == (deployment, fault) and row["mode"]
+            if (row["deployment"], row["fault"]) == (deployment, fault) and row["validity"] != "skipped"
         ]
-        broken = [row["claim"].replace("_", " ") for row in rows if row["mode"] == "open"]
-        if rows:
-            said = f"fails open ({', '.join(broken)})" if broken else "nothing broke that held before"
-            told.append(f"{fault.replace('_', ' ')}: {said}")
+        judged = [row for row in rows if row["mode"]]
+        broken = [row["claim"].replace("_", " ") for row in judged if row["mode"] == "open"]
+        unknown = [row["claim"].replace("_", " ") for row in rows if not row["mode"]]
+        said = []
+        if judged:
+            said.append(f"fails open ({', '.join(broken)})" if broken else "nothing broke that held before")
+        if unknown:
+            said.append(f"unknown ({', '.join(unknown)})")
+        if said:
+            told.append(f"{fault.replace('_', ' ')}: {', '.join(said)}")
     return "; ".join(told)
