@@ -38,6 +38,7 @@ _HOMES: Mapping[str, str] = {
     "redis+unix": "lab.state.redis",
     "redis+cluster": "lab.state.redis",
     "naive+redis": "lab.state.controls",
+    "fallback+redis": "lab.state.fallback",
     "stash": "lab.state.controls",
 }
 """Scheme → the module that opens it, imported when asked for: ``memory://`` must not need a Redis client."""

@@ -21,6 +21,7 @@ EXAMPLES: Mapping[str, str] = {
     "cached": "cached+redis://127.0.0.1:6379/0?max_stale_ms=500",
     "stock+sqlite": "stock+sqlite:////absolute.db",
     "naive+redis": "naive+redis://127.0.0.1:6379/0",
+    "fallback+redis": "fallback+redis://127.0.0.1:6379/0",
     "stash": "stash://",
 }
 """Every scheme there is, with a URL that would be right. ``cached+`` goes before another scheme."""

@@ -66,6 +66,18 @@ async def test_a_store_that_died_is_refused_until_somebody_decides(tmp_path):
     assert row.effect.recovered_ms is None
 
 
+async def test_a_fallback_to_memory_fails_open_while_the_store_is_away(tmp_path):
+    try:
+        find_store()
+    except StackUnavailable as error:
+        pytest.skip(str(error))
+    stop = registry.faults()["stop_store"]
+    _, rows = await suffer(tmp_path, "redis-fallback", [stop], ["rate_limit", "revocation"])
+    assert {scenario: row.effect.mode for (scenario, _), row in rows.items()} == {
+        "rate_limit": "open", "revocation": "open",
+    }  # fmt: skip
+
+
 async def test_a_file_that_is_locked_is_refused_and_comes_back(tmp_path):
     _, rows = await suffer(tmp_path, "sqlite", [registry.faults()["lock_store"]], ["revocation"])
     [row] = rows.values()
