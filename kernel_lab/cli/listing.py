@@ -30,5 +30,6 @@ def list_names(
     if what not in names:
         raise BadInput(f"kernel-lab list {what}: there is no such list; one of: {', '.join(names)}")
     titles = {name: fault.title for name, fault in registry.faults().items()} if what == "faults" else {}
+    wide = max(map(len, names[what]))
     for name in names[what]:
-        print(f"{name:15} {titles[name]}" if name in titles else name)
+        print(f"{name:{wide}} {titles[name]}" if name in titles else name)

@@ -6,13 +6,16 @@ have as None: `Live.servers` are the server processes, where they are ours to di
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Protocol, Self
 
 from kernel_lab.deployments.deployment import Deployment
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
+"""No settings."""
 
 
 class StackFailed(RuntimeError):  # noqa: N818 - it names a thing
@@ -90,8 +93,13 @@ class Servers(Protocol):
     async def reload(self, replica: int) -> None:
         """SIGHUP a replica, and wait until new workers have taken the place of every old one."""
 
-    async def restart(self, name: str) -> None:
-        """Start a server that has ended once more, as it was and on its port, and wait until it is ready."""
+    async def restart(
+        self, name: str, *, env: Mapping[str, str] = NOTHING, arguments: Sequence[str] = ()
+    ) -> None:
+        """Start a server that has ended once more, on its port, and wait until it is ready.
+
+        It starts as it was, apart from what is given: settings, and arguments that follow its own. Both stay.
+        """
 
 
 class Live(Protocol):

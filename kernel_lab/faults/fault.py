@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.deployments.live import Live
@@ -27,6 +27,9 @@ class Landing:
     landed: bool
     evidence: str
     """One sentence: what was seen, or what was missing."""
+
+
+Inject = Callable[[Live, str | None], AbstractAsyncContextManager[Landing]]
 
 
 def nothing(deployment: Deployment) -> str:
@@ -47,11 +50,24 @@ class Fault:
     """Why a live deployment cannot have this fault; an empty string where it can."""
     excluded: Callable[[Deployment], str] = nothing
     """The same, as far as a deployment's declaration tells it, so that nothing has to be started to know it."""
-    inject: Callable[[Live, str | None], AbstractAsyncContextManager[Landing]]
+    inject: Inject
     """``inject(live, aim)``: once entered, the fault is in force, and its landing is known; once left, it has
     ended. `aim` is what it hits, such as the name of a worker, where the fault leaves a choice."""
+    prepare: Callable[[Live], AbstractAsyncContextManager[Inject]] | None = None
+    """Where a fault needs something before the traffic begins, such as a proxy: entered on the fresh deployment,
+    it yields the injection to use instead of `inject`; left, it has taken everything away again."""
     lasts: bool = False
     """Whether it goes on until it is ended, so that its end stands in the history too."""
+
+
+@asynccontextmanager
+async def prepared(fault: Fault, live: Live) -> AsyncIterator[Fault]:
+    """The fault, ready to be injected into this deployment."""
+    if fault.prepare is None:
+        yield fault
+        return
+    async with fault.prepare(live) as inject:
+        yield replace(fault, inject=inject)
 
 
 @asynccontextmanager

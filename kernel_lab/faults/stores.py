@@ -6,8 +6,9 @@ import asyncio
 import signal
 import sqlite3
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -15,51 +16,137 @@ import psutil
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.deployments.live import Live
 from kernel_lab.deployments.ports import LOOPBACK
-from kernel_lab.faults.fault import Fault, Landing
-from kernel_lab.faults.workers import FIRST, not_ours, servers_of, until
+from kernel_lab.faults.fault import Fault, Inject, Landing
+from kernel_lab.faults.workers import FIRST, POLL_S, TIMEOUT_S, not_ours, servers_of, until
 
 ANSWER_S = 0.3
 """A server that does not answer for so long hangs."""
 SLOW_MS, EVERY_S = 100, 0.12
 """A slow server holds every command for so long, so often: about 80 of 100 ms."""
+ROOM_BYTES, FILLED_BYTES, BATCH_BYTES, VALUE_BYTES = 2_000_000, 16_000_000, 500_000, 5_000
+"""An evicting server has so much room above what it uses, and gets so many bytes of other keys, in batches."""
 
 
-def _store(live: Live) -> str:
+def store_of(live: Live) -> str:
     """The name of the store's server, of a cluster its first node's; empty where there is none."""
     names = servers_of(live).processes
     return next((name for name in ("store", "store-0") if name in names), "")
 
 
-def _no_store(live: Live) -> str:
-    return not_ours(live) or ("" if _store(live) else "its store was there before, and is not ours")
+def no_store(live: Live) -> str:
+    """Why the store of a live deployment cannot be disturbed; an empty string where it can."""
+    return not_ours(live) or ("" if store_of(live) else "its store was there before, and is not ours")
 
 
-def _storeless(deployment: Deployment) -> str:
+def storeless(deployment: Deployment) -> str:
+    """Why a deployment cannot have a fault of a store server; an empty string where it can."""
     return "" if deployment.store else "it has no store server"
 
 
-def _port(live: Live) -> int:
-    return servers_of(live).processes[_store(live)].port
+def port_of_store(live: Live) -> int:
+    """Where the store's server listens; of a cluster, its first node."""
+    return servers_of(live).processes[store_of(live)].port
 
 
 @asynccontextmanager
-async def _kill(live: Live, _aim: str | None) -> AsyncIterator[Landing]:
-    servers, name = servers_of(live), _store(live)
+async def _kill(live: Live, _aim: str | None, arguments: Sequence[str] = ()) -> AsyncIterator[Landing]:
+    servers, name = servers_of(live), store_of(live)
     servers.signal(name, signal.SIGKILL)
     gone = await until(lambda: name in servers.ended())
     try:
         yield Landing(landed=gone, evidence=f"SIGKILL: {name} {'has ended' if gone else 'still runs'}")
     finally:
         if gone:
-            await servers.restart(name)
+            await servers.restart(name, arguments=arguments)
+
+
+def _appending(fsync: str) -> Callable[[Live], AbstractAsyncContextManager[Inject]]:
+    """Have the store keep an append-only file before the traffic begins, and read it when it starts again."""
+
+    @asynccontextmanager
+    async def prepare(live: Live) -> AsyncIterator[Inject]:
+        port = port_of_store(live)
+        for command in (f"CONFIG SET appendfsync {fsync}", "CONFIG SET appendonly yes"):
+            if (said := await ask_store(port, command)) != "+OK":
+                raise ValueError(f"{command} was answered with {said or 'nothing'}")
+        begun_s = time.monotonic()
+        while "aof_rewrite_in_progress:0" not in (info := await _information(port, "persistence")):
+            if time.monotonic() - begun_s > TIMEOUT_S:
+                raise ValueError(f"the append-only file was not written: {info}")
+            await asyncio.sleep(POLL_S)
+        yield partial(_kill, arguments=("--appendonly", "yes", "--appendfsync", fsync))
+
+    return prepare
+
+
+@asynccontextmanager
+async def _evict(live: Live, _aim: str | None, policy: str) -> AsyncIterator[Landing]:
+    """Give the store an evicting policy and little memory, and write other keys until it has evicted."""
+    port = port_of_store(live)
+    used = int(_field(await _information(port, "memory"), "used_memory"))
+    await ask_store(port, f"CONFIG SET maxmemory {used + ROOM_BYTES} maxmemory-policy {policy}")
+    try:
+        written = 0
+        for number in range(FILLED_BYTES // BATCH_BYTES):
+            said = await ask_store(port, _fill(number))
+            if not said.startswith(":"):
+                break
+            written += BATCH_BYTES
+        evicted = int(_field(await _information(port, "stats"), "evicted_keys"))
+        yield Landing(
+            landed=evicted > 0,
+            evidence=f"{policy}: after {written / 1e6:.0f} MB of other keys, {evicted} keys were evicted",
+        )
+    finally:
+        await ask_store(port, "CONFIG SET maxmemory 0 maxmemory-policy noeviction")
+
+
+def _fill(number: int) -> str:
+    """Write a batch of other keys that never expire, as a cache beside ours would."""
+    script = (
+        f"for i=1,{BATCH_BYTES // VALUE_BYTES} do "
+        f"redis.call('SET', 'other:{number}:'..i, string.rep('x', {VALUE_BYTES})) end return 1"
+    )
+    return f'EVAL "{script}" 0'
+
+
+async def _information(port: int, section: str) -> str:
+    """A section of the store's ``INFO``; empty where there is no answer in time."""
+    with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, ValueError):
+        async with asyncio.timeout(ANSWER_S):
+            reader, writer = await asyncio.open_connection(LOOPBACK, port)
+            with closing(writer):
+                writer.write(f"INFO {section}\r\n".encode())
+                size = int((await reader.readline())[1:])
+                return (await reader.readexactly(size)).decode(errors="replace")
+    return ""
+
+
+def _field(information: str, name: str) -> str:
+    """A field of ``INFO``.
+
+    Raises:
+        ValueError: The server did not tell it.
+    """
+    for line in information.splitlines():
+        if line.startswith(f"{name}:"):
+            return line.partition(":")[2]
+    raise ValueError(f"the store's INFO does not tell {name}")
+
+
+def one_server(deployment: Deployment) -> str:
+    """Why a deployment cannot have a fault of one store server; an empty string where it can."""
+    return storeless(deployment) or (
+        "" if deployment.store == "redis" else "its store is a cluster, and this fault is made for one server"
+    )
 
 
 @asynccontextmanager
 async def _stop(live: Live, _aim: str | None) -> AsyncIterator[Landing]:
-    servers, name = servers_of(live), _store(live)
+    servers, name = servers_of(live), store_of(live)
     servers.signal(name, signal.SIGSTOP)
     try:
-        said = await _ask(_port(live), "PING")
+        said = await ask_store(port_of_store(live), "PING")
         yield Landing(landed=not said, evidence=f"SIGSTOP: PING was answered with {said or 'nothing'}")
     finally:
         servers.signal(name, signal.SIGCONT)
@@ -67,25 +154,25 @@ async def _stop(live: Live, _aim: str | None) -> AsyncIterator[Landing]:
 
 @asynccontextmanager
 async def _reset(live: Live, _aim: str | None) -> AsyncIterator[Landing]:
-    said = await _ask(_port(live), "CLIENT KILL TYPE normal SKIPME yes")
+    said = await ask_store(port_of_store(live), "CLIENT KILL TYPE normal SKIPME yes")
     cut = int(said[1:]) if said.startswith(":") else 0
     yield Landing(landed=cut > 0, evidence=f"CLIENT KILL: {cut} connections were cut")
 
 
 @asynccontextmanager
 async def _slow(live: Live, _aim: str | None) -> AsyncIterator[Landing]:
-    port = _port(live)
+    port = port_of_store(live)
 
     async def hold() -> None:
         while True:
-            await _ask(port, f"CLIENT PAUSE {SLOW_MS} ALL")
+            await ask_store(port, f"CLIENT PAUSE {SLOW_MS} ALL")
             await asyncio.sleep(EVERY_S)
 
     held = asyncio.create_task(hold())
     try:
         await asyncio.sleep(EVERY_S / 2)
         begun_s = time.monotonic()
-        await _ask(port, "PING")
+        await ask_store(port, "PING")
         took_ms = 1000 * (time.monotonic() - begun_s)
         yield Landing(landed=took_ms > SLOW_MS / 10, evidence=f"PING took {took_ms:.0f} ms")
     finally:
@@ -94,7 +181,7 @@ async def _slow(live: Live, _aim: str | None) -> AsyncIterator[Landing]:
             await held
 
 
-async def _ask(port: int, command: str) -> str:
+async def ask_store(port: int, command: str) -> str:
     """The first line of a store's answer to an inline command; empty where there is none in time."""
     with suppress(OSError, TimeoutError):
         async with asyncio.timeout(ANSWER_S):
@@ -172,21 +259,37 @@ FAULTS = (
     Fault(
         name="kill_store",
         title="SIGKILL to the store, which is started again on its port and has kept nothing",
-        inapplicable=_no_store, excluded=_storeless, inject=_kill, lasts=True,
+        inapplicable=no_store, excluded=storeless, inject=_kill, lasts=True,
+    ),
+    *(
+        Fault(
+            name=f"kill_store_{fsync}",
+            title=f"SIGKILL to a store that keeps an append-only file, with appendfsync {fsync}",
+            inapplicable=no_store, excluded=one_server, inject=_kill, prepare=_appending(fsync), lasts=True,
+        )
+        for fsync in ("everysec", "always")
     ),
     Fault(
         name="stop_store",
         title="SIGSTOP to the store, and SIGCONT after a while: it hangs, and its connections stay open",
-        inapplicable=_no_store, excluded=_storeless, inject=_stop, lasts=True,
+        inapplicable=no_store, excluded=storeless, inject=_stop, lasts=True,
     ),
     Fault(
         name="slow_store",
         title=f"the store holds every command for up to {SLOW_MS} ms, for a while",
-        inapplicable=_no_store, excluded=_storeless, inject=_slow, lasts=True,
+        inapplicable=no_store, excluded=storeless, inject=_slow, lasts=True,
     ),
     Fault(
         name="reset_store", title="every connection to the store is cut at once",
-        inapplicable=_no_store, excluded=_storeless, inject=_reset,
+        inapplicable=no_store, excluded=storeless, inject=_reset,
+    ),
+    *(
+        Fault(
+            name=f"evict_{name}",
+            title=f"the store gets {policy} and little memory, and other keys fill it",
+            inapplicable=no_store, excluded=one_server, inject=partial(_evict, policy=policy), lasts=True,
+        )
+        for name, policy in (("store", "allkeys-lru"), ("volatile", "volatile-lru"))
     ),
     Fault(
         name="lock_store",

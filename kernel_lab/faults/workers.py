@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
 from kernel_lab.deployments.deployment import Deployment
-from kernel_lab.deployments.live import Live, Servers
+from kernel_lab.deployments.live import Live, Servers, StackFailed
 from kernel_lab.faults.fault import Fault, Landing
 
 POLL_S = 0.05
@@ -40,6 +40,27 @@ async def until(holds: Callable[[], bool]) -> bool:
                 await asyncio.sleep(POLL_S)
             return True
     return False
+
+
+async def again(servers: Servers, name: str, env: Mapping[str, str]) -> None:
+    """Stop a server and start it with other settings.
+
+    Raises:
+        StackFailed: It did not end, or did not start again.
+    """
+    await end(servers, name, signal.SIGTERM)
+    await servers.restart(name, env=env)
+
+
+async def end(servers: Servers, name: str, number: signal.Signals) -> None:
+    """End a server, and wait until it is gone.
+
+    Raises:
+        StackFailed: It did not end.
+    """
+    servers.signal(name, number)
+    if not await until(lambda: name in servers.ended()):
+        raise StackFailed(f"{name} did not end after {number.name}")
 
 
 @asynccontextmanager

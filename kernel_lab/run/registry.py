@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kernel_lab.bad_input import BadInput
 from kernel_lab.deployments.deployment import Deployment, read_deployments
-from kernel_lab.faults import stores, workers
+from kernel_lab.faults import operations, partition, stores, workers
 from kernel_lab.faults.fault import Fault
 from kernel_lab.run.scenario import Scenario
 
@@ -105,4 +105,7 @@ FAULT_DEPLOYMENTS = (
 
 def faults() -> dict[str, Fault]:
     """Every fault that ``kernel-lab run --fault`` can inject, by name."""
-    return {fault.name: fault for fault in (*workers.FAULTS, *stores.FAULTS)}
+    return {
+        fault.name: fault
+        for fault in (*workers.FAULTS, *stores.FAULTS, *partition.FAULTS, *operations.FAULTS)
+    }

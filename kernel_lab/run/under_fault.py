@@ -18,7 +18,7 @@ from pathlib import Path
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.deployments.live import Live, StackUnavailable
 from kernel_lab.faults.around import Around
-from kernel_lab.faults.fault import Fault, disturb
+from kernel_lab.faults.fault import Fault, disturb, prepared
 from kernel_lab.judge.history import read_history
 from kernel_lab.judge.verdict import Validity
 from kernel_lab.run.effect import Effect, effect, write_effects
@@ -139,7 +139,8 @@ class FaultRun:
                     for cell in stack.cells:
                         self._fill(cell, self.plan.skipped(cell, why), Effect())
                     return
-                await self._serve(stack, live, logs)
+                async with prepared(stack.fault, live) as fault:
+                    await self._serve(replace(stack, fault=fault), live, logs)
         except StackUnavailable as error:
             for cell in self._missing(stack):
                 self._fill(cell, self.plan.skipped(cell, str(error)), Effect())

@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kernel_lab.deployments.live import Process, StackFailed
+from kernel_lab.deployments.live import NOTHING, Process, StackFailed
 from kernel_lab.deployments.native.guarded import POLL_S, Command, Guard
 
 GRACE_S = 5.0
@@ -94,8 +94,12 @@ class Servers:
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
 
-    async def restart(self, name: str) -> None:
-        """Start a server that has ended once more, as it was and on its port, and wait until it is ready.
+    async def restart(
+        self, name: str, *, env: Mapping[str, str] = NOTHING, arguments: Sequence[str] = ()
+    ) -> None:
+        """Start a server that has ended once more, on its port, and wait until it is ready.
+
+        It starts as it was, apart from what is given: settings, and arguments that follow its own. Both stay.
 
         Raises:
             StackFailed: It still runs, or does not start, or its port was taken meanwhile.
@@ -103,7 +107,9 @@ class Servers:
         self.process(name)
         if not await self._guard.ended(name, within_s=GRACE_S):
             raise StackFailed(f"{name} still runs: end it before it is started again")
-        if not await self._start(self._servers[name]):
+        server, was = self._servers[name], self._servers[name].command
+        command = replace(was, argv=(*was.argv, *arguments), env={**was.env, **env})
+        if not await self._start(replace(server, command=command)):
             raise StackFailed(f"{name} could not have its port {self._servers[name].port} back")
 
     def signal(self, name: str, number: int) -> None:

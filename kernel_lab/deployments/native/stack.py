@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from kernel_lab.deployments.deployment import Deployment
-from kernel_lab.deployments.live import AppSpec, Process, StackFailed
+from kernel_lab.deployments.live import NOTHING, AppSpec, Process, StackFailed
 from kernel_lab.deployments.native import gunicorn, nginx, store
 from kernel_lab.deployments.native.binaries import find_nginx, find_store
 from kernel_lab.deployments.native.guarded import POLL_S, Guard
@@ -202,15 +202,19 @@ class NativeStack:
                 f"{name}: old workers {self._start_timeout_s:g} s after SIGHUP: {up & old}"
             ) from None
 
-    async def restart(self, name: str) -> None:
-        """Start a server that has ended once more, as it was and on its port, and wait until it is ready.
+    async def restart(
+        self, name: str, *, env: Mapping[str, str] = NOTHING, arguments: Sequence[str] = ()
+    ) -> None:
+        """Start a server that has ended once more, on its port, and wait until it is ready.
+
+        It starts as it was, apart from what is given: settings, and arguments that follow its own. Both stay.
 
         Raises:
             StackFailed: It still runs, or does not start, or its port was taken meanwhile.
         """
         try:
             async with asyncio.timeout(self._start_timeout_s):
-                await self._servers.restart(name)
+                await self._servers.restart(name, env=env, arguments=arguments)
         except TimeoutError:
             raise StackFailed(f"{name} was not ready {self._start_timeout_s:g} s after its restart") from None
 
