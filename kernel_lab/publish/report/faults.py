@@ -85,6 +85,10 @@ def _box(rows: Sequence[Row], cells: frozenset[str]) -> FaultBox | None:
     return FaultBox(validity=CLASSES[worst], lines=tuple(lines), said=_away(judged))
 
 
+def _requests(count: int) -> str:
+    return f"{count} request{'' if count == 1 else 's'}"
+
+
 def _away(rows: Sequence[Row]) -> str:
     failed = [int(row["failed_requests"]) for row in rows if row["failed_requests"]]
     if not failed:
@@ -93,7 +97,7 @@ def _away(rows: Sequence[Row]) -> str:
         return "no request failed"
     away = max(float(row["unavailable_ms"]) for row in rows if row["unavailable_ms"])
     back = [float(row["recovered_ms"]) for row in rows if row["recovered_ms"]]
-    said = f"{sum(failed)} requests failed over {away / 1000:.1f} s"
+    said = f"{_requests(sum(failed))} failed over {away / 1000:.1f} s"
     never = any(row["failed_requests"] not in ("", "0") and not row["recovered_ms"] for row in rows)
     if never:
         return f"{said}; not back while we looked"
