@@ -60,6 +60,10 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     """Requests without an answer, or with a server's error such as 503."""
 
 
+NOTHING = Effect()
+"""Of a cell that was not recorded, or whose fault did not land."""
+
+
 def failed(op: AnyOperation) -> bool:
     """Whether a request failed because of the deployment: no answer, or a server's error such as 503."""
     return op.outcome is Outcome.INFO
@@ -74,11 +78,9 @@ def effect(history: Sequence[AnyOperation], verdict: Verdict | None, expected: V
         expected: The verdict that this deployment gets without a fault.
     """
     faults = [op for op in history if isinstance(op, FaultEvent) and "ended" not in (op.input or {})]
-    if not faults or verdict is None:
-        return Effect()
+    if verdict is None or not faults or faults[0].outcome is not Outcome.OK:
+        return NOTHING
     begun = faults[0]
-    if begun.outcome is not Outcome.OK:
-        return Effect()
     calls = sorted(
         (op for op in history if not isinstance(op, FaultEvent) and _end(op) >= begun.call_ns),
         key=lambda op: op.call_ns,

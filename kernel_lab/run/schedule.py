@@ -176,8 +176,8 @@ async def _side_by_side(
 
     async def one(cell: PlannedCell) -> None:
         async with slots:
-            if untold := _untold(cell, target):
-                rows.fill(cell, plan.skipped(cell, f"not judged: {untold}"))
+            if why := untold(cell, target):
+                rows.fill(cell, plan.skipped(cell, f"not judged: {why}"))
                 return
             progress.doing(plan.unjudged(cell).label)
             folder = plan.folder.cell(cell.scenario.name, cell.deployment.name, cell.policy)
@@ -201,7 +201,7 @@ async def judge_or_say(plan: Plan, cell: PlannedCell, folder: CellFolder, error:
         return plan.unknown(cell, f"not judged: {cause(failure)}")
 
 
-def _untold(cell: PlannedCell, target: Target) -> str:
+def untold(cell: PlannedCell, target: Target) -> str:
     """What a claim needs and nobody told of this deployment; empty where all is known."""
     try:
         for need in cell.scenario.needs:

@@ -20,14 +20,13 @@ from kernel_lab.deployments.live import Live, StackUnavailable
 from kernel_lab.faults.around import Around
 from kernel_lab.faults.fault import Fault, disturb, prepared
 from kernel_lab.judge.history import read_history
-from kernel_lab.judge.verdict import Validity
-from kernel_lab.run.effect import Effect, effect, write_effects
+from kernel_lab.run.effect import NOTHING, Effect, effect, write_effects
 from kernel_lab.run.folder import CellFolder
 from kernel_lab.run.plan import Plan, PlannedCell
 from kernel_lab.run.record import cause, record
 from kernel_lab.run.results import CellResult, write_csvs
-from kernel_lab.run.scenario import NotTold, Scenario, Session
-from kernel_lab.run.schedule import OpenStack, Progress, judge_or_say, look_at
+from kernel_lab.run.scenario import Session
+from kernel_lab.run.schedule import OpenStack, Progress, judge_or_say, look_at, untold
 from kernel_lab.traffic.address import open_http
 from kernel_lab.traffic.client import Recorder
 from kernel_lab.traffic.connections import Policy, open_connections
@@ -117,15 +116,14 @@ class FaultRun:
             write_effects(self.plan.folder, [(row.result, row.effect) for row in rows])
         return rows
 
-    def _fill(self, cell: PlannedCell, result: CellResult, found: Effect) -> None:
+    def _fill(self, cell: PlannedCell, result: CellResult, found: Effect = NOTHING) -> None:
         self._rows[_key(cell)] = FaultRow(result=result, effect=found)
         self.progress.done(result)
 
     async def _suffer(self, stack: Stack) -> None:
         """Start a stack, run its cells around the fault, and stop it; a stack that fails costs its own cells."""
         if why := stack.fault.excluded(stack.deployment):
-            for cell in stack.cells:
-                self._fill(cell, self.plan.skipped(cell, why), Effect())
+            self._skip(stack, why)
             return
         name = f"{stack.deployment.name}-{stack.fault.name}"
         self.progress.doing(f"starting {stack.deployment.name} for {stack.fault.name}")
@@ -136,68 +134,65 @@ class FaultRun:
         try:
             async with self.open_stack(stack.deployment, env, logs) as live:
                 if why := stack.fault.inapplicable(live):
-                    for cell in stack.cells:
-                        self._fill(cell, self.plan.skipped(cell, why), Effect())
+                    self._skip(stack, why)
                     return
                 async with prepared(stack.fault, live) as fault:
                     await self._serve(replace(stack, fault=fault), live, logs)
         except StackUnavailable as error:
-            for cell in self._missing(stack):
-                self._fill(cell, self.plan.skipped(cell, str(error)), Effect())
+            self._skip(stack, str(error))
         except Exception as failure:  # noqa: BLE001 - whatever a stack dies of, the run goes on
             for cell in self._missing(stack):
-                self._fill(cell, self.plan.unknown(cell, f"the stack failed: {cause(failure)}"), Effect())
+                self._fill(cell, self.plan.unknown(cell, f"the stack failed: {cause(failure)}"))
+
+    def _skip(self, stack: Stack, why: str) -> None:
+        for cell in self._missing(stack):
+            self._fill(cell, self.plan.skipped(cell, why))
 
     def _missing(self, stack: Stack) -> list[PlannedCell]:
         return [cell for cell in stack.cells if _key(cell) not in self._rows]
 
     async def _serve(self, stack: Stack, live: Live, logs: Path) -> None:
         target = await look_at(live, self.plan.promises, self.plan.address)
-        asked = []
         for cell in stack.cells:
-            try:
-                for need in cell.scenario.needs:
-                    need(target)
-                asked.append(cell)
-            except NotTold as error:
-                self._fill(cell, self.plan.skipped(cell, f"not judged: {error}"), Effect())
+            if why := untold(cell, target):
+                self._fill(cell, self.plan.skipped(cell, f"not judged: {why}"))
+        asked = self._missing(stack)
+        if not asked:
+            return
         around, recorders = Around(len(asked)), list[Recorder]()
         names = (f"k{number}" for number in itertools.count())
         connections = await open_connections(
             asked[0].policy, target.address, workers=target.workers, direct=target.direct, names=names
         )
-        folders: dict[tuple[str, str, str], CellFolder] = {}
+        folders = [
+            self.plan.folder.cell(one.scenario.name, one.deployment.name, one.policy, stack.fault.name)
+            for one in asked
+        ]
 
-        async def drive(scenario: Scenario, session: Session) -> None:
-            assert scenario.under_fault is not None  # noqa: S101 - only such claims are planned
-            recorders.append(session.main)
-            try:
-                await scenario.under_fault(session, around)
-            finally:
-                around.arrive()
-
-        async def one(cell: PlannedCell) -> str:
-            folder = self.plan.folder.cell(
-                cell.scenario.name, cell.deployment.name, cell.policy, stack.fault.name
-            )
-            folders[_key(cell)] = folder
+        async def one(cell: PlannedCell, folder: CellFolder) -> str:
             self.progress.doing(self.plan.unjudged(cell).label)
 
-            async def traffic(session: Session) -> None:
-                await drive(cell.scenario, session)
+            async def drive(session: Session) -> None:
+                assert cell.scenario.under_fault is not None  # noqa: S101 - only such claims are planned
+                recorders.append(session.main)
+                try:
+                    await cell.scenario.under_fault(session, around)
+                finally:
+                    around.arrive()
 
             return await record(
-                folder, cell, target, connections, seed=self.plan.seed, quick=self.plan.quick, drive=traffic
+                folder, cell, target, connections, seed=self.plan.seed, quick=self.plan.quick, drive=drive
             )
 
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(cell)) for cell in asked]
+                tasks = [
+                    group.create_task(one(cell, folder)) for cell, folder in zip(asked, folders, strict=True)
+                ]
                 said = await self._inject(stack.fault, live, around, recorders)
         finally:
             await connections.aclose()
-        for cell, task in zip(asked, tasks, strict=True):
-            folder = folders[_key(cell)]
+        for cell, folder, task in zip(asked, folders, tasks, strict=True):
             folder.link_logs(logs)
             result = await judge_or_say(self.plan, cell, folder, task.result() or said)
             expected = cell.scenario.expect(cell.deployment, cell.policy)
@@ -253,8 +248,3 @@ async def _healthy(live: Live) -> bool:
 def plan_under_faults(plan: Plan) -> Plan:
     """The plan with the one connection policy of fault cells: every call has a connection of its own."""
     return replace(plan, policies=[Policy.FRESH])
-
-
-def unknown(rows: Sequence[FaultRow]) -> int:
-    """How many cells could not be judged."""
-    return sum(row.result.validity is Validity.UNKNOWN for row in rows)
