@@ -14,8 +14,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
-import os
-import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +23,9 @@ from typing import Any
 
 from kernel_lab.bad_input import EXIT_CODE
 from kernel_lab.deployments import AppSpec, NativeStack, StackUnavailable
+from kernel_lab.deployments.live import StackFailed
+from kernel_lab.faults.fault import Fault
+from kernel_lab.faults.workers import again
 from kernel_lab.judge.history import HistoryWriter
 from kernel_lab.run import environment, registry
 from kernel_lab.run.folder import RunFolder
@@ -41,57 +42,36 @@ ASKS = 4
 LIMIT = 4
 ENV = {"LAB_RATE_LIMITS": f"READ=1000000/60,WRITE={LIMIT}/120,DESTRUCTIVE=2/120"}
 READ, WRITE = "billing.get_invoice", "billing.update_invoice"
-POLL_S = 0.05
-STEP_TIMEOUT_S = 60
 
 Step = Callable[[NativeStack], Awaitable[None]]
 
 
-async def reload(stack: NativeStack) -> None:
-    """SIGHUP: every worker is replaced."""
-    await stack.reload(0)
+def of_fault(fault: Fault) -> Step:
+    """The step that is a fault of workers too.
 
+    Raises:
+        StackFailed: The step did not take place.
+    """
 
-async def recycle(stack: NativeStack) -> None:
-    """One worker ends and is replaced, as ``max_requests`` does it."""
-    pid = stack.workers(0)[0]
-    os.kill(pid, signal.SIGTERM)
-    await _until(lambda: pid not in (now := stack.workers(0)) and len(now) == stack.expected_workers)
+    async def step(stack: NativeStack) -> None:
+        async with fault.inject(stack, None) as landing:
+            if not landing.landed:
+                raise StackFailed(f"{fault.name}: {landing.evidence}")
 
-
-async def restart(stack: NativeStack) -> None:
-    """Stop and start gunicorn: an upgrade, a rollout, a host that reboots."""
-    await _again(stack, "gunicorn-r0")
-
-
-async def scale_up(stack: NativeStack) -> None:
-    """SIGTTIN: one worker more."""
-    stack.signal("gunicorn-r0", signal.SIGTTIN)
-    await _until(lambda: len(stack.workers(0)) > stack.expected_workers)
+    return step
 
 
 async def restart_store(stack: NativeStack) -> None:
     """The store is stopped and started; it keeps nothing on disk."""
-    await _again(stack, "store")
+    await again(stack, "store", {})
 
 
 STEPS: dict[str, Step] = {
-    "reload": reload, "recycle": recycle, "restart": restart, "restart_store": restart_store,
-    "scale_up": scale_up,
-}  # fmt: skip
+    **{name: of_fault(registry.faults()[name]) for name in ("reload", "recycle", "restart")},
+    "restart_store": restart_store,
+    "scale_up": of_fault(registry.faults()["scale_up"]),
+}
 """In this order on one stack: the last one leaves a worker more behind."""
-
-
-async def _again(stack: NativeStack, name: str) -> None:
-    stack.signal(name, signal.SIGTERM)
-    await _until(lambda: name in stack.ended())
-    await stack.restart(name)
-
-
-async def _until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(STEP_TIMEOUT_S):
-        while not holds():  # noqa: ASYNC110 - processes come and go without an event
-            await asyncio.sleep(POLL_S)
 
 
 @dataclass(slots=True, kw_only=True)

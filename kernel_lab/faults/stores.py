@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, suppress
 from functools import partial
 from pathlib import Path
@@ -112,13 +112,13 @@ def _fill(number: int) -> str:
 
 async def _information(port: int, section: str) -> str:
     """A section of the store's ``INFO``; empty where there is no answer in time."""
-    with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, ValueError):
-        async with asyncio.timeout(ANSWER_S):
-            reader, writer = await asyncio.open_connection(LOOPBACK, port)
-            with closing(writer):
-                writer.write(f"INFO {section}\r\n".encode())
-                size = int((await reader.readline())[1:])
-                return (await reader.readexactly(size)).decode(errors="replace")
+
+    async def whole(reader: asyncio.StreamReader) -> bytes:
+        size = int((await reader.readline())[1:])
+        return await reader.readexactly(size)
+
+    with suppress(ValueError, asyncio.IncompleteReadError):  # an error, or half an answer, tells nothing
+        return await _answer(port, f"INFO {section}", whole)
     return ""
 
 
@@ -183,12 +183,17 @@ async def _slow(live: Live, _aim: str | None) -> AsyncIterator[Landing]:
 
 async def ask_store(port: int, command: str) -> str:
     """The first line of a store's answer to an inline command; empty where there is none in time."""
+    return (await _answer(port, command, asyncio.StreamReader.readline)).strip()
+
+
+async def _answer(port: int, command: str, read: Callable[[asyncio.StreamReader], Awaitable[bytes]]) -> str:
+    """What `read` takes of a store's answer to an inline command; empty where there is none in time."""
     with suppress(OSError, TimeoutError):
         async with asyncio.timeout(ANSWER_S):
             reader, writer = await asyncio.open_connection(LOOPBACK, port)
             with closing(writer):
                 writer.write(f"{command}\r\n".encode())
-                return (await reader.readline()).decode(errors="replace").strip()
+                return (await read(reader)).decode(errors="replace")
     return ""
 
 

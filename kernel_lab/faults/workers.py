@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.deployments.live import Live, Servers, StackFailed
@@ -146,21 +148,14 @@ async def _roll(live: Live, _aim: str | None) -> AsyncIterator[Landing]:
 
 
 @asynccontextmanager
-async def _scale_up(live: Live, _aim: str | None) -> AsyncIterator[Landing]:
+async def _scale(live: Live, _aim: str | None, number: signal.Signals) -> AsyncIterator[Landing]:
     servers = servers_of(live)
     before = len(servers.workers(0))
-    servers.signal(FIRST, signal.SIGTTIN)
-    more = await until(lambda: len(servers.workers(0)) > before)
-    yield Landing(landed=more, evidence=f"SIGTTIN: {before} workers before, {len(servers.workers(0))} after")
-
-
-@asynccontextmanager
-async def _scale_down(live: Live, _aim: str | None) -> AsyncIterator[Landing]:
-    servers = servers_of(live)
-    before = len(servers.workers(0))
-    servers.signal(FIRST, signal.SIGTTOU)
-    fewer = await until(lambda: len(servers.workers(0)) < before)
-    yield Landing(landed=fewer, evidence=f"SIGTTOU: {before} workers before, {len(servers.workers(0))} after")
+    moved = operator.gt if number is signal.SIGTTIN else operator.lt
+    servers.signal(FIRST, number)
+    landed = await until(lambda: moved(len(servers.workers(0)), before))
+    said = f"{number.name}: {before} workers before, {len(servers.workers(0))} after"
+    yield Landing(landed=landed, evidence=said)
 
 
 def _no_second(deployment: Deployment) -> str:
@@ -211,13 +206,18 @@ FAULTS = (
         excluded=_no_replicas,
         inject=_roll,
     ),
-    Fault(name="scale_up", title="SIGTTIN: one worker more", inapplicable=not_ours, inject=_scale_up),
+    Fault(
+        name="scale_up",
+        title="SIGTTIN: one worker more",
+        inapplicable=not_ours,
+        inject=partial(_scale, number=signal.SIGTTIN),
+    ),
     Fault(
         name="scale_down",
         title="SIGTTOU: one worker less",
         inapplicable=not_ours,
         excluded=_no_second,
-        inject=_scale_down,
+        inject=partial(_scale, number=signal.SIGTTOU),
     ),
 )
 """The faults of workers, in the order in which they are listed."""

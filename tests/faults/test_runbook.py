@@ -32,7 +32,7 @@ async def test_a_reload_loses_what_lives_in_workers_and_nothing_that_is_shared(
 
 
 def test_the_figures_are_written_with_what_they_were_measured_on(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(runbook, "STEPS", {"recycle": runbook.recycle})
+    monkeypatch.setattr(runbook, "STEPS", {"recycle": runbook.STEPS["recycle"]})
     assert runbook.main(["--deployment", "sqlite", "--out", str(tmp_path / "out")]) == 0
     with (tmp_path / "out" / "runbook.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
