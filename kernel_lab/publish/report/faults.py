@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kernel_lab.publish.charts import link
@@ -11,11 +11,13 @@ from kernel_lab.run.saved import Row, SavedRun
 WORDS = {
     "open": "fails open",
     "times_n": "each process alone, with or without the fault",
+    "": "unknown",
     "closed": "refuses",
     "none": "goes on",
 }
 """Mode → what a box says of the claims in it, the worst first."""
-CLASSES = {"open": "invalid", "times_n": "invalid", "closed": "valid", "none": "valid", "": "unknown"}
+CLASSES = {"open": "invalid", "times_n": "invalid", "": "unknown", "closed": "valid", "none": "valid"}
+"""Mode → the colour of a box in which it is the worst."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,44 +47,35 @@ def fault_table(run: SavedRun) -> FaultTable | None:
     rows = run.tables.get("faults", ())
     if not rows:
         return None
-    cells = frozenset(cell.name for cell in run.cells)
-    deployments = list(dict.fromkeys(row["deployment"] for row in rows))
-    faults = list(dict.fromkeys(row["fault"] for row in rows))
-    suffered: dict[tuple[str, str], list[Row]] = {}
+    cells = {(one.scenario, one.deployment, one.connections, one.fault): one.name for one in run.cells}
+    suffered: dict[str, dict[str, list[Row]]] = {}
     for row in rows:
-        suffered.setdefault((row["fault"], row["deployment"]), []).append(row)
+        suffered.setdefault(row["fault"], {}).setdefault(row["deployment"], []).append(row)
+    deployments = tuple(dict.fromkeys(row["deployment"] for row in rows))
     boxes = {
-        (fault, deployment): _box(suffered.get((fault, deployment), ()), cells)
-        for fault in faults
-        for deployment in deployments
+        fault: tuple(_box(found.get(name, ()), cells) for name in deployments)
+        for fault, found in suffered.items()
     }
     return FaultTable(
-        columns=tuple(deployments),
-        rows=tuple(
-            (fault, tuple(boxes[fault, deployment] for deployment in deployments))
-            for fault in faults
-            if any(boxes[fault, deployment] for deployment in deployments)
-        ),
+        columns=deployments, rows=tuple((fault, some) for fault, some in boxes.items() if any(some))
     )
 
 
-def _box(rows: Sequence[Row], cells: frozenset[str]) -> FaultBox | None:
+def _box(rows: Sequence[Row], cells: Mapping[tuple[str, str, str, str], str]) -> FaultBox | None:
     judged = [row for row in rows if row["validity"] != "skipped"]
-    if not judged:
+    modes = {mode: some for mode in WORDS if (some := [row for row in judged if row["mode"] == mode])}
+    if not modes:
         return None
     lines = []
-    for mode in (*WORDS, ""):
-        some = [row for row in judged if row["mode"] == mode]
-        if some:
-            names = ", ".join(row["claim"].replace("_", " ") for row in some)
-            first = some[0]
-            cell = "-".join((first["claim"], first["deployment"], first["connections"], first["fault"]))
-            href = link(cell) if cell in cells else ""
-            lines.append((WORDS.get(mode, "unknown"), names, href, mode == "open"))
-    worst = next(
-        mode for mode in ("open", "times_n", "", "closed", "none") if any(r["mode"] == mode for r in judged)
-    )
-    return FaultBox(validity=CLASSES[worst], lines=tuple(lines), said=_away(judged))
+    for mode, some in modes.items():
+        first = some[0]
+        cell = cells.get((first["claim"], first["deployment"], first["connections"], first["fault"]))
+        lines.append((WORDS[mode], _claims(some), link(cell) if cell else "", mode == "open"))
+    return FaultBox(validity=CLASSES[next(iter(modes))], lines=tuple(lines), said=_away(judged))
+
+
+def _claims(rows: Sequence[Row]) -> str:
+    return ", ".join(row["claim"].replace("_", " ") for row in rows)
 
 
 def _requests(count: int) -> str:
@@ -117,14 +110,13 @@ def store_away(run: SavedRun, deployment: str) -> str:
             for row in run.tables.get("faults", ())
             if (row["deployment"], row["fault"]) == (deployment, fault) and row["validity"] != "skipped"
         ]
-        judged = [row for row in rows if row["mode"]]
-        broken = [row["claim"].replace("_", " ") for row in judged if row["mode"] == "open"]
-        unknown = [row["claim"].replace("_", " ") for row in rows if not row["mode"]]
+        broken = [row for row in rows if row["mode"] == "open"]
+        unknown = [row for row in rows if not row["mode"]]
         said = []
-        if judged:
-            said.append(f"fails open ({', '.join(broken)})" if broken else "nothing broke that held before")
+        if len(unknown) < len(rows):
+            said.append(f"fails open ({_claims(broken)})" if broken else "nothing broke that held before")
         if unknown:
-            said.append(f"unknown ({', '.join(unknown)})")
+            said.append(f"unknown ({_claims(unknown)})")
         if said:
             told.append(f"{fault.replace('_', ' ')}: {', '.join(said)}")
     return "; ".join(told)
