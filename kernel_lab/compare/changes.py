@@ -19,7 +19,7 @@ from statistics import NormalDist
 from typing import Literal
 
 from kernel_lab.judge.verdict import Validity
-from kernel_lab.run.measures import Kind, Quantity, Share, percent
+from kernel_lab.run.measures import Kind, Share, percent
 from kernel_lab.run.saved import SavedCell, SavedRun
 
 DESIGN = 6
@@ -77,13 +77,9 @@ def diff(before: SavedRun, after: SavedRun, renamed: Mapping[str, str] | None = 
         else:
             judged.append((name, one, two))
     changes = [change for name, one, two in judged if (change := _verdict(name, one, two, before, after))]
-    pairs = [
-        (f"{name}, {quantity.title}", quantity, a, b)
-        for name, one, two in judged
-        for quantity, a, b in _shares(one, two)
-    ]
+    pairs = [(f"{name}, {title}", a, b) for name, one, two in judged for title, a, b in _shares(one, two)]
     z = NormalDist().inv_cdf(1 - FAMILY / (2 * max(1, len(pairs))))
-    changes += [change for place, quantity, a, b in pairs if (change := _share(place, quantity, a, b, z))]
+    changes += [change for place, a, b in pairs if (change := _share(place, a, b, z))]
     costs = _costs(before, after, renamed)
     changes += [change for _, change in costs if change]
     return Difference(
@@ -122,28 +118,24 @@ def _finding(cell: SavedCell) -> str:
     return cell.declared.finding(cell.observed) if cell.declared and cell.observed else ""
 
 
-def _shares(one: SavedCell, two: SavedCell) -> list[tuple[Quantity, Share, Share]]:
-    if one.declared is None or (one.connections != "round_robin" and max(one.processes, two.processes) > 1):
+def _shares(one: SavedCell, two: SavedCell) -> list[tuple[str, Share, Share]]:
+    if one.declared is None or one.observed is None or two.observed is None:
+        return []
+    if one.connections != "round_robin" and max(one.processes, two.processes) > 1:
         return []
     if one.routing not in ("", "direct") or two.routing not in ("", "direct"):
         return []
     found = []
     for quantity in one.declared.measures:
-        a, b = _counted(one, quantity), _counted(two, quantity)
-        if quantity.kind is Kind.RATE and not quantity.name.startswith("predicted_") and a and b:
-            found.append((quantity, a, b))
+        if quantity.kind is not Kind.RATE or quantity.name.startswith("predicted_"):
+            continue
+        a, b = one.observed.share(quantity), two.observed.share(quantity)
+        if a and b:
+            found.append((quantity.title, a, b))
     return found
 
 
-def _counted(cell: SavedCell, quantity: Quantity) -> Share | None:
-    if quantity.of is None or cell.observed is None:
-        return None
-    rate, of = cell.observed.find(quantity), cell.observed.find(quantity.of)
-    return Share(round(rate * of), round(of)) if rate is not None and of else None
-
-
-def _share(place: str, quantity: Quantity, a: Share, b: Share, z: float) -> Change | None:
-    del quantity
+def _share(place: str, a: Share, b: Share, z: float) -> Change | None:
     pooled = (a.hits + b.hits) / (a.of + b.of)
     error = (pooled * (1 - pooled) * (DESIGN / a.of + DESIGN / b.of)) ** 0.5
     apart = b.value - a.value

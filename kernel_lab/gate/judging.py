@@ -203,10 +203,7 @@ def _share(one: Guarantee, cell: SavedCell) -> Share | None:
         headline = cell.declared.headline
         return headline.share(cell.observed) if isinstance(headline, Proportion) else None
     quantity = one.quantity(cell.declared)
-    if quantity is None or quantity.of is None:
-        return None
-    rate, of = cell.observed.find(quantity), cell.observed.find(quantity.of)
-    return Share(round(rate * of), round(of)) if rate is not None and of else None
+    return cell.observed.share(quantity) if quantity else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -96,21 +96,6 @@ def tokens(world: World) -> Iterator[Effect]:
         yield world.invoke(token, "p", tampered=True, error="token_invalid")
 
 
-def rate_limit(world: World) -> Iterator[Effect]:
-    """A right window log of sixteen principals, two of three of whose attempts are denied."""
-    logs: dict[str, deque[int]] = defaultdict(deque)
-    while True:
-        principal = f"p{world.rng.randrange(16)}"
-        log, now_ns = logs[principal], world.tick()
-        while log and log[0] <= now_ns - RATE["window_s"] * 1e9:
-            log.popleft()
-        if len(log) < RATE["limit"]:
-            log.append(now_ns)
-            yield Effect(now_ns, "grant", _scope(principal, "c"), {"token_id": world.name()})
-        else:
-            yield Effect(now_ns, "grant", _scope(principal, "c"), None, "rate_limited")
-
-
 RATE = {"limit": 70, "window_s": 0.01}
 
 
@@ -138,6 +123,11 @@ def _one(world: World) -> int:
     """The same principal each time."""
     del world
     return 0
+
+
+def _among(number: int) -> Callable[[World], int]:
+    """One of so many principals, each as often as the others."""
+    return lambda world: world.rng.randrange(number)
 
 
 def _zipf(world: World) -> int:
@@ -270,7 +260,7 @@ def streams(world: World) -> Iterator[Effect]:
 
 HISTORIES: dict[str, tuple[Callable[[World], Iterator[Effect]], dict[str, Any]]] = {
     "tokens": (tokens, {"token_ttl_s": 3600}),
-    "rate_limit": (rate_limit, RATE),
+    "rate_limit": (rate_limit_by(_among(16), 70), RATE),
     "revocation": (revocation, {}),
     "handles": (handles, {"handle_ttl_s": 3600}),
     "traces": (traces, {}),
@@ -297,13 +287,9 @@ SHAPES: dict[str, Shape] = {
         for claim, (make, parameters) in HISTORIES.items()
     },
     "rate_limit, one key": Shape("rate_limit", rate_limit_by(_one, 1000), {**RATE, "limit": 1000}),
-    "rate_limit, 1,000 keys": Shape(
-        "rate_limit", rate_limit_by(lambda world: world.rng.randrange(1000), 4), {**RATE, "limit": 4}
-    ),
+    "rate_limit, 1,000 keys": Shape("rate_limit", rate_limit_by(_among(1000), 4), {**RATE, "limit": 4}),
     "rate_limit, Zipf": Shape("rate_limit", rate_limit_by(_zipf, 70), RATE),
-    "rate_limit, 19 of 20 denied": Shape(
-        "rate_limit", rate_limit_by(lambda world: world.rng.randrange(16), 10), {**RATE, "limit": 10}
-    ),
+    "rate_limit, 19 of 20 denied": Shape("rate_limit", rate_limit_by(_among(16), 10), {**RATE, "limit": 10}),
     "traces, narrowed listings": Shape("traces", narrowed_listings, {"trace_cap": 10_000}),
 }
 """Every kind of history, by its name."""

@@ -8,7 +8,7 @@ For one worker and one token, counted from the earliest revoke that certainly to
   the worker never refused the token as revoked, but later as expired, expiry is the end. Where it did neither,
   the bracket is open and its upper end is infinite.
 
-The instant at which the worker began to refuse lies between the two. How wide the bracket is depends only on how
+The instant at which the worker began to refuse lies between the two. The width of the bracket depends only on how
 often the worker was asked. A worker that accepted nothing after the revoke and never refused the token as revoked
 tells nothing about its lag, and has no bracket.
 

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from kernel_lab.bad_input import BadInput
 from kernel_lab.deployments.deployment import Deployment
-from kernel_lab.judge.verdict import Cell, DeploymentFacts, Verdict
+from kernel_lab.judge.verdict import Cell, Verdict
 from kernel_lab.load import curves, frontier, table
 from kernel_lab.load import screen as cost_screen
 from kernel_lab.load.agent import MIXES
@@ -34,6 +34,7 @@ from kernel_lab.load.plan import Slot
 from kernel_lab.load.walk import GeneratorFailed, Sample
 from kernel_lab.run import environment, registry
 from kernel_lab.run.folder import RunFolder
+from kernel_lab.run.record import facts_of
 from kernel_lab.run.results import write_rows
 from kernel_lab.run.scenario import Scenario, Target
 from kernel_lab.run.schedule import look_at
@@ -278,13 +279,7 @@ async def _judge(folder: Path, lives: Lives, name: str, slots: Sequence[Slot]) -
 def _cell(scenario: Scenario, deployment: Deployment, target: Target) -> Cell:
     return Cell(
         scenario=scenario.name,
-        deployment=DeploymentFacts(
-            name=deployment.name,
-            state=deployment.state_name,
-            workers=deployment.workers,
-            replicas=deployment.replicas,
-            routing=deployment.routing,
-        ),
+        deployment=facts_of(deployment),
         connections=Policy.ROUND_ROBIN,
         parameters=scenario.parameters(deployment, target, Policy.ROUND_ROBIN),
         assumptions=scenario.assumptions(deployment, Policy.ROUND_ROBIN),

@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from heapq import heappop, heappush
 from pathlib import Path
 
 import msgspec
@@ -27,6 +26,7 @@ from kernel_lab.judge.history import (
     cut_line,
     read_history,
 )
+from kernel_lab.judge.overlap import most_at_once
 from kernel_lab.judge.verdict import Assumptions, Cell, DeploymentFacts, Validity, Verdict
 from kernel_lab.redaction import told
 from kernel_lab.replay.script import write_replay
@@ -253,13 +253,8 @@ def most_in_flight(operations: Sequence[AnyOperation], *, enough: int | None = N
 
     One that never returned counts at its call alone.
     """
-    ends: list[int] = []
-    most = 0
-    for op in sorted(operations, key=lambda op: op.call_ns):
-        while ends and ends[0] < op.call_ns:
-            heappop(ends)
-        heappush(ends, op.call_ns if op.outcome is Outcome.INFO or op.return_ns is None else op.return_ns)
-        most = max(most, len(ends))
-        if most == enough:
-            break
-    return most
+    spans = (
+        (op.call_ns, op.call_ns if op.outcome is Outcome.INFO or op.return_ns is None else op.return_ns)
+        for op in operations
+    )
+    return most_at_once(spans, enough=enough)

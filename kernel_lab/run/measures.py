@@ -110,6 +110,11 @@ class Observed:
         """
         return round(self.number(quantity))
 
+    def share(self, rate: Quantity) -> Share | None:
+        """A rate as the counts behind it; None where it is a rate of nothing, or was not observed."""
+        value, of = self.find(rate), self.find(rate.of) if rate.of else None
+        return Share(round(value * of), round(of)) if value is not None and of else None
+
     def percent(self, quantity: Quantity) -> str:
         """A rate in per cent; ``?`` where it was not observed."""
         value = self.find(quantity)

@@ -43,7 +43,7 @@ async def record(
     parameters = scenario.parameters(deployment, target, policy)
     cell = Cell(
         scenario=scenario.name,
-        deployment=_facts(deployment),
+        deployment=facts_of(deployment),
         connections=policy,
         fault=planned.fault.name if planned.fault else None,
         seed=seed,
@@ -82,13 +82,14 @@ def restate(folder: CellFolder, planned: PlannedCell) -> None:
     folder.seal(
         msgspec.structs.replace(
             folder.read_cell(),
-            deployment=_facts(deployment),
+            deployment=facts_of(deployment),
             assumptions=planned.scenario.assumptions(deployment, policy),
         )
     )
 
 
-def _facts(deployment: Deployment) -> DeploymentFacts:
+def facts_of(deployment: Deployment) -> DeploymentFacts:
+    """What ``cell.json`` keeps of a deployment."""
     return DeploymentFacts(
         name=deployment.name,
         state=deployment.state_name,

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
 from typing import Any
+
+from kernel_lab.judge.overlap import most_at_once
 
 REFUSALS = 6
 """Times in a row that something in between may refuse calls for their rate, before no further call is made."""
@@ -69,14 +70,7 @@ class Between:
         A worker that was recycled has a new name. It is not counted twice, because the new worker first answered
         after the old one had last answered.
         """
-        ends: list[int] = []
-        most = 0
-        for first, last in sorted(self.seen.values()):
-            while ends and ends[0] < first:
-                heappop(ends)
-            heappush(ends, last)
-            most = max(most, len(ends))
-        return most
+        return most_at_once((first, last) for first, last in self.seen.values())
 
     def compare(self, sent: str, body: Any) -> None:
         """Hold the principal that a grant names against the one that was sent.
