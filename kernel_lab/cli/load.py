@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from kernel_lab.cli.options import DeploymentsFile
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -32,9 +34,7 @@ def load(
             help="Another kernel with the lab's capabilities: module:factory (docs/your-kernel.md)."
         ),
     ] = None,
-    deployments: Annotated[
-        Path | None, typer.Option(help="Your own deployments: a TOML file like lab/deployments.toml.")
-    ] = None,
+    deployments: DeploymentsFile = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Workers of each replica of each --deployment.")
     ] = None,

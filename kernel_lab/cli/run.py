@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -18,6 +18,7 @@ from rich.console import Console
 from kernel_lab.bad_input import BadInput, pick
 from kernel_lab.cli.app import run as run_app
 from kernel_lab.cli.attach import Reach, look
+from kernel_lab.cli.options import DeploymentsFile, Kernel, Replicas, State
 from kernel_lab.cli.screen import Screen, print_end, short
 from kernel_lab.cli.signals import INTERRUPTED, until_terminated
 from kernel_lab.faults.fault import Fault
@@ -36,6 +37,8 @@ from kernel_lab.run.resume import asked_of, read_asked, take_over
 from kernel_lab.run.schedule import OpenStack
 from kernel_lab.run.schedule import run as run_plan
 from kernel_lab.run.under_fault import FaultRow, FaultRun, plan_under_faults
+
+T = TypeVar("T")
 
 
 def register(app: typer.Typer) -> None:
@@ -58,9 +61,7 @@ def run(
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 1,
     out: Annotated[Path | None, typer.Option(help="The run folder itself [results/<time>].")] = None,
-    kernel: Annotated[
-        str | None, typer.Option(help="Your own kernel: module:factory, factory(settings) -> Kernel.")
-    ] = None,
+    kernel: Kernel = None,
     attach: Annotated[
         list[str],
         typer.Option(
@@ -89,9 +90,7 @@ def run(
             help="What your own kernel promises and how it is called: a TOML file (docs/your-kernel.md)."
         ),
     ] = None,
-    deployments: Annotated[
-        Path | None, typer.Option(help="Your own deployments: a TOML file like lab/deployments.toml.")
-    ] = None,
+    deployments: DeploymentsFile = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -100,12 +99,8 @@ def run(
             "workers answer in all.",
         ),
     ] = None,
-    replicas: Annotated[
-        int | None, typer.Option(min=1, help="Replicas behind nginx, instead of the deployment's own number.")
-    ] = None,
-    state: Annotated[
-        str | None, typer.Option(help="The URL of the state (LAB_STATE), instead of the deployment's own.")
-    ] = None,
+    replicas: Replicas = None,
+    state: State = None,
     details: Annotated[
         bool, typer.Option("--details", help="At the end, print a line for every cell as well.")
     ] = False,
@@ -192,11 +187,10 @@ def run(
     reported = looked.in_force if looked is not None else attached.facts if attached is not None else {}
     about |= {"in_force": said.facts(reported)} if reported else {}
     plan.folder.write_environment(about)
-    if not suffered:
-        tell(f"{len(plan.cells)} cells into {short(plan.folder.path)}")
-    opener = open_native if attached is None else attached.open
     if suffered:
         finish_under_faults(plan, suffered, about, console, latest=out is None)
+    tell(f"{len(plan.cells)} cells into {short(plan.folder.path)}")
+    opener = open_native if attached is None else attached.open
     finish(plan, about, opener, console, latest=out is None, details=details)
 
 
@@ -220,22 +214,14 @@ def finish_under_faults(
     Nothing is expected of a deployment under a fault, so a broken claim is a finding and no failure of the run.
     """
     tell = partial(console.print, markup=False, soft_wrap=True)
-    watch = Watch()
-    with Screen(console) as screen:
-        try:
-            trial = FaultRun(
-                plan=plan_under_faults(plan), faults=faults, open_stack=open_native, progress=screen
-            )
-            rows = asyncio.run(until_terminated(trial.run()))
-        except (KeyboardInterrupt, asyncio.CancelledError):
-            screen.stop()
-            tell(f"interrupted; the rows of the cells that ended are in {short(plan.folder.table('faults'))}")
-            raise typer.Exit(INTERRUPTED) from None
-    about["finished"] = datetime.now(tz=UTC).isoformat(timespec="seconds")
-    about |= watch.facts()
-    plan.folder.write_environment(about)
-    if latest:
-        plan.folder.point_latest()
+    what = f"the rows of the cells that ended are in {short(plan.folder.table('faults'))}"
+
+    def trial(screen: Screen) -> Coroutine[Any, Any, list[FaultRow]]:
+        return FaultRun(
+            plan=plan_under_faults(plan), faults=faults, open_stack=open_native, progress=screen
+        ).run()
+
+    rows = _carried_out(plan, about, console, trial, latest=latest, interrupted=[what])
     page = reporting.report(plan.folder.path)
     for line in told_of_faults(rows):
         tell(line)
@@ -286,28 +272,48 @@ def finish(
     done: dict[tuple[str, str, str], CellResult] | None = None,
 ) -> NoReturn:  # fmt: skip
     """Run the cells, write what is left to write, show the end, and exit."""
-    tell = partial(console.print, markup=False, soft_wrap=True)
+    place = short(plan.folder.path)
+    interrupted = [
+        f"judge what was recorded with: kernel-lab check {place}",
+        f"CSVs and page of what was recorded: kernel-lab rebuild {place}",
+    ]
+    if "plan" in about:
+        interrupted.append(f"go on where it stopped: kernel-lab run --resume {place}")
+    results = _carried_out(
+        plan, about, console, lambda screen: run_plan(plan, opener, screen, done), latest=latest,
+        interrupted=interrupted,
+    )  # fmt: skip
+    print_end(results, plan.folder.path, reporting.report(plan.folder.path), details=details)
+    if about.get("noisy"):
+        console.print(about["noisy"], markup=False, soft_wrap=True)
+    raise typer.Exit(exit_code(results, own_kernel=plan.own_kernel))
+
+
+def _carried_out(
+    plan: Plan, about: dict[str, Any], console: Console, job: Callable[[Screen], Coroutine[Any, Any, T]], *,
+    latest: bool, interrupted: Sequence[str],
+) -> T:  # fmt: skip
+    """Do a job with its progress on the screen, and write into the run folder when and how it ended.
+
+    Raises:
+        typer.Exit: It was interrupted; then the lines of `interrupted` say what to do with what is there.
+    """
     watch = Watch()
     with Screen(console) as screen:
         try:
-            results = asyncio.run(until_terminated(run_plan(plan, opener, screen, done)))
+            done = asyncio.run(until_terminated(job(screen)))
         except (KeyboardInterrupt, asyncio.CancelledError):
             screen.stop()
-            place = short(plan.folder.path)
-            tell(f"interrupted; judge what was recorded with: kernel-lab check {place}")
-            tell(f"CSVs and page of what was recorded: kernel-lab rebuild {place}")
-            if "plan" in about:
-                tell(f"go on where it stopped: kernel-lab run --resume {place}")
+            first, *others = interrupted
+            for line in (f"interrupted; {first}", *others):
+                console.print(line, markup=False, soft_wrap=True)
             raise typer.Exit(INTERRUPTED) from None
     about["finished"] = datetime.now(tz=UTC).isoformat(timespec="seconds")
     about |= watch.facts()
     plan.folder.write_environment(about)
     if latest:
         plan.folder.point_latest()
-    print_end(results, plan.folder.path, reporting.report(plan.folder.path), details=details)
-    if about.get("noisy"):
-        tell(about["noisy"])
-    raise typer.Exit(exit_code(results, own_kernel=plan.own_kernel))
+    return done
 
 
 def exit_code(results: Sequence[CellResult], *, own_kernel: bool) -> int:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from kernel_lab.bad_input import pick
+from kernel_lab.cli.options import DeploymentsFile, Kernel, Replicas, State
 from kernel_lab.deployments import AppSpec
 from kernel_lab.deployments.up import up_forever
 from kernel_lab.run import registry
@@ -23,25 +24,17 @@ def register(app: typer.Typer) -> None:
 
 def up(
     name: Annotated[str, typer.Argument(help="A deployment of `kernel-lab list deployments`.")],
-    kernel: Annotated[
-        str | None, typer.Option(help="Your own kernel: module:factory, factory(settings) -> Kernel.")
-    ] = None,
+    kernel: Kernel = None,
     promises: Annotated[
         Path | None, typer.Option(help="How your own kernel is called: a TOML file (docs/your-kernel.md).")
     ] = None,
-    deployments: Annotated[
-        Path | None, typer.Option(help="Your own deployments: a TOML file like lab/deployments.toml.")
-    ] = None,
+    deployments: DeploymentsFile = None,
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Workers of each replica, instead of the deployment's own number."),
     ] = None,
-    replicas: Annotated[
-        int | None, typer.Option(min=1, help="Replicas behind nginx, instead of the deployment's own number.")
-    ] = None,
-    state: Annotated[
-        str | None, typer.Option(help="The URL of the state (LAB_STATE), instead of the deployment's own.")
-    ] = None,
+    replicas: Replicas = None,
+    state: State = None,
 ) -> None:
     """Run one deployment in the foreground and print what to try with curl; Ctrl-C ends it.
 
