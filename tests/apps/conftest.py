@@ -1,10 +1,7 @@
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-from kernel_lab.cli.main import main
 
 HERE = Path(__file__).parent
 COMMAND = (
@@ -43,25 +40,3 @@ def app_toml(tmp_path):
         return path
 
     return write
-
-
-@dataclass
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def command_line(capsys, monkeypatch, tmp_path):
-    """Runs kernel-lab in this process, in the test's own folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["kernel-lab", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        told = capsys.readouterr()
-        return Done(ended.value.code, told.out, told.err)
-
-    return run

@@ -1,68 +1,34 @@
 """kernel-lab diff and kernel-lab history: what changed beyond noise, and what held over many runs."""
 
-import csv
 import json
-import shutil
-import sys
-from pathlib import Path
 
 import pytest
+from few_cells import REFERENCE, few_cells
 
-from kernel_lab.cli.main import main
 from kernel_lab.compare.changes import diff
 from kernel_lab.gate.judging import open_run
 
-REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 CLAIMS = ("tokens", "rate_limit", "revocation", "stats")
-DEPLOYMENTS = ("single", "memory-4", "redis")
 
 
 def copy(path, edit=lambda name, row: row, *, finished="2026-11-27T01:43:52+00:00"):
     """A few cells of the reference run, each row through `edit`."""
-    path.mkdir(parents=True)
-    about = json.loads((REFERENCE / "environment.json").read_text())
-    (path / "environment.json").write_text(json.dumps(about | {"finished": finished}))
-    for name in ("verdicts", "cost", *CLAIMS):
-        with (REFERENCE / f"{name}.csv").open(newline="") as file:
-            reader = csv.DictReader(file)
-            rows = [
-                edit(name, row)
-                for row in reader
-                if row["deployment"] in DEPLOYMENTS and row.get("scenario", CLAIMS[0]) in CLAIMS
-            ]
-            columns = reader.fieldnames
-        with (path / f"{name}.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-    for claim in CLAIMS:
-        for deployment in DEPLOYMENTS:
-            for cell in (REFERENCE / "cells" / claim).glob(f"{deployment}-*"):
-                shutil.copytree(cell, path / "cells" / claim / cell.name)
-    return path
+    return few_cells(path, claims=CLAIMS, tables=("verdicts", "cost"), edit=edit, finished=finished)
 
 
-def command(monkeypatch, capsys, *arguments):
-    monkeypatch.setattr(sys, "argv", ["kernel-lab", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    said = capsys.readouterr()
-    return ended.value.code, said.out, said.err
-
-
-def test_a_run_does_not_differ_from_itself(tmp_path, monkeypatch, capsys):
+def test_a_run_does_not_differ_from_itself(tmp_path, command_line):
     run = copy(tmp_path / "a")
-    code, said, _ = command(monkeypatch, capsys, "diff", run, run)
-    assert code == 0
-    assert "nothing changed beyond noise" in said
-    assert "0 cells" not in said
+    done = command_line("diff", run, run)
+    assert done.returncode == 0
+    assert "nothing changed beyond noise" in done.stdout
+    assert "0 cells" not in done.stdout
 
 
-def test_a_deployment_without_a_store_differs_from_one_with_it(tmp_path, monkeypatch, capsys):
+def test_a_deployment_without_a_store_differs_from_one_with_it(tmp_path, command_line):
     run = copy(tmp_path / "a")
     page = tmp_path / "page.html"
-    code, _, _ = command(monkeypatch, capsys, "diff", run, run, "--rename", "memory-4=redis", "--page", page)
-    assert code == 1
+    done = command_line("diff", run, run, "--rename", "memory-4=redis", "--page", page)
+    assert done.returncode == 1
     found = diff(open_run(run), open_run(run), {"memory-4": "redis"})
     changed = {change.where for change in found.changes if change.sort == "verdict"}
     assert {"revocation on redis over round_robin", "rate_limit on redis over round_robin"} <= changed
@@ -110,7 +76,7 @@ def test_what_one_run_did_not_judge_is_named_and_is_no_change(tmp_path):
     )
 
 
-def test_many_runs_are_one_line_a_guarantee(tmp_path, monkeypatch, capsys):
+def test_many_runs_are_one_line_a_guarantee(tmp_path, command_line):
     folder = tmp_path / "runs"
     copy(folder / "new", finished="2026-11-28T00:00:00+00:00")
 
@@ -122,14 +88,14 @@ def test_many_runs_are_one_line_a_guarantee(tmp_path, monkeypatch, capsys):
     (folder / "damaged" / "verdicts.csv").write_text("x")
     guarantees = tmp_path / "guarantees.toml"
     guarantees.write_text('[[guarantee]]\nclaim = "tokens"\ndeployment = "redis"\n')
-    code, said, _ = command(monkeypatch, capsys, "history", folder, "--guarantees", guarantees)
-    assert code == 0
-    assert "tokens on redis  ✗✓" in said
-    assert "left out: " in said
+    done = command_line("history", folder, "--guarantees", guarantees)
+    assert done.returncode == 0
+    assert "tokens on redis  ✗✓" in done.stdout
+    assert "left out: " in done.stdout
     text = (folder / "history.html").read_text()
     assert text.count("<tr>") == 2
-    code, said, _ = command(monkeypatch, capsys, "history", folder)
-    assert said.count(" on redis") == len(CLAIMS)
+    done = command_line("history", folder)
+    assert done.stdout.count(" on redis") == len(CLAIMS)
 
 
 @pytest.mark.parametrize(
@@ -142,6 +108,6 @@ def test_many_runs_are_one_line_a_guarantee(tmp_path, monkeypatch, capsys):
         (["history", "nowhere"], "holds no run"),
     ],
 )
-def test_bad_input_is_one_sentence(monkeypatch, capsys, arguments, said):
-    code, _, err = command(monkeypatch, capsys, *arguments)
-    assert (code, said in err, len(err.splitlines())) == (64, True, 1), err
+def test_bad_input_is_one_sentence(command_line, arguments, said):
+    done = command_line(*arguments)
+    assert (done.returncode, said in done.stderr, len(done.stderr.splitlines())) == (64, True, 1), done.stderr

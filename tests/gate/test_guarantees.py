@@ -140,7 +140,7 @@ def test_short_cells_are_refused_unless_somebody_says_that_they_will_do(command_
 @pytest.mark.parametrize("damage", [b"", b"\xff\xfe\x00", b"run,scenario\n1", b'a,"b\n', b"x" * 200_000])
 @pytest.mark.parametrize("name", ["verdicts.csv", "tokens.csv", "environment.json"])
 def test_a_damaged_run_is_bad_input_and_never_holds(command_line, declare, tmp_path, damage, name):
-    run = few_cells(tmp_path / "run")
+    run = few_cells(tmp_path / "run", quick=False)
     (run / name).write_bytes(damage)
     path = declare(table(claim="tokens", deployment="redis"))
     done = command_line("gate", "--guarantees", path, "--run", run)
