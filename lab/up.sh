@@ -15,14 +15,14 @@ docker compose version >/dev/null 2>&1 || refuse "docker has no compose plug-in;
 # an unset secret, a misspelt port: compose says it in one line itself
 config=$(docker compose config)
 
-# of a stack that is up, the taken ports are its own
-if [ -z "$(docker compose ps --quiet --status running nginx)" ]; then
-  for port in $(sed -n 's/.*published: "\([0-9]*\)".*/\1/p' <<<"$config"); do
-    if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-      refuse "port $port is taken by another program; LAB_PORTS=9101-9109 make up takes others"
-    fi
-  done
-fi
+# ports that the stack itself holds, when it is up already, are no obstacle
+own=$(docker compose ps --status running --format '{{range .Publishers}}{{.PublishedPort}} {{end}}' nginx)
+for port in $(sed -n 's/.*published: "\([0-9]*\)".*/\1/p' <<<"$config"); do
+  [[ " $own " != *" $port "* ]] || continue
+  if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+    refuse "port $port is taken by another program; LAB_PORTS=9101-9109 make up takes others"
+  fi
+done
 
 docker compose build
 docker compose up --wait "$@"

@@ -4,12 +4,15 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
 
 from kernel_lab.deployments.ports import LOOPBACK, free_port, is_free
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTS = 9
+PROJECT = "kernel-lab-test-"
+"""What the names of these tests' compose projects begin with; the id of the tests' process follows."""
 COMMAND_S = 900
 """No command of these tests may hang: an image is built in minutes, and machines are busy."""
 
@@ -29,7 +32,7 @@ class Checkout:
 
     root: Path
     first_port: int = field(default_factory=lambda: run_of_ports(PORTS))
-    project: str = "kernel-lab-test"
+    project: str = f"{PROJECT}{os.getpid()}"
 
     @property
     def env(self):
@@ -77,12 +80,23 @@ class Checkout:
 SECRET = secrets.token_hex(32)
 
 
+def end_leftovers(checkout):
+    """End the stacks of earlier tests that were killed: the engine starts their containers again with itself."""
+    for name in checkout.must("docker", "compose", "ls", "--all", "--quiet").split():
+        if name.startswith(PROJECT) and not psutil.pid_exists(int(name.removeprefix(PROJECT))):
+            checkout.must(
+                "docker", "compose", "--project-name", name, "down", "--volumes", "--remove-orphans"
+            )
+
+
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory):
     """What is committed, and nothing else."""
     root = tmp_path_factory.mktemp("clone") / "kernel-lab"
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", f"file://{ROOT}", str(root)], check=True)
-    return Checkout(root)
+    made = Checkout(root)
+    end_leftovers(made)
+    return made
 
 
 @pytest.fixture(scope="session")

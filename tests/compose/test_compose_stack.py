@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import time
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -72,6 +73,16 @@ def test_no_build_tools_are_left_in_the_image(stack):
             "docker", "run", "--rm", "--entrypoint", "sh", "kernel-lab:test", "-c", f"command -v {tool}"
         )
         assert found.stdout == ""
+
+
+def test_of_a_stack_that_is_up_only_its_own_ports_are_no_obstacle(stack):
+    with socket.socket() as taken:
+        taken.bind((LOOPBACK, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = stack.run("lab/up.sh", env=replace(stack, first_port=port).stack_env)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"make up: port {port} is taken by another program")
 
 
 @pytest.fixture(scope="module")
