@@ -87,8 +87,8 @@ async def open_api(settings: Settings, name: WorkerName) -> AsyncIterator[ASGIAp
 
 
 def open_worker(settings: Settings, name: WorkerName) -> AbstractAsyncContextManager[ASGIApp]:
-    """What this worker answers with: a kernel of its own, or (``LAB_SIDECAR=1``) its sidecar's."""
-    if settings.sidecar:
+    """What this worker answers with: its own kernel's replies, its sidecar's, or a remote kernel's."""
+    if settings.forwards:
         from lab.sidecar import open_forwarder  # noqa: PLC0415 - a worker with a kernel needs no client
 
         return open_forwarder(settings, name)

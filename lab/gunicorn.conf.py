@@ -25,7 +25,7 @@ except BadSettings as error:
 # What a worker imports is most of its start, and the lab starts hundreds of workers. So the libraries and the
 # routes are imported once, here, and forked. They open nothing and draw no secret at import: each worker's
 # kernel, state and application are its own as ever. (A reload does not take up a newer version of them.)
-import_module("aiohttp" if settings.sidecar else "lab.routes")
+import_module("aiohttp" if settings.forwards else "lab.routes")
 import_module("uvicorn_worker")
 
 bind = settings.bind.split(",")

@@ -38,7 +38,7 @@ class WorkerReply(TypedDict):
     """Of a kernel that another factory builds, what it does not tell is null."""
     budget_total: int | None
     chained_audit: bool | None
-    """Null in a worker that forwards to a sidecar and was not told."""
+    """Null in a worker that forwards to another process and was not told."""
     warnings: list[str]
     """What an operator should know of the stores, such as that one forgets when it is restarted."""
 

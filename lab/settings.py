@@ -70,6 +70,15 @@ def _bind(bind: str) -> str:
     return bind
 
 
+def _address(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    if not re.fullmatch(r"[\w.-]+|\[[0-9a-fA-F:]+\]", host) or not (
+        port.isdecimal() and 0 < int(port) < 65_536
+    ):
+        raise ValueError(address)
+    return address
+
+
 def _socket_path(path: str) -> str:
     if len(path.encode()) > UNIX_PATH_BYTES:
         raise ValueError(path)
@@ -160,6 +169,8 @@ class Settings(BaseSettings):
         None, description=f"a path of at most {UNIX_PATH_BYTES} bytes"
     )
 
+    remote_kernel: Annotated[str, AfterValidator(_address)] | None = Field(None, description="host:port")
+
     @model_validator(mode="after")
     def _together(self) -> Settings:
         if self.secret is None and self.secret_mode == "required":  # noqa: S105 - a mode
@@ -167,9 +178,19 @@ class Settings(BaseSettings):
                 "WEAVER_KERNEL_SECRET is unset: every worker must sign with the same secret; set it, or "
                 "LAB_SECRET_MODE=development for a random one in each process"
             )
+        if self.sidecar and self.remote_kernel:
+            raise ValueError(
+                f"LAB_SIDECAR=1 and LAB_REMOTE_KERNEL={self.remote_kernel!r}: a worker forwards to one kernel; "
+                "unset one of the two"
+            )
         if not self.allow_remote and not is_local(self.bind):
             raise ValueError(beyond_loopback("LAB_BIND", self.bind))
         return self
+
+    @property
+    def forwards(self) -> bool:
+        """Whether the workers keep no kernel, and forward every call to a process that does."""
+        return self.sidecar or self.remote_kernel is not None
 
     @property
     def state_overrides(self) -> dict[str, str]:

@@ -1,12 +1,13 @@
-"""A worker without a kernel: it forwards every call to one process that has it, over a Unix socket.
+"""A worker without a kernel: it forwards every call to one process that has it.
 
-The sidecar runs the same app (`lab.sidecar_process`), so a call, its principal and its refusal pass through
-unchanged; only the names differ: ``X-Lab-Worker`` is the worker that forwarded, ``X-Lab-Sidecar`` the process
-that answered. ``/healthz`` and ``/worker`` are answered here.
+The process is a sidecar behind a Unix socket (`lab.sidecar_process` keeps it), or a remote kernel that listens
+on TCP for the workers of all hosts (``LAB_REMOTE_KERNEL``). It runs the same app, so a call, its principal and
+its refusal pass through unchanged; only the names differ: ``X-Lab-Worker`` is the worker that forwarded,
+``X-Lab-Sidecar`` the process that answered. ``/healthz`` and ``/worker`` are answered here.
 
-A sidecar that is away is a store that is away: 503 ``state_unavailable``. After one failed call the next are
-refused at once, until a probe is answered. A sidecar that is stopped accepts connections and says nothing, so
-every worker asks after it now and then, and gives up what is in flight when it has been silent for
+A kernel process that is away is a store that is away: 503 ``state_unavailable``. After one failed call the next
+are refused at once, until a probe is answered. A process that is stopped accepts connections and says nothing,
+so every worker asks after it now and then, and gives up what is in flight when it has been silent for
 `SILENT_S`: longer than a busy one needs, since being late is no failure.
 """
 
@@ -15,7 +16,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Self
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 import msgspec
@@ -28,14 +31,14 @@ from lab.state import StateUnavailable
 from lab.worker import Worker, WorkerName
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from lab.settings import Settings
 
 PROBE_EVERY_S = 0.1
-"""Between two probes of a sidecar that is away."""
+"""Between two probes of a process that is away."""
 ASK_EVERY_S = 1.0
 """Between two questions to one that is there."""
 SILENT_S = 2.0
@@ -58,11 +61,48 @@ _NOT_PASSED_ON = frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelProcess:
+    """The process that a worker forwards to."""
+
+    named: str
+    """In error messages."""
+    url: str
+    """Without a path."""
+    connector: Callable[[], aiohttp.BaseConnector]
+    """Makes connections to it."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> KernelProcess:
+        """Which process `settings` name.
+
+        Raises:
+            BadSettings: They name none.
+        """
+        # as many connections as there are calls in flight, kept: the process closes none
+        kept: dict[str, Any] = {"limit": 0, "keepalive_timeout": 3600}
+        if settings.remote_kernel is not None:
+            return cls(
+                named=f"the remote kernel at {settings.remote_kernel}",
+                url=f"http://{settings.remote_kernel}",
+                connector=partial(aiohttp.TCPConnector, **kept),
+            )
+        if settings.sidecar_socket is None:
+            raise BadSettings(
+                "LAB_SIDECAR_SOCKET is unset: gunicorn sets it when it starts a sidecar (lab/gunicorn.conf.py)"
+            )
+        return cls(
+            named="the sidecar",
+            url="http://sidecar",
+            connector=partial(aiohttp.UnixConnector, settings.sidecar_socket, **kept),
+        )
+
+
 class Forwarder:
     """The ASGI application of such a worker; an async context manager, because it keeps connections."""
 
-    def __init__(self, settings: Settings, name: WorkerName, socket: str) -> None:
-        self._socket = socket
+    def __init__(self, settings: Settings, name: WorkerName, process: KernelProcess) -> None:
+        self._process = process
         self._connect_s = settings.store_timeout_ms / 1000
         self._local = {
             "/healthz": b'{"status":"ok"}',
@@ -74,7 +114,7 @@ class Forwarder:
         self._session = self._connected()
 
     async def __aenter__(self) -> Self:
-        """Keep an eye on the sidecar from now on."""
+        """Keep an eye on the kernel process from now on."""
         self._watcher = asyncio.create_task(self._watch())
         return self
 
@@ -91,7 +131,7 @@ class Forwarder:
         try:
             body = await _read(receive)
             if self._away:
-                raise StateUnavailable(f"the sidecar is away ({self._away}); not asked again yet")
+                raise StateUnavailable(f"{self._process.named} is away ({self._away}); not asked again yet")
             await self._forward(scope, body, receive, send)
         except (Malformed, TooLarge, StateUnavailable) as error:
             await problem_response(problem_of(error))(scope, receive, send)
@@ -100,27 +140,27 @@ class Forwarder:
         """Pass one call on and its reply back.
 
         Raises:
-            StateUnavailable: The sidecar did not answer. It may have done what was asked.
+            StateUnavailable: The process did not answer. It may have done what was asked.
         """
         try:
             async with self._session.request(
-                scope["method"], _url(scope), headers=_onward(scope), data=body, allow_redirects=False
+                scope["method"], self._url(scope), headers=_onward(scope), data=body, allow_redirects=False
             ) as reply:
                 headers = _back(reply.raw_headers)
                 if reply.content_length is None:
-                    await _send_stream(reply, headers, receive, send)
+                    await self._send_stream(reply, headers, receive, send)
                 else:
                     await _send(send, reply.status, headers, await reply.read())
         except (aiohttp.ClientError, OSError) as error:
             self._suspect(type(error).__name__)
-            raise StateUnavailable(f"the sidecar did not answer ({type(error).__name__})") from None
+            raise StateUnavailable(f"{self._process.named} did not answer ({type(error).__name__})") from None
 
     def _suspect(self, reason: str) -> None:
         self._away = self._away or reason
         self._suspected.set()
 
     async def _watch(self) -> None:
-        """Ask after the sidecar: now and then while it is there, at once when a call failed."""
+        """Ask after the process: now and then while it is there, at once when a call failed."""
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._suspected.wait(), ASK_EVERY_S)
@@ -135,9 +175,9 @@ class Forwarder:
             self._away = ""
 
     async def _ask(self) -> str:
-        """What is wrong with the sidecar; empty if it answers."""
+        """What is wrong with the process; empty if it answers."""
         try:
-            async with asyncio.timeout(SILENT_S), self._session.get("http://sidecar/healthz"):
+            async with asyncio.timeout(SILENT_S), self._session.get(f"{self._process.url}/healthz"):
                 return ""
         except TimeoutError:
             return f"silent for {SILENT_S:g} s"
@@ -146,19 +186,43 @@ class Forwarder:
 
     def _connected(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            # as many connections as there are calls in flight, kept: the sidecar closes none
-            connector=aiohttp.UnixConnector(self._socket, limit=0, keepalive_timeout=3600),
+            connector=self._process.connector(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
         )
 
+    def _url(self, scope: Scope) -> URL:
+        query = scope["query_string"].decode("latin-1")
+        target = scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
+        return URL(f"{self._process.url}{target}", encoded=True)
 
-def _url(scope: Scope) -> URL:
-    query = scope["query_string"].decode("latin-1")
-    target = scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
-    return URL(f"http://sidecar{target}", encoded=True)
+    async def _send_stream(
+        self,
+        reply: aiohttp.ClientResponse,
+        headers: list[tuple[bytes, bytes]],
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Chunk by chunk; a client that has left is a connection to the process that is closed.
+
+        A process that dies on the way has no status left to say so: the last line says it, as in `lab.app`.
+        """
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        left = asyncio.ensure_future(receive())
+        try:
+            async for chunk in reply.content.iter_any():
+                if left.done():
+                    return
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            last = b""
+        except (aiohttp.ClientError, OSError):
+            problem = problem_of(StateUnavailable(f"{self._process.named} died while it answered"))
+            last = b"\n" + msgspec.json.encode({"error": problem}) + b"\n"
+        finally:
+            left.cancel()
+        await send({"type": "http.response.body", "body": last})
 
 
 def _onward(scope: Scope) -> list[tuple[str, str]]:
@@ -178,7 +242,7 @@ def _onward(scope: Scope) -> list[tuple[str, str]]:
 
 
 def _back(raw: tuple[tuple[bytes, bytes], ...]) -> list[tuple[bytes, bytes]]:
-    """The reply's headers, with the sidecar's name under its own header."""
+    """The reply's headers, with the kernel process's name under a header of its own."""
     headers = ((key.lower(), value) for key, value in raw)
     return [
         (b"x-lab-sidecar" if key == b"x-lab-worker" else key, value)
@@ -201,41 +265,14 @@ async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], bod
     await send({"type": "http.response.body", "body": body})
 
 
-async def _send_stream(
-    reply: aiohttp.ClientResponse, headers: list[tuple[bytes, bytes]], receive: Receive, send: Send
-) -> None:
-    """Chunk by chunk; a client that has left is a connection to the sidecar that is closed.
-
-    A sidecar that dies on the way has no status left to say so: the last line says it, as in `lab.app`.
-    """
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    left = asyncio.ensure_future(receive())
-    try:
-        async for chunk in reply.content.iter_any():
-            if left.done():
-                return
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        last = b""
-    except (aiohttp.ClientError, OSError):
-        problem = problem_of(StateUnavailable("the sidecar died while it answered"))
-        last = b"\n" + msgspec.json.encode({"error": problem}) + b"\n"
-    finally:
-        left.cancel()
-    await send({"type": "http.response.body", "body": last})
-
-
 @asynccontextmanager
 async def open_forwarder(settings: Settings, name: WorkerName) -> AsyncIterator[ASGIApp]:
-    """What a worker answers with that has its kernel in a sidecar.
+    """What a worker answers with that has its kernel in another process.
 
     Raises:
-        BadSettings: Nobody said where the sidecar is.
+        BadSettings: Nobody said where that process is.
     """
-    if settings.sidecar_socket is None:
-        raise BadSettings(
-            "LAB_SIDECAR_SOCKET is unset: gunicorn sets it when it starts a sidecar (lab/gunicorn.conf.py)"
-        )
-    async with Forwarder(settings, name, settings.sidecar_socket) as forwarder:
+    async with Forwarder(settings, name, KernelProcess.of(settings)) as forwarder:
         yield forwarder
 
 

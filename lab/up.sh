@@ -20,7 +20,7 @@ own=$(docker compose ps --status running --format '{{range .Publishers}}{{.Publi
 for port in $(sed -n 's/.*published: "\([0-9]*\)".*/\1/p' <<<"$config"); do
   [[ " $own " != *" $port "* ]] || continue
   if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-    refuse "port $port is taken by another program; LAB_PORTS=9101-9109 make up takes others"
+    refuse "port $port is taken by another program; LAB_PORTS=9101-9110 make up takes others"
   fi
 done
 

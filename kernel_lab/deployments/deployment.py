@@ -27,6 +27,9 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     routing: Routing = "direct"
     store: Literal["", "redis", "redis-cluster"] = ""
     sidecar: bool = False
+    """The workers keep no kernel: those of one replica forward to one process beside them."""
+    remote: bool = False
+    """The workers keep no kernel: those of all replicas forward to one process over TCP."""
     shares: tuple[Kind, ...] = ()
     """What all workers share."""
     shares_on_host: tuple[Kind, ...] = ()
@@ -43,6 +46,18 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def processes(self) -> int:
         """How many workers answer in all."""
         return self.workers * self.replicas
+
+    @property
+    def forwards(self) -> bool:
+        """Whether the workers keep no kernel, and forward every call to a process that does."""
+        return self.sidecar or self.remote
+
+    @property
+    def kernels(self) -> int:
+        """How many processes keep a kernel."""
+        if self.remote:
+            return 1
+        return self.replicas if self.sidecar else self.processes
 
     @property
     def state_name(self) -> str:

@@ -44,7 +44,7 @@ class AppSpec:
     """The folder it is imported from, and the servers' working folder."""
     app: str = "lab.app:app"
     sidecar_app: str = "lab.sidecar:app"
-    """Served instead where the deployment has a sidecar."""
+    """Served instead where the workers forward to a sidecar or to a remote kernel."""
     config: str = "lab/gunicorn.conf.py"
 
 
@@ -53,7 +53,7 @@ class Process:
     """A server of a stack: what a fault needs of it."""
 
     name: str
-    """``gunicorn-r0``, ``nginx``, ``store`` (of a cluster, ``store-0``)."""
+    """``gunicorn-r0``, ``nginx``, ``remote`` (the kernel process), ``store`` (of a cluster, ``store-0``)."""
     pid: int
     """The server's own; of gunicorn, the arbiter's. It leads the process group of its workers."""
     port: int

@@ -177,12 +177,11 @@ def _with_past(
     window: int = 0,
 ) -> Subject:
     """A deployment whose kernels start with so much between them."""
-    kernels = deployment.replicas if deployment.sidecar else deployment.processes
     past = {"LAB_FILL_HANDLES": handles, "LAB_FILL_TOKENS": tokens, "LAB_FILL_WINDOW": window}
     return Subject(
         name=name,
         deployment=deployment,
-        env={**env, **{variable: str(number // kernels) for variable, number in past.items()}},
+        env={**env, **{variable: str(number // deployment.kernels) for variable, number in past.items()}},
     )
 
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+import msgspec
+
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.faults.proxy import LOOPBACK
 from kernel_lab.load.bench import Bench, slot_of
@@ -22,7 +24,8 @@ from kernel_lab.load.table import throughput
 
 RTTS_MS = (0.0, 0.5, 1.0, 2.0, 5.0)
 """What a round trip takes longer than on loopback."""
-STORES = ("redis", "redis-authz", "redis-cached")
+FAR = ("redis", "redis-authz", "redis-cached", "remote")
+"""Deployments whose store, or whose kernel, may be far from their workers."""
 MIXES = ("invoke-200", "grant")
 COLUMNS = (
     "deployment", "mix", "rtt_ms", "ping_ms", "store_calls_per_call", "blocked_ms_per_call", "ceiling_per_s",
@@ -36,7 +39,9 @@ async def measure(
     """Cost against the round trip to the store: the seams are synchronous, so each trip blocks a worker."""
     memory = Subject(name="memory-4", deployment=known["memory-4"], env=env)
     far = [
-        Subject(name=name, deployment=known[name], env=env, distant=True) for name in STORES if name in known
+        Subject(name=name, deployment=_one_host(known[name], memory.deployment), env=env, distant=True)
+        for name in FAR
+        if name in known
     ]
     async with open_all([memory, *far], bench.folder / "stacks" / "distance", root=bench.root) as lives:
         pings = await _pings(lives)
@@ -79,6 +84,11 @@ async def measure(
     ]
 
 
+def _one_host(deployment: Deployment, like: Deployment) -> Deployment:
+    """The deployment on one host, with the workers of another one and no balancer: only the distance differs."""
+    return msgspec.structs.replace(deployment, workers=like.workers, replicas=1, routing=like.routing)
+
+
 def _blocked(live: LiveSubject, ping_ms: float | None, per_call: Sequence[float] | None) -> dict[str, Any]:
     """How long a call blocks its worker for round trips alone, and how many calls that leaves room for."""
     if ping_ms is None or not per_call:
@@ -109,17 +119,22 @@ async def _pings(lives: Lives) -> dict[tuple[str, float], float]:
         if live.proxy is not None:
             for rtt_ms in RTTS_MS:
                 await live.proxy.set_rtt(rtt_ms)
-                found[name, rtt_ms] = await asyncio.to_thread(_ping, live.proxy.port)
+                question = _HEALTH if live.subject.deployment.remote else _PING
+                found[name, rtt_ms] = await asyncio.to_thread(_ping, live.proxy.port, question)
     return found
 
 
-def _ping(port: int, times: int = 50) -> float:
-    """The median round trip of a ``PING``, in milliseconds."""
+_PING = b"PING\r\n"
+_HEALTH = b"GET /healthz HTTP/1.1\r\nHost: remote\r\n\r\n"
+
+
+def _ping(port: int, question: bytes, times: int = 50) -> float:
+    """The median round trip of a `question`, in milliseconds."""
     took_ms = []
     with socket.create_connection((LOOPBACK, port)) as connection:
         for _ in range(times):
             began_ns = time.monotonic_ns()
-            connection.sendall(b"PING\r\n")
-            connection.recv(64)
+            connection.sendall(question)
+            connection.recv(4096)
             took_ms.append((time.monotonic_ns() - began_ns) / 1e6)
     return median(took_ms)

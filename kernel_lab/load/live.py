@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from kernel_lab.deployments import AppSpec, NativeStack, StackFailed, StackUnavailable
 from kernel_lab.deployments.deployment import Deployment
-from kernel_lab.deployments.live import Live
-from kernel_lab.deployments.native import store
+from kernel_lab.deployments.live import Live, Process
+from kernel_lab.deployments.native import gunicorn, remote, store
 from kernel_lab.deployments.native.guarded import Guard
 from kernel_lab.deployments.native.servers import Server, Servers
 from kernel_lab.deployments.ports import free_port
@@ -22,7 +23,8 @@ from kernel_lab.load.usage import tree
 
 AT_ONCE = 2
 """Stacks that start side by side: starting is CPU, and more would only be late together."""
-_PART = {"gunicorn": "workers", "nginx": "balancer", "store": "store"}
+_PART = {"gunicorn": "workers", remote.NAME: "workers", "nginx": "balancer", "store": "store"}
+"""A process that keeps a kernel for workers counts as theirs, a sidecar and a remote one alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +36,7 @@ class Subject:
     env: Mapping[str, str] = field(default_factory=dict)
     app: str = "lab.app:app"
     distant: bool = False
-    """Its store is reached through a proxy, whose distance can be set."""
+    """Its store, or its remote kernel, is reached through a proxy, whose distance can be set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,22 +90,29 @@ async def open_all(subjects: Sequence[Subject], folder: Path, *, root: Path) -> 
 
 
 async def _open(subject: Subject, folder: Path, root: Path, everything: AsyncExitStack) -> LiveSubject:
-    deployment, own_store, proxy = subject.deployment, None, None
-    if subject.distant:
-        own_store = await everything.enter_async_context(_bare_store(folder))
-        proxy = await everything.enter_async_context(Proxy(LOOPBACK, own_store.port))
-        deployment = _at(deployment, store.url(proxy.port))
+    deployment, far, proxy = subject.deployment, None, None
     app = AppSpec(root=root, app=subject.app)
     # a socket per worker: pinned connections meet all of them soon
     env = {"LAB_REUSE_PORT": "1", **subject.env}
+    if subject.distant:
+        far = await everything.enter_async_context(_by_itself(deployment, app, folder, env))
+        proxy = await everything.enter_async_context(Proxy(LOOPBACK, far.port))
+        if deployment.remote:
+            deployment = msgspec.structs.replace(deployment, remote=False)
+            app = replace(app, app=app.sidecar_app)
+            env[remote.ADDRESS] = f"{LOOPBACK}:{proxy.port}"
+        else:
+            deployment = _at(deployment, store.url(proxy.port))
     stack = NativeStack(deployment, app=app, folder=folder, env=env)
     await everything.enter_async_context(stack)
     parts: dict[str, list[int]] = {}
     for name, process in stack.processes.items():
         parts.setdefault(_PART[name.partition("-")[0]], []).extend(tree(process.pid))
     store_port = stack.processes["store"].port if "store" in stack.processes else None
-    if own_store is not None:
-        parts["store"], store_port = [own_store.pid], own_store.port
+    if far is not None:
+        parts.setdefault(_PART[far.name], []).append(far.pid)
+        if far.name == "store":
+            store_port = far.port
     return LiveSubject(subject=subject, stack=stack, parts=parts, store_port=store_port, proxy=proxy)
 
 
@@ -117,28 +126,29 @@ def _at(deployment: Deployment, url: str) -> Deployment:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Store:
-    port: int
-    pid: int
-
-
 @asynccontextmanager
-async def _bare_store(folder: Path) -> AsyncIterator[_Store]:
-    """A store by itself."""
+async def _by_itself(
+    deployment: Deployment, app: AppSpec, folder: Path, env: Mapping[str, str]
+) -> AsyncIterator[Process]:
+    """The server that a deployment's workers reach over a distance: its remote kernel, or its store."""
     folder.mkdir(parents=True, exist_ok=True)
-    guard = Guard(log=folder / "store-guard.log")
+    guard = Guard(log=folder / "far-guard.log")
+    name = remote.NAME if deployment.remote else "store"
+    log = folder / f"{name}.log"
 
     def build() -> Server:
         port = free_port()
-        command = store.command(port=port, bus_port=None, folder=guard.folder, log=folder / "store.log")
-        return Server(name="store", port=port, command=command, ready=lambda pid: store.answering(port, pid))
+        if deployment.remote:
+            filled = gunicorn.environment(deployment, secret=None, store="", run=guard.folder, extra=env)
+            command = remote.command(app=app, port=port, env=filled, log=log)
+            return Server(name=name, port=port, command=command, ready=partial(remote.up, port))
+        command = store.command(port=port, bus_port=None, folder=guard.folder, log=log)
+        return Server(name=name, port=port, command=command, ready=partial(store.answering, port))
 
     try:
         await guard.ready()
-        servers = Servers(guard, stack="store")
+        servers = Servers(guard, stack=name)
         await servers.start([build])
-        process = servers.process("store")
-        yield _Store(process.port, process.pid)
+        yield servers.process(name)
     finally:
         await guard.close()

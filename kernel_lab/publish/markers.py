@@ -9,7 +9,8 @@ Two kinds, both invisible once rendered::
 
 A **figure** names a CSV, the row by its keys, and the column. Keys are taken in the file's own order (see
 `KEYS`); keys that are left out must be empty in the row. The column ``share`` of a scenario's CSV is the
-share the scenario is about, with its count and its interval. A **table** has a name that the caller gives a
+share the scenario is about, with its count and its interval. Where a run has no row at all of a deployment that the
+lab has, the figure reads `NOT_MEASURED`. A **table** has a name that the caller gives a
 meaning.
 
 Filling a text twice changes nothing, so a text and a run are held together by comparing the two.
@@ -21,6 +22,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from kernel_lab.publish import figures
+from kernel_lab.run import registry
 from kernel_lab.run.measures import Kind, percent
 from kernel_lab.run.saved import Row, SavedRun, number
 
@@ -36,6 +38,8 @@ KEYS: dict[str, tuple[str, ...]] = {
     "verdicts": ("scenario", "deployment", "connections", "fault"),
 }
 """The columns that name a row, per CSV; a scenario's are the last of these without the scenario."""
+
+NOT_MEASURED = "not measured in this run"
 
 _FIGURE = re.compile(r"<!-- figure: (?P<words>[^>]*?) -->(?P<text>.*?)<!-- /figure -->", re.DOTALL)
 _TABLE = re.compile(r"<!-- table: (?P<name>[^>]*?) -->\n(?P<text>.*?)<!-- /table -->", re.DOTALL)
@@ -88,6 +92,8 @@ def figure(run: SavedRun, words: str) -> str:
     named = KEYS.get(name, KEYS["verdicts"][1:])
     wanted = dict(zip(named, [*keys, *[""] * (len(named) - len(keys))], strict=False))
     found = [row for row in rows if all(row.get(key, "") == value for key, value in wanted.items())]
+    if not found and len(keys) <= len(named) and _was_left_out(rows, wanted.get("deployment", "")):
+        return NOT_MEASURED
     if len(keys) > len(named) or len(found) != 1:
         raise BadMarker(f"figure: {words}: {len(found)} rows of {file} have {wanted}")
     if column == "share" and name not in KEYS:
@@ -95,6 +101,11 @@ def figure(run: SavedRun, words: str) -> str:
     declared = run.declared.get(name)
     kinds = {one.name: one.kind for one in declared.measures} if declared else {}
     return _say(found[0], column, kinds.get(column), words)
+
+
+def _was_left_out(rows: Sequence[Row], deployment: str) -> bool:
+    """Whether a deployment that the lab has is in no row: the run is older, or did not ask it."""
+    return deployment in registry.deployments() and all(row["deployment"] != deployment for row in rows)
 
 
 def _share(run: SavedRun, scenario: str, wanted: Mapping[str, str], words: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 from kernel_lab.deployments.ports import LOOPBACK, free_port, is_free
 
 ROOT = Path(__file__).resolve().parents[2]
-PORTS = 9
+PORTS = 10
 PROJECT = "kernel-lab-test-"
 """What the names of these tests' compose projects begin with; the id of the tests' process follows."""
 COMMAND_S = 900

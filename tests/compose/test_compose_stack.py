@@ -24,7 +24,7 @@ pytestmark = [
 
 DEPLOYMENTS = (
     "memory-4", "replicas", "sticky", "sticky-host", "sqlite", "redis", "redis-authz", "redis-cached",
-    "sidecar",
+    "sidecar", "remote",
 )  # fmt: skip
 
 
@@ -48,7 +48,7 @@ def test_a_taken_port_is_one_line(checkout):
     assert done.returncode == 1
     assert done.stderr == (
         f"make up: port {checkout.first_port + 1} is taken by another program; "
-        "LAB_PORTS=9101-9109 make up takes others\n"
+        "LAB_PORTS=9101-9110 make up takes others\n"
     )
 
 

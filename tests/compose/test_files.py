@@ -40,8 +40,8 @@ def test_a_deployment_is_routed_as_its_row_says(name):
 def test_each_deployment_has_a_port_of_its_own():
     ports = dict(re.findall(r"^ +(\d{4}) ([\w-]+);$", NGINX, flags=re.MULTILINE))
     assert sorted(ports.values()) == sorted(WORKERS)
-    assert SERVICES["nginx"]["ports"] == ["127.0.0.1:${LAB_PORTS:-8101-8109}:8101-8109"]
-    assert sorted(ports) == [str(port) for port in range(8101, 8110)]
+    assert SERVICES["nginx"]["ports"] == ["127.0.0.1:${LAB_PORTS:-8101-8110}:8101-8110"]
+    assert sorted(ports) == [str(port) for port in range(8101, 8111)]
 
 
 def test_whatever_is_published_is_published_on_loopback():

@@ -97,5 +97,5 @@ async def test_an_engine_that_refuses_is_one_line(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("place", ["nginx", "http://nginx", "http://nginx:8101"])
 async def test_from_inside_a_balancer_is_named_with_its_ports(tmp_path, place):
-    with pytest.raises(UnusableStack, match="should be like http://nginx:8101-8109"):
+    with pytest.raises(UnusableStack, match="should be like http://nginx:8101-8110"):
         await find(tmp_path, environ={"LAB_STACK": place})

@@ -253,7 +253,9 @@ async def test_a_missing_config_is_told_by_gunicorn_itself(tiny, tmp_path, lefto
     assert leftovers.processes() == []
 
 
-@pytest.mark.parametrize("row", [{}, {"replicas": 2, "routing": "round_robin"}, {"store": "redis"}], ids=str)
+@pytest.mark.parametrize(
+    "row", [{}, {"replicas": 2, "routing": "round_robin"}, {"store": "redis"}, {"remote": True}], ids=str
+)
 async def test_a_port_that_somebody_else_took_meanwhile_costs_another_try(stack_of, monkeypatch, row):
     monkeypatch.delenv("LAB_REDIS_URL", raising=False)
     taken = {}

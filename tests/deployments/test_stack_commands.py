@@ -7,7 +7,7 @@ import pytest
 
 from kernel_lab.deployments import AppSpec, NativeStack, StackFailed
 from kernel_lab.deployments.deployment import Deployment
-from kernel_lab.deployments.native import guarded, gunicorn, nginx
+from kernel_lab.deployments.native import guarded, gunicorn, nginx, remote
 from kernel_lab.deployments.native.health import Health
 
 APP = AppSpec(root=Path("/srv/app"))
@@ -26,6 +26,10 @@ def environment(*, store="", run="/run/x", extra=None, given=None, **row):
         ({"workers": 0}, "deployment d: workers and replicas must be 1 or more"),
         ({"replicas": 0, "routing": "round_robin"}, "deployment d: workers and replicas must be 1 or more"),
         ({"replicas": 2}, 'deployment d: 2 replicas need routing "round_robin" or "hash_principal"'),
+        (
+            {"sidecar": True, "remote": True},
+            "deployment d has a sidecar and a remote kernel; its workers forward to one",
+        ),
         ({"state": "cached+{store}"}, 'deployment d names {store}, but has none: set store to "redis"'),
         ({"env": {"LAB_STATE_LIMITER": "{store}"}}, "deployment d names {store}, but has none"),
     ],
@@ -69,6 +73,23 @@ def test_a_relative_import_path_still_means_the_callers_folder(monkeypatch, tmp_
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", f"here{os.pathsep}/there")
     assert environment()["PYTHONPATH"] == f"{tmp_path}/here{os.pathsep}/there"
+
+
+def test_a_remote_kernel_is_the_app_that_a_worker_serves_and_is_told_no_other_kernel():
+    env = environment(remote=True, workers=2) | {remote.ADDRESS: "127.0.0.1:1"}
+    command = remote.command(app=APP, port=4711, env=env, log=Path("/log"))
+    assert command.argv[1:8] == ("-m", "uvicorn", "lab.app:app", "--host", "127.0.0.1", "--port", "4711")
+    assert remote.ADDRESS not in command.env
+    assert (command.env["LAB_REPLICA"], command.env["LAB_WORKERS"]) == ("remote", "1")
+
+
+def test_workers_with_a_remote_kernel_serve_the_forwarder():
+    command = gunicorn.command(
+        Deployment(name="d", remote=True), app=APP, replica=0, port=1, folder=Path("/run/x"),
+        env=environment(remote=True), log=Path("/log"),
+    )  # fmt: skip
+    assert command.argv[-1] == "lab.sidecar:app"
+    assert "LAB_SIDECAR" not in command.env
 
 
 @pytest.mark.parametrize(("sidecar", "served"), [(False, "lab.app:app"), (True, "lab.sidecar:app")])

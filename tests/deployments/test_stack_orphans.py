@@ -178,6 +178,7 @@ async def test_an_error_inside_the_stack_stops_it(tiny, tmp_path, leftovers):
     [
         {"workers": 2},
         {"workers": 2, "replicas": 2, "routing": "round_robin", "store": "redis", "state": "{store}"},
+        {"replicas": 2, "routing": "round_robin", "remote": True},
     ],
     ids=str,
 )

@@ -59,6 +59,10 @@ def test_a_variable_becomes_a_field(
         ("LAB_LOG_LEVEL", "loud"),
         ("LAB_CONTROL_SOCKET", "/run/" + "x" * 103),
         ("LAB_SIDECAR_SOCKET", "/run/" + "ä" * 60),
+        ("LAB_REMOTE_KERNEL", "kernel"),
+        ("LAB_REMOTE_KERNEL", "kernel:http"),
+        ("LAB_REMOTE_KERNEL", "http://kernel:80"),
+        ("LAB_REMOTE_KERNEL", "kernel:65536"),
     ],
 )
 def test_a_bad_value_is_one_line_with_the_variable_the_value_and_what_is_allowed(
@@ -137,3 +141,10 @@ def test_every_variable_is_documented() -> None:
             documented |= {f"LAB_STATE{name}" if name.startswith("_") else name for name in names}
     variables = {f"LAB_{field.upper()}" for field in Settings.model_fields if field != "secret"}
     assert variables <= documented
+
+
+def test_a_worker_forwards_to_one_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_SIDECAR", "1")
+    monkeypatch.setenv("LAB_REMOTE_KERNEL", "[::1]:8000")
+    with pytest.raises(BadSettings, match=r"a worker forwards to one kernel; unset one of the two$"):
+        read_settings(secret="s")

@@ -17,6 +17,7 @@ import pytest
 from labs import problem
 from serving import BOOT_S, Server, serving
 
+from kernel_lab.deployments.ports import free_port
 from lab.settings import BadSettings, Settings
 from lab.sidecar import open_forwarder
 from lab.sidecar_process import Sidecar, SidecarFailed
@@ -40,6 +41,18 @@ async def test_without_a_sidecar_calls_are_refused_and_the_next_without_asking(t
         again = await lab.get("/traces")
         assert problem(again) == (503, "state_unavailable")
         assert "not asked again yet" in again.json()["detail"]
+
+
+async def test_without_its_remote_kernel_a_worker_refuses_and_names_it() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    settings = Settings(secret="s", remote_kernel=address)
+    async with (
+        open_forwarder(settings, WorkerName("r0", 1, "b")) as app,
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://lab") as client,
+    ):
+        refused = await client.post("/grants", json={"capability_id": "x"})
+        assert problem(refused) == (503, "state_unavailable")
+        assert f"the remote kernel at {address} did not answer" in refused.json()["detail"]
 
 
 async def test_without_a_sidecar_a_worker_still_says_who_it_is_and_is_healthy(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from kernel_lab.convergence import measure as convergence
 from kernel_lab.faults import runbook
 from kernel_lab.load import curves, distance, frontier, table
 from kernel_lab.publish import docs
-from kernel_lab.publish.markers import BadMarker, check, fill
+from kernel_lab.publish.markers import NOT_MEASURED, BadMarker, check, fill
 from kernel_lab.publish.reference import complaints
 from kernel_lab.run import registry, results
 from kernel_lab.run.measures import Column
@@ -80,6 +80,14 @@ def test_a_marker_that_says_nothing_is_one_line(run, text, said):
     with pytest.raises(BadMarker, match=re.escape(said)) as told:
         fill(text, run, {"front": lambda _: "x"})
     assert len(str(told.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("column", ["misses", "share"])
+def test_a_deployment_that_a_run_did_not_ask_is_not_measured_and_a_misspelt_one_is_refused(run, column):
+    text = f"<!-- figure: handles.csv remote round_robin {column} -->?<!-- /figure -->"
+    assert NOT_MEASURED in fill(text, run, {})
+    with pytest.raises(BadMarker, match="0 rows of handles"):
+        fill(text.replace("remote", "remoet"), run, {})
 
 
 def test_filling_twice_changes_nothing(run):

@@ -82,7 +82,7 @@ async def find(root: Path, *, environ: Mapping[str, str] = os.environ) -> Compos
 
     Args:
         root: The checkout whose code it must run.
-        environ: ``LAB_STACK=http://nginx:8101-8109`` names the balancer where no engine can be asked, from
+        environ: ``LAB_STACK=http://nginx:8101-8110`` names the balancer where no engine can be asked, from
             inside of the stack's own networks; ``COMPOSE_PROJECT_NAME`` chooses among several stacks.
 
     Raises:
@@ -243,7 +243,7 @@ async def _look_from_inside(balancer: str) -> ComposeStack:
     """The stack, from a container in its networks: there is a balancer, and no engine to ask."""
     place = re.fullmatch(r"(http://[^:/]+):(\d+)-(\d+)", balancer)
     if place is None:
-        raise UnusableStack(f"LAB_STACK={balancer}: should be like http://nginx:8101-8109")
+        raise UnusableStack(f"LAB_STACK={balancer}: should be like http://nginx:8101-8110")
     host, first, last = place.groups()
     answers = await ask_each([f"{host}:{port}" for port in range(int(first), int(last) + 1)])
     found = await asyncio.gather(

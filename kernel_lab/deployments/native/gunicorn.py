@@ -41,7 +41,7 @@ def command(
     log: Path,
 ) -> Command:
     """The command of one replica. `env` is the stack's: see `environment`."""
-    served = app.sidecar_app if deployment.sidecar else app.app
+    served = app.sidecar_app if deployment.forwards else app.app
     return Command(
         argv=(sys.executable, "-m", "gunicorn", "-c", app.config, served),
         env={

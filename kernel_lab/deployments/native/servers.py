@@ -16,7 +16,8 @@ from kernel_lab.deployments.native.guarded import POLL_S, Command, Guard
 GRACE_S = 5.0
 """How long a server may take to end after SIGTERM before its process group is killed."""
 _TRIES = 5
-_TAKEN = b"Address already in use"
+_TAKEN = b"address already in use"
+"""What a log says in lower case: asyncio and the C library spell it differently."""
 _TAIL_LINES = 15
 
 
@@ -163,10 +164,11 @@ class Servers:
             async with contextlib.aclosing(server.ready(pid)) as states:
                 async for state in states:
                     self._awaited[name] = state
-                    if _TAKEN in _since(log, said):
+                    status = self._guard.status(name)  # before its log is read: what has ended has said all
+                    if _TAKEN in _since(log, said).lower():
                         await self._kill(name)
                         return False
-                    if (status := self._guard.status(name)) is not None:
+                    if status is not None:
                         raise StackFailed(f"{_how(status)} before it was ready")
                     await asyncio.sleep(POLL_S)
         except StackFailed as error:

@@ -1,4 +1,4 @@
-"""A stack of processes on this machine: gunicorn, nginx and a store, on loopback."""
+"""A stack of processes on this machine: gunicorn, nginx, a store and a remote kernel, on loopback."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.deployments.live import NOTHING, AppSpec, Process, StackFailed
-from kernel_lab.deployments.native import gunicorn, nginx, store
+from kernel_lab.deployments.native import gunicorn, nginx, remote, store
 from kernel_lab.deployments.native.binaries import find_nginx, find_store
 from kernel_lab.deployments.native.guarded import POLL_S, Guard
 from kernel_lab.deployments.native.health import ask_health
@@ -29,8 +29,8 @@ class NativeStack:
     """A live deployment as processes of this machine. See `kernel_lab.deployments.live.Stack`.
 
     The servers' output goes to logs in `folder`: ``server.log`` (``server-r0.log`` … where there are several
-    replicas), ``nginx.log``, ``store.log``. `env` is added to the workers' environment and overrules the
-    deployment's own. Nothing survives this process, however it ends: see ``guard.py``.
+    replicas), ``nginx.log``, ``store.log``, ``remote.log``. `env` is added to the workers' environment and
+    overrules the deployment's own. Nothing survives this process, however it ends: see ``guard.py``.
     """
 
     def __init__(
@@ -90,6 +90,9 @@ class NativeStack:
                     self.deployment, secret=self._secret, store=await self._start_store(), run=guard.folder,
                     extra=self._env,
                 )  # fmt: skip
+                if self.deployment.remote:
+                    await servers.start([partial(self._remote, env)])
+                    env[remote.ADDRESS] = f"{LOOPBACK}:{self._ports[remote.NAME]}"
                 replicas = range(self.deployment.replicas)
                 await servers.start([partial(self._replica, index, env) for index in replicas])
                 if balanced:
@@ -99,12 +102,12 @@ class NativeStack:
             raise StackFailed(late, f": {servers.awaiting()}") from None
 
     async def stop(self) -> None:
-        """End the balancer, then the replicas, then the store; each gracefully, or else killed."""
+        """End the balancer, the replicas, the remote kernel, the store; each gracefully, or else killed."""
         guard, self._guard = self._guard, None
         if guard is None or self._running is None:
             return
         try:
-            for kind in ("nginx", "gunicorn", "store"):
+            for kind in ("nginx", "gunicorn", remote.NAME, "store"):
                 await self._running.end(kind)
         except StackFailed:
             pass  # the guard has ended before us; the servers went with it
@@ -271,6 +274,11 @@ class NativeStack:
         )  # fmt: skip
         return Server(name=name, port=port, command=command, ready=partial(store.answering, port))
 
+    def _remote(self, env: Mapping[str, str]) -> Server:
+        port = self._port(remote.NAME)
+        command = remote.command(app=self._app, port=port, env=env, log=self._folder / "remote.log")
+        return Server(name=remote.NAME, port=port, command=command, ready=partial(remote.up, port))
+
     def _replica(self, index: int, env: Mapping[str, str]) -> Server:
         name = f"gunicorn-r{index}"
         port = self._port(name)
@@ -313,6 +321,10 @@ def _refuse_contradictions(deployment: Deployment) -> None:
     if deployment.routing == "direct" and deployment.replicas > 1:
         raise ValueError(
             f'{where}: {deployment.replicas} replicas need routing "round_robin" or "hash_principal"'
+        )
+    if deployment.sidecar and deployment.remote:
+        raise ValueError(
+            f"{where} has a sidecar and a remote kernel; its workers forward to one: drop sidecar or remote"
         )
     if "{store}" in " ".join((deployment.state, *deployment.env.values())) and not deployment.store:
         raise ValueError(f'{where} names {{store}}, but has none: set store to "redis" or "redis-cluster"')
