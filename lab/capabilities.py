@@ -8,10 +8,12 @@ have done and keeps nothing.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 from weaver_kernel import Capability, InMemoryDriver, RawResult, SafetyClass, SensitivityTag
 from weaver_kernel.drivers.base import ExecutionContext
 
@@ -102,6 +104,22 @@ HANDLERS: Mapping[str, Callable[[ExecutionContext], Any]] = {
 }
 
 
+class ExecutionLog:
+    """A file with one line for each execution that a driver began: what was carried out, whatever the client saw.
+
+    Each line is one ``write`` to a file that is opened for appending. So the lines of several processes do not mix,
+    and a process that is killed afterwards has left its line.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+    def note(self, ctx: ExecutionContext) -> None:
+        """Write that the execution begins, and for whom."""
+        line = {"principal": ctx.principal_id, "capability": ctx.capability_id, "action": ctx.action_id}
+        os.write(self._file, msgspec.json.encode(line) + b"\n")
+
+
 class PinnedDriver(InMemoryDriver):
     """Upstream's in-memory driver, with the operation pinned to the capability.
 
@@ -109,8 +127,9 @@ class PinnedDriver(InMemoryDriver):
     could have another's handler run. Here the capability that was authorised is the one carried out.
     """
 
-    def __init__(self, driver_id: str = "memory") -> None:
+    def __init__(self, driver_id: str = "memory", *, log: ExecutionLog | None = None) -> None:
         super().__init__(driver_id)
+        self._log = log
         for capability_id, handler in HANDLERS.items():
             self.register_handler(capability_id, handler)
 
@@ -120,18 +139,24 @@ class PinnedDriver(InMemoryDriver):
         Raises:
             DriverError: The handler refused its arguments.
         """
+        self._note(ctx)
         return await super().execute(replace(ctx, args={**ctx.args, "operation": ctx.capability_id}))
+
+    def _note(self, ctx: ExecutionContext) -> None:
+        if self._log is not None:
+            self._log.note(ctx)
 
 
 class StreamDriver(PinnedDriver):
     """Every invoice in `STREAM_CHUNKS` chunks, `chunk_ms` apart; whole for an invoke that does not stream."""
 
-    def __init__(self, chunk_ms: int) -> None:
-        super().__init__("stream")
+    def __init__(self, chunk_ms: int, *, log: ExecutionLog | None = None) -> None:
+        super().__init__("stream", log=log)
         self._chunk_s = chunk_ms / 1000
 
-    async def execute_stream(self, ctx: ExecutionContext) -> AsyncIterator[Row]:  # noqa: ARG002 - upstream's seam
+    async def execute_stream(self, ctx: ExecutionContext) -> AsyncIterator[Row]:
         """The chunks; the last carries upstream's ``__is_final__``."""
+        self._note(ctx)
         size = len(INVOICES) // STREAM_CHUNKS
         for chunk in range(STREAM_CHUNKS):
             if chunk:

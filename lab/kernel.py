@@ -16,7 +16,7 @@ from weaver_kernel import (
     StaticRouter,
 )
 
-from lab.capabilities import CAPABILITIES, PinnedDriver, StreamDriver
+from lab.capabilities import CAPABILITIES, ExecutionLog, PinnedDriver, StreamDriver
 from lab.policy import CountingLimiter, SharedLimitPolicy, worker_limits
 from lab.settings import BadSettings
 from lab.state import State, StateOptions, open_state
@@ -105,8 +105,9 @@ def assemble(settings: Settings, state: State, *, policy: PolicyEngine, tokens: 
         kernel_id="kernel-lab",
     )
     weakref.finalize(kernel, state.close)  # a factory returns a kernel and nothing else to close
-    kernel.register_driver(PinnedDriver())
-    kernel.register_driver(StreamDriver(settings.stream_chunk_ms))
+    log = ExecutionLog(settings.execution_log) if settings.execution_log else None
+    kernel.register_driver(PinnedDriver(log=log))
+    kernel.register_driver(StreamDriver(settings.stream_chunk_ms, log=log))
     return kernel
 
 

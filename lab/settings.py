@@ -143,6 +143,8 @@ class Settings(BaseSettings):
     budget_request: Positive = Field(4_000, description=_WHOLE)
     max_body_bytes: Positive = Field(1_048_576, description=_WHOLE)
     stream_chunk_ms: int = Field(20, ge=0, description=_COUNT)
+    execution_log: str | None = Field(None, description="a path")
+    """Where the drivers write a line for each execution, before it; nowhere unless it is said."""
 
     replica: str = Field("r0", pattern=r"^[\w.-]+$", description="letters, digits, '.', '_' and '-'")
     workers: Positive = Field(1, description=_WHOLE)

@@ -1,17 +1,23 @@
 """What a fault did to a deployment, as one recorded history shows it: ``faults.csv``.
 
-The *mode* says how a claim fared. ``open``: the claim holds without the fault and broke under it. ``times_n``: it
-is broken without a fault too, because each process counts alone. ``closed``: the claim held, and requests failed.
-``none``: the claim held, and no request failed. It is empty where the cell is unknown or was skipped.
+The *mode* says how a claim fared. ``open``: a guarantee that holds without the fault broke under it. Something was
+admitted, shown or forgotten that must not be. ``times_n``: it is broken without a fault too, because each process
+counts alone. ``closed``: requests failed, or something good was refused, and no guarantee broke. ``none``: the claim
+held, and no request failed. It is empty where the cell is unknown or was skipped.
+
+A claim can be invalid in the mode ``closed``: a good token that is refused violates the claim, and it lets nobody in.
+What a claim's anomalies are says `Effect.broke`, whatever the mode is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 
+from kernel_lab.faults.liveness import Probed
 from kernel_lab.judge.evidence import Proves, proves
 from kernel_lab.judge.history import AnyOperation, FaultEvent, Invoke, Outcome, Revoke
 from kernel_lab.judge.verdict import Validity, Verdict
@@ -20,7 +26,8 @@ from kernel_lab.run.results import CellResult, write_rows
 
 COLUMNS = (
     "deployment", "state", "fault", "connections", "claim", "validity", "mode", "landed", "lost_acknowledged",
-    "carried_out_unacknowledged", "unavailable_ms", "recovered_ms", "failed_requests", "reason",
+    "carried_out_unacknowledged", "unavailable_ms", "recovered_ms", "failed_requests", "reason", "broke",
+    "liveness_asked", "liveness_failed", "liveness_restarts",
 )  # fmt: skip
 """The columns of ``faults.csv``."""
 
@@ -38,6 +45,19 @@ LOSSES = frozenset(
 )
 """Anomalies that say that something acknowledged was lost."""
 
+REFUSALS = frozenset(
+    {
+        "rejected",
+        "expired_early",
+        "wrongful_denial",
+        "phantom",
+        "false_denial",
+        "refused_owner",
+        "early_expiry",
+    }
+)
+"""Anomalies that say that something good was refused: nothing was let through, and nothing was lost."""
+
 Mode = Literal["open", "closed", "times_n", "none", ""]
 
 
@@ -47,10 +67,13 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode = ""
     landed: str = ""
     """The sentence that shows that the fault was in force; empty where it did not land."""
+    broke: str = ""
+    """The kinds of anomalies that the checker found, the worst first; empty where it found none."""
     lost_acknowledged: int | None = None
     """Anomalies that prove that something acknowledged was lost; None for a claim that is broken anyway."""
     carried_out_unacknowledged: int | None = None
-    """Revokes that failed for the client and were in force afterwards; None for claims without revokes."""
+    """Calls that failed for the client although their effect was there: revokes that were in force afterwards, and
+    invokes whose driver ran. None where the claim makes neither, or where nobody logged what the drivers ran."""
     unavailable_ms: float | None = None
     """From the call of the first request that failed to the first answer after the last one that did, or for as long
     as the lab looked where none came; 0 where none failed."""
@@ -58,6 +81,12 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     """From the fault to the first answer after the last failed request; None if none came, or none failed."""
     failed_requests: int | None = None
     """Requests without an answer, or with a server's error such as 503."""
+    liveness_asked: int | None = None
+    """Liveness probes from the begin of the fault until requests had stopped failing, over all replicas."""
+    liveness_failed: int | None = None
+    """Of these, the ones without an answer in time."""
+    liveness_restarts: int | None = None
+    """Restarts that the probes would have caused: three failed ones in a row each."""
 
 
 NOTHING = Effect()
@@ -69,13 +98,22 @@ def failed(op: AnyOperation) -> bool:
     return op.outcome is Outcome.INFO
 
 
-def effect(history: Sequence[AnyOperation], verdict: Verdict | None, expected: Validity | None) -> Effect:
+def effect(
+    history: Sequence[AnyOperation],
+    verdict: Verdict | None,
+    expected: Validity | None,
+    *,
+    executions: Mapping[str, int] | None = None,
+    probed: Probed | None = None,
+) -> Effect:
     """What the fault of a history did; nothing is told of a fault that did not land.
 
     Args:
         history: The recorded operations, the fault's among them.
         verdict: What the claim's checker says; None where nothing could be judged.
         expected: The verdict that this deployment gets without a fault.
+        executions: Principal → how often a driver ran for it; None where nobody logged that.
+        probed: What a liveness probe found; None where none was asked.
     """
     faults = [op for op in history if isinstance(op, FaultEvent) and "ended" not in (op.input or {})]
     if verdict is None or not faults or faults[0].outcome is not Outcome.OK:
@@ -96,10 +134,14 @@ def effect(history: Sequence[AnyOperation], verdict: Verdict | None, expected: V
         mode=_mode(verdict, broken_anyway=broken_anyway, failures=len(bad)),
         landed=(begun.output or {}).get("evidence", ""),
         lost_acknowledged=None if broken_anyway or verdict.validity is Validity.UNKNOWN else lost,
-        carried_out_unacknowledged=_carried_out(history),
+        broke=" ".join(dict.fromkeys(anomaly.kind for anomaly in verdict.anomalies)),
+        carried_out_unacknowledged=_carried_out(history, executions),
         unavailable_ms=(back_ns - bad[0].call_ns) / 1e6 if bad else 0.0,
         recovered_ms=(back_ns - begun.call_ns) / 1e6 if bad and after else None,
         failed_requests=len(bad),
+        liveness_asked=None if probed is None else probed.asked,
+        liveness_failed=None if probed is None else probed.failed,
+        liveness_restarts=None if probed is None else probed.restarts,
     )
 
 
@@ -110,13 +152,31 @@ def _end(op: AnyOperation) -> int:
 
 def _mode(verdict: Verdict, *, broken_anyway: bool, failures: int) -> Mode:
     if verdict.validity is Validity.INVALID:
-        return "times_n" if broken_anyway else "open"
+        if broken_anyway:
+            return "times_n"
+        return "closed" if {anomaly.kind for anomaly in verdict.anomalies} <= REFUSALS else "open"
     if verdict.validity is not Validity.VALID:
         return ""
     return "closed" if failures else "none"
 
 
-def _carried_out(history: Sequence[AnyOperation]) -> int | None:
+def _carried_out(history: Sequence[AnyOperation], executions: Mapping[str, int] | None) -> int | None:
+    """The calls that failed for their client, and took effect."""
+    told = [one for one in (_revoked(history), _executed(history, executions)) if one is not None]
+    return sum(told) if told else None
+
+
+def _executed(history: Sequence[AnyOperation], executions: Mapping[str, int] | None) -> int | None:
+    """Executions that no acknowledged invoke accounts for: each invoke that was ok has one execution of its own."""
+    invokes = [op for op in history if isinstance(op, Invoke) and not op.input.dry_run]
+    if executions is None or not invokes:
+        return None
+    acknowledged = Counter(op.input.principal for op in invokes if op.outcome is Outcome.OK)
+    principals = {op.input.principal for op in invokes}
+    return sum(max(0, executions.get(name, 0) - acknowledged[name]) for name in principals)
+
+
+def _revoked(history: Sequence[AnyOperation]) -> int | None:
     """Tokens of which every revoke failed for its client, and which were refused as revoked afterwards."""
     acknowledged: dict[str, bool] = {}
     for op in history:

@@ -340,6 +340,11 @@ class RunFolder:
             if folder.is_dir():
                 yield CellFolder(folder)
 
+    @staticmethod
+    def executions(logs: Path) -> Path:
+        """Where the drivers of a stack log what they run, beside the logs of its servers."""
+        return logs / "executions.log"
+
     def point_latest(self) -> None:
         """Make ``latest`` beside this run name it."""
         latest = self.path.parent / "latest"

@@ -11,14 +11,18 @@ import asyncio
 import contextlib
 import itertools
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import msgspec
 
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.deployments.live import Live, StackUnavailable
 from kernel_lab.faults.around import Around
 from kernel_lab.faults.fault import Fault, disturb, prepared
+from kernel_lab.faults.liveness import Probed, probing
 from kernel_lab.judge.history import read_history
 from kernel_lab.run.effect import NOTHING, Effect, effect, write_effects
 from kernel_lab.run.folder import CellFolder
@@ -27,6 +31,7 @@ from kernel_lab.run.record import cause, record
 from kernel_lab.run.results import CellResult, write_csvs
 from kernel_lab.run.scenario import Session
 from kernel_lab.run.schedule import OpenStack, Progress, judge_or_say, look_at, untold
+from kernel_lab.run.timeline import Timeline, write_timelines
 from kernel_lab.traffic.address import open_http
 from kernel_lab.traffic.client import Recorder
 from kernel_lab.traffic.connections import Policy, open_connections
@@ -73,6 +78,7 @@ class FaultRun:
     only: frozenset[tuple[str, str, str]] | None = None
     """The cells to run, as (scenario, deployment, fault); every one where nothing is said."""
     _rows: dict[tuple[str, str, str], FaultRow] = field(default_factory=dict)
+    _timelines: dict[tuple[str, str], Timeline] = field(default_factory=dict)
 
     def stacks(self) -> list[Stack]:
         """The stacks, in the order in which they start."""
@@ -114,6 +120,7 @@ class FaultRun:
             rows = [row for stack in stacks for cell in stack.cells if (row := self._rows.get(_key(cell)))]
             write_csvs(self.plan.folder, [row.result for row in rows], self.plan.scenarios)
             write_effects(self.plan.folder, [(row.result, row.effect) for row in rows])
+            write_timelines(self.plan.folder, self._timelines)
         return rows
 
     def _fill(self, cell: PlannedCell, result: CellResult, found: Effect = NOTHING) -> None:
@@ -130,7 +137,7 @@ class FaultRun:
         logs = self.plan.folder.new_logs(
             name if len(stack.cells) > 1 else f"{name}-{stack.cells[0].scenario.name}"
         )
-        env = {**self.plan.env, **ENV}
+        env = {**self.plan.env, **ENV, "LAB_EXECUTION_LOG": str(self.plan.folder.executions(logs).absolute())}
         try:
             async with self.open_stack(stack.deployment, env, logs) as live:
                 if why := stack.fault.inapplicable(live):
@@ -189,38 +196,58 @@ class FaultRun:
                 tasks = [
                     group.create_task(one(cell, folder)) for cell, folder in zip(asked, folders, strict=True)
                 ]
-                said = await self._inject(stack.fault, live, around, recorders)
+                said, probed = await self._inject(stack.fault, live, around, recorders)
         finally:
             await connections.aclose()
+        executions = await asyncio.to_thread(_executions, self.plan.folder.executions(logs))
+        timeline = self._timelines.setdefault((stack.deployment.name, stack.fault.name), Timeline())
         for cell, folder, task in zip(asked, folders, tasks, strict=True):
             folder.link_logs(logs)
             result = await judge_or_say(self.plan, cell, folder, task.result() or said)
             expected = cell.scenario.expect(cell.deployment, cell.policy)
             history = await asyncio.to_thread(read_history, folder.recorded)
             verdicts = folder.read_verdict() if folder.verdict.exists() else []
-            self._fill(cell, result, effect(history, verdicts[0] if verdicts else None, expected))
+            timeline.add(history)
+            found = effect(
+                history, verdicts[0] if verdicts else None, expected, executions=executions, probed=probed
+            )
+            self._fill(cell, result, found)
 
-    async def _inject(self, fault: Fault, live: Live, around: Around, recorders: Sequence[Recorder]) -> str:
-        """Break it in the middle of the traffic; why the cells cannot be judged, an empty string if they can."""
+    async def _inject(
+        self, fault: Fault, live: Live, around: Around, recorders: Sequence[Recorder]
+    ) -> tuple[str, Probed | None]:
+        """Break it in the middle of the traffic, and ask a liveness probe meanwhile.
+
+        Returns:
+            Why the cells cannot be judged, an empty string if they can; and what the probe found.
+        """
         await around.ready()
         try:
             await asyncio.sleep(BEFORE_S)
-            async with disturb(fault, live, *recorders):
-                if fault.lasts:
-                    await asyncio.sleep(DURING_S)
-            if not await _healthy(live):
-                return f"the deployment did not answer {HEALTHY_S:g} s after the fault"
-            await _quiet(recorders)
+            async with probing(live) as probed:
+                async with disturb(fault, live, *recorders):
+                    if fault.lasts:
+                        await asyncio.sleep(DURING_S)
+                if not await _healthy(live):
+                    return f"the deployment did not answer {HEALTHY_S:g} s after the fault", probed
+                await _quiet(recorders)
             await asyncio.sleep(AFTER_S)
         except Exception as failure:  # noqa: BLE001 - its cells are unknown, and the run goes on
-            return f"the fault {fault.name} could not be injected or ended: {cause(failure)}"
+            return f"the fault {fault.name} could not be injected or ended: {cause(failure)}", None
         finally:
             around.end()
-        return ""
+        return "", probed
 
 
 def _key(cell: PlannedCell) -> tuple[str, str, str]:
     return cell.scenario.name, cell.deployment.name, cell.fault.name if cell.fault else ""
+
+
+def _executions(log: Path) -> dict[str, int] | None:
+    """How often a driver ran for each principal; None where no driver of this kernel logs it."""
+    if not log.exists():
+        return None
+    return dict(Counter(msgspec.json.decode(line)["principal"] for line in log.read_bytes().splitlines()))
 
 
 async def _quiet(recorders: Sequence[Recorder]) -> None:

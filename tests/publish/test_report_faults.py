@@ -25,6 +25,7 @@ def row(claim, validity, mode, fault="kill_store"):
             [row("tokens", "valid", "none"), row("traces", "unknown", "")],
             "kill store: nothing broke that held before, unknown (traces)",
         ),
+        ([row("tokens", "invalid", "closed")], "kill store: refuses what is good (tokens)"),
         ([row("traces", "unknown", "")], "kill store: unknown (traces)"),
         ([row("traces", "skipped", "")], ""),
     ],

@@ -6,9 +6,11 @@ import json
 
 import pytest
 
+from kernel_lab.faults.liveness import Probed
 from kernel_lab.judge.history import read_history
 from kernel_lab.judge.verdict import Anomaly, Validity, Verdict
 from kernel_lab.run.effect import Effect, effect
+from kernel_lab.run.timeline import Timeline
 
 MS = 10**6
 
@@ -28,12 +30,12 @@ SERVED = {"action_id": "a", "handle_id": "h"}
 
 @pytest.fixture
 def told(tmp_path):
-    def of(*lines, validity=Validity.VALID, kinds=(), expected=Validity.VALID):
+    def of(*lines, validity=Validity.VALID, kinds=(), expected=Validity.VALID, **beside):
         path = tmp_path / "history.jsonl"
         path.write_text("".join(json.dumps(one) + "\n" for one in lines))
         anomalies = tuple(Anomaly(kind=kind, message=kind, operations=(0,)) for kind in kinds)
         verdict = Verdict(claim="revocation", validity=validity, anomalies=anomalies)
-        return effect(read_history(path), verdict, expected)
+        return effect(read_history(path), verdict, expected, **beside)
 
     return of
 
@@ -92,3 +94,52 @@ def test_without_a_fault_or_a_verdict_nothing_is_told(told, tmp_path):
 def test_a_fault_that_did_not_land_has_no_figures(told):
     missed = line(0, "fault.kill_store", 1000, 1010, "fail", error="it did not land")
     assert told(missed, line(1, "invoke", 1020, 1030, output=SERVED), validity=Validity.UNKNOWN) == Effect()
+
+
+@pytest.mark.parametrize(
+    ("kinds", "mode"), [(("rejected",), "closed"), (("rejected", "forged"), "open"), (("leak",), "open")]
+)
+def test_a_good_token_that_was_refused_is_not_open_and_is_told(told, kinds, mode):
+    found = told(FAULT, validity=Validity.INVALID, kinds=kinds)
+    assert (found.mode, found.broke) == (mode, " ".join(kinds))
+
+
+def test_an_invoke_that_failed_for_the_client_and_ran_was_carried_out(told):
+    lines = (
+        FAULT,
+        line(1, "invoke", 1020, 1030, output=SERVED),
+        line(2, "invoke", 1040, None, "info", error="state_unavailable"),
+        line(3, "invoke", 1060, None, "info", error="state_unavailable"),
+    )
+    assert told(*lines, executions={"p": 2, "somebody else": 9}).carried_out_unacknowledged == 1
+    assert told(*lines, executions={}).carried_out_unacknowledged == 0
+    assert told(*lines).carried_out_unacknowledged is None
+
+
+def test_what_a_liveness_probe_found_is_told_and_nothing_where_none_was_asked(told):
+    probed = Probed()
+    for answered in (True, False, False, True, False, False, False, False):
+        probed.note("r0", answered=answered)
+    found = told(FAULT, line(1, "invoke", 1020, 1030, output=SERVED), probed=probed)
+    assert (found.liveness_asked, found.liveness_failed, found.liveness_restarts) == (8, 6, 1)
+    assert told(FAULT, line(1, "invoke", 1020, 1030, output=SERVED)).liveness_restarts is None
+
+
+def test_a_timeline_counts_from_the_begin_of_the_fault(tmp_path):
+    path = tmp_path / "history.jsonl"
+    lines = (
+        line(1, "invoke", 900, 910, output=SERVED),
+        FAULT,
+        line(2, "invoke", 1300, None, "info", error="state_unavailable"),
+        line(3, "invoke", 1310, 1330, "fail", error="token_revoked"),
+        line(4, "fault.kill_store", 2000, 2010, output={"ended": True}) | {"input": {"ended": True}},
+        line(5, "invoke", 99_000, 99_001, output=SERVED),
+    )
+    path.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    timeline = Timeline()
+    timeline.add(read_history(path))
+    bins = timeline.bins
+    assert (bins[-1].ok, bins[-1].latencies_ms, bins[-1].in_force) == (1, [10.0], False)
+    assert (bins[1].failed, bins[1].refused, bins[1].latencies_ms) == (1, 1, [20.0])
+    assert [number for number, one in sorted(bins.items()) if one.in_force] == [0, 1, 2, 3, 4]
+    assert max(bins) == 4

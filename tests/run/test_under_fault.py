@@ -64,6 +64,8 @@ async def test_a_store_that_died_is_refused_until_somebody_decides(tmp_path):
     assert (row.result.validity, row.effect.mode) == (Validity.VALID, "closed"), row
     assert row.effect.failed_requests > 0
     assert row.effect.recovered_ms is None
+    assert row.effect.liveness_restarts == 0
+    assert row.effect.liveness_asked > 1
 
 
 async def test_a_fallback_to_memory_fails_open_while_the_store_is_away(tmp_path):
@@ -71,8 +73,11 @@ async def test_a_fallback_to_memory_fails_open_while_the_store_is_away(tmp_path)
         find_store()
     except StackUnavailable as error:
         pytest.skip(str(error))
-    stop = registry.faults()["stop_store"]
-    _, rows = await suffer(tmp_path, "redis-fallback", [stop], ["rate_limit", "revocation"])
+    killed = registry.faults()["kill_store"]
+    plan, rows = await suffer(tmp_path, "redis-fallback", [killed], ["rate_limit", "revocation"])
+    assert "leak" in rows["revocation", "kill_store"].effect.broke
+    with plan.folder.table("fault_timeline").open(encoding="utf-8") as file:
+        assert {row["in_force"] for row in csv.DictReader(file)} == {"0", "1"}
     assert {scenario: row.effect.mode for (scenario, _), row in rows.items()} == {
         "rate_limit": "open", "revocation": "open",
     }  # fmt: skip

@@ -12,12 +12,25 @@ WORDS = {
     "open": "fails open",
     "times_n": "each process alone, with or without the fault",
     "": "unknown",
+    "refuses_good": "refuses what is good",
     "closed": "refuses",
     "none": "goes on",
 }
-"""Mode → what a box says of the claims in it, the worst first."""
-CLASSES = {"open": "invalid", "times_n": "invalid", "": "unknown", "closed": "valid", "none": "valid"}
+"""Mode → what a box says of the claims in it, the worst first; `shown` tells the mode."""
+CLASSES = {
+    "open": "invalid",
+    "times_n": "invalid",
+    "": "unknown",
+    "refuses_good": "invalid",
+    "closed": "valid",
+    "none": "valid",
+}
 """Mode → the colour of a box in which it is the worst."""
+
+
+def shown(row: Row) -> str:
+    """The mode of a row; a claim that refused what is good has a word of its own, because it is violated."""
+    return "refuses_good" if (row["mode"], row["validity"]) == ("closed", "invalid") else row["mode"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +76,7 @@ def fault_table(run: SavedRun) -> FaultTable | None:
 
 def _box(rows: Sequence[Row], cells: Mapping[tuple[str, str, str, str], str]) -> FaultBox | None:
     judged = [row for row in rows if row["validity"] != "skipped"]
-    modes = {mode: some for mode in WORDS if (some := [row for row in judged if row["mode"] == mode])}
+    modes = {mode: some for mode in WORDS if (some := [row for row in judged if shown(row) == mode])}
     if not modes:
         return None
     lines = []
@@ -111,10 +124,15 @@ def store_away(run: SavedRun, deployment: str) -> str:
             if (row["deployment"], row["fault"]) == (deployment, fault) and row["validity"] != "skipped"
         ]
         broken = [row for row in rows if row["mode"] == "open"]
+        refused = [row for row in rows if shown(row) == "refuses_good"]
         unknown = [row for row in rows if not row["mode"]]
         said = []
-        if len(unknown) < len(rows):
-            said.append(f"fails open ({_claims(broken)})" if broken else "nothing broke that held before")
+        if broken:
+            said.append(f"fails open ({_claims(broken)})")
+        if refused:
+            said.append(f"refuses what is good ({_claims(refused)})")
+        if not broken and not refused and len(unknown) < len(rows):
+            said.append("nothing broke that held before")
         if unknown:
             said.append(f"unknown ({_claims(unknown)})")
         if said:
