@@ -37,14 +37,17 @@ CLAIMS = {
 }
 
 INTRODUCTION = """\
-This page is made by `examples/claims.py` from recorded runs (`examples/claims.csv`). Each row is a real service under
-gunicorn on one machine, with the library's own code from PyPI. *Documented* says in our words what the documentation
-of the library says, with its source. A broken claim is no defect of the library where its documentation says so.
+This page is for somebody who uses one of these libraries, or chooses one. Afterwards you know which promise held with
+one worker and with four, and which did not. `examples/claims.py` makes the page from recorded runs
+(`examples/claims.csv`). Each row is a real service under gunicorn on one machine, with the library's own code from
+PyPI. *Documented* says in our words what the documentation of the library says, with its source. A broken claim is no
+defect of the library where its documentation says so.
 
 *Measured* is the worst over three ways to connect: a new connection for each call, one kept connection for each
 caller, and connections pinned to each worker. *Runs* says how many runs came to the same verdict. *Holds* means that
-nothing in these runs contradicts the promise. A limit is judged by the kind that the library promises, so two limits
-that meet at the boundary of a fixed window are right. [any-app.md](any-app.md) describes the kinds.
+nothing in these runs contradicts the promise. A limit is judged by the rules of the kind that the library promises. So
+a library with fixed windows may admit the limit twice around the boundary of two windows. [any-app.md](any-app.md)
+describes the kinds.
 """.splitlines()
 
 Row = dict[str, str]
@@ -112,6 +115,7 @@ def page(rows: list[Row]) -> str:
         "# Claims put to the test",
         "",
         *INTRODUCTION,
+        "",
         "| Library | Strategy | Store | Workers | Claim | Documented | Measured | Verdict | Runs | Try it |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]

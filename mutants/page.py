@@ -20,13 +20,14 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "teeth.md"
 HEAD = """\
 # Mutation tests
 
-A lab is as good as its judgement. This page lists kernels that are wrong on purpose. Each is the lab's own kernel
-with one part spoiled (`mutants/`). Each runs through the real scenario of its claim, and the checker judges the
-files that the run leaves. A wrong kernel counts as caught if three things are true: the verdict is invalid, the
-expected anomaly is among those found, and the counter-example is small. Small means one grant more than the limit
-for `rate_limit`, two operations more than the cap where a cap is not enforced, and at most six operations
-elsewhere (`over_reserved` needs everything that was spent before). Right kernels run through the same scenarios,
-and none may be accused.
+This page is for somebody who asks what the checkers can find. Afterwards you know which wrong kernels they caught,
+with which anomaly, and how many right kernels they judged. The page lists kernels that are wrong on purpose. Each
+is the lab's own kernel with one part spoiled (`mutants/`). Each runs through the real scenario of its claim, and
+the checker judges the files that the run leaves. A wrong kernel counts as caught if three things are true: the
+verdict is invalid, the expected anomaly is among those found, and the counter-example is small. Small means one
+grant more than the limit for `rate_limit`, two operations more than the cap where a cap is not enforced, and at
+most six operations elsewhere (`over_reserved` needs everything that was spent before). Right kernels run through
+the same scenarios, and none may be accused.
 
 Most runs are simulated: the lab's app and its kernel run in one process, with the scenarios' own traffic and a
 clock that jumps while everybody waits. A seed decides how long each call is under way, so calls overlap as they do
@@ -82,7 +83,11 @@ def write(mutants: Mapping[str, Mutant], bites: Sequence[Bite], living: Living, 
     parts = [HEAD, f"{figures}\n"]
     for claim, some in groupby(bites, key=lambda one: mutants[one.mutant].breaks):
         parts += [f"## {claim}\n", f"{registry.scenarios()[claim].claim}\n"]
-        parts += ["| Mutant | What is wrong | Caught as | Operations | Bitten |", "|---|---|---|---|---|"]
+        columns = (
+            "Wrong kernel", "What is wrong with it", "Anomaly found", "Operations in the counter-example",
+            "The same fault, reported elsewhere",
+        )  # fmt: skip
+        parts += [f"| {' | '.join(columns)} |", "|---|---|---|---|---|"]
         parts += [row(mutants[one.mutant], one, live=one.mutant in live) for one in some]
         parts += [""]
     PAGE.write_text("\n".join(parts), encoding="utf-8")

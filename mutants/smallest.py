@@ -35,18 +35,18 @@ SEEN = 0.95
 HEAD = """\
 # The smallest fault that is seen
 
-This page is for everybody who reads "holds" in a report. It says how small a fault may be and still be found, for
-each claim. A fault below these sizes can hide behind "holds".
+This page is for everybody who reads "holds" in a report. Afterwards you know, for each claim, how small a fault may be
+and still be found. A fault below these sizes can be missed, and the report then says "holds".
 
 Each row is a kernel with one fault of a chosen strength (`mutants/graded.py`). It ran up to {runs} times at a
 strength, each time with another seed, through the real scenario of its claim with four workers and round robin
 connections, in the simulation that [teeth.md](teeth.md) describes. "Seen" means that at least 95 % of these runs
-ended in an invalid verdict. The strengths go {strengths}. The next weaker
-strength stands beside it with how often it was seen; its runs stop once it cannot reach 95 %. *Quick* is
-`kernel-lab run --quick`; *full* is `kernel-lab run`.
+ended in an invalid verdict. The strengths go {strengths}. Behind the smallest strength that was seen stands the next
+weaker one, with the number of its runs in which it was seen. The runs of a strength stop once it cannot reach 95 %.
+*Quick* is `kernel-lab run --quick`; *full* is `kernel-lab run`.
 
-The claim `streams` is missing: its scenario hangs up and kills a worker, and there is nothing to simulate that
-with. Its figures are not known.
+The claim `streams` is missing, and its figures are not known. Its scenario hangs up and kills a worker, and the
+simulation can do neither.
 
 `make smallest-faults` writes this page and `results/smallest_faults.csv`.
 """
