@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
 
+from kernel_lab.intervals import standard_error
 from kernel_lab.judge.verdict import Validity
 from kernel_lab.run.measures import Kind, Share, percent
 from kernel_lab.run.saved import SavedCell, SavedRun
@@ -136,8 +137,7 @@ def _shares(one: SavedCell, two: SavedCell) -> list[tuple[str, Share, Share]]:
 
 
 def _share(place: str, a: Share, b: Share, z: float) -> Change | None:
-    pooled = (a.hits + b.hits) / (a.of + b.of)
-    error = (pooled * (1 - pooled) * (DESIGN / a.of + DESIGN / b.of)) ** 0.5
+    error = standard_error((a.hits, b.hits), (a.of, b.of), design=DESIGN)
     apart = b.value - a.value
     if abs(apart) < LEAST or abs(apart) <= z * error:
         return None

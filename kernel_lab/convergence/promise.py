@@ -10,12 +10,10 @@ of the 99th percentile, where at least j of n fall below a percentile that high 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import comb
 
-CONFIDENCE = 0.95
+from kernel_lab.intervals import covered, percentile, rank_above
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,29 +39,15 @@ def spread(sample: Sequence[float]) -> Spread | None:
     high = rank_above(n, 0.99)
     return Spread(
         count=n,
-        p50=_nearest(ordered, 0.5),
-        p99=_nearest(ordered, 0.99),
+        p50=_at(ordered, 0.5),
+        p99=_at(ordered, 0.99),
         largest=ordered[-1],
         covers=covered(n),
         p99_high=None if high is None else ordered[high - 1],
     )
 
 
-def covered(n: int) -> float:
-    """The share of all that lies at or below the largest of `n`, said with 95 % confidence."""
-    return float((1 - CONFIDENCE) ** (1 / n))
-
-
-def rank_above(n: int, share: float) -> int | None:
-    """The smallest rank of `n` whose value bounds the percentile from above with 95 % confidence, if any does."""
-    below = 0.0
-    for rank in range(1, n + 1):
-        # the chance that exactly rank - 1 of n fall below the percentile
-        below += comb(n, rank - 1) * share ** (rank - 1) * (1 - share) ** (n - rank + 1)
-        if below >= CONFIDENCE:
-            return rank
-    return None
-
-
-def _nearest(ordered: Sequence[float], share: float) -> float:
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+def _at(ordered: Sequence[float], share: float) -> float:
+    found = percentile(ordered, share)
+    assert found is not None  # noqa: S101 - the sample is not empty
+    return found

@@ -15,15 +15,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import mean, median, stdev
 
-_T_975 = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
-    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
-    2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
-)  # fmt: skip
-"""Student's t at 97.5 % for 1 to 30 degrees of freedom; the last serves for more, and is too wide there."""
-
+from kernel_lab.intervals import of_a_mean, signed_ranks
 
 RANKED = 6
 """Rounds from which on signed ranks give 95 %; of five, 2 of 32 ways to sign them lie outside of all."""
@@ -55,10 +48,10 @@ def paired(ours: Sequence[float | None], theirs: Sequence[float | None]) -> Rati
     if len(logs) < 2:
         return None
     if len(logs) < RANKED:
-        middle, reach = mean(logs), _reach(logs)
+        middle, reach = of_a_mean(logs)
         low, high = middle - reach, middle + reach
     else:
-        low, middle, high = _ranked(logs)
+        low, middle, high = signed_ranks(logs)
     return Ratio(value=math.exp(middle), low=math.exp(low), high=math.exp(high), rounds=len(logs))
 
 
@@ -76,13 +69,6 @@ def differs(ratio: Ratio, band: float | None) -> bool:
     return band is None or not 1 / band <= ratio.value <= band
 
 
-def percentile(ordered: Sequence[float], share: float) -> float | None:
-    """The nearest-rank percentile of an ordered sample: a value that was observed; None of nothing."""
-    if not ordered:
-        return None
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
-
-
 def paired_difference(
     ours: Sequence[float | None], theirs: Sequence[float | None]
 ) -> tuple[float, float] | None:
@@ -90,26 +76,4 @@ def paired_difference(
     differences = [a - b for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
     if len(differences) < 2:
         return None
-    return mean(differences), _reach(differences)
-
-
-def _ranked(observations: Sequence[float]) -> tuple[float, float, float]:
-    """Hodges' and Lehmann's estimate between the ends of its interval: at least 95 %, by signed ranks."""
-    n = len(observations)
-    means = sorted((a + b) / 2 for index, a in enumerate(observations) for b in observations[index:])
-    # how many of the 2^n ways to give the ranks 1 to n a sign come to each sum of the positive ones
-    ways = [1] + [0] * len(means)
-    for rank in range(1, n + 1):
-        for total in range(len(means), rank - 1, -1):
-            ways[total] += ways[total - rank]
-    outside, left_out = ways[0], 0
-    while outside / 2**n <= 0.025:
-        left_out += 1
-        outside += ways[left_out]
-    return means[left_out - 1], median(means), means[len(means) - left_out]
-
-
-def _reach(observations: Sequence[float]) -> float:
-    """Half of Student's 95 % interval of a mean."""
-    freedom = min(len(observations) - 1, len(_T_975))
-    return _T_975[freedom - 1] * stdev(observations) / math.sqrt(len(observations))
+    return of_a_mean(differences)

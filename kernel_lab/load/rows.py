@@ -8,8 +8,9 @@ from itertools import chain
 from statistics import median
 from typing import Any, TypeVar
 
+from kernel_lab.intervals import percentile
 from kernel_lab.load.plan import Slot
-from kernel_lab.load.ratio import paired, percentile
+from kernel_lab.load.ratio import paired
 from kernel_lab.load.table import SERVERS, Figure, Series, cpu
 from kernel_lab.load.walk import Sample
 

@@ -9,9 +9,10 @@ from itertools import chain
 from statistics import geometric_mean, mean, median
 from typing import Any
 
+from kernel_lab.intervals import percentile
 from kernel_lab.judge.operation import Outcome
 from kernel_lab.load.measure import Traffic
-from kernel_lab.load.ratio import Ratio, differs, noise, paired, paired_difference, percentile
+from kernel_lab.load.ratio import Ratio, differs, noise, paired, paired_difference
 from kernel_lab.load.walk import GENERATOR, Sample
 
 OPERATIONS = ("grant", "invoke", "expand", "explain", "revoke")

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from kernel_lab.intervals import none_of, wilson
 from kernel_lab.judge.verdict import Measure
-from kernel_lab.run.prediction import wilson
 
 
 class Kind(StrEnum):
@@ -150,7 +150,7 @@ class Share:
     @property
     def interval(self) -> tuple[float, float]:
         """95 %: Wilson's interval; without a hit, from 0 to the one-sided bound."""
-        return wilson(self.hits, self.of) if self.hits else (0.0, 1 - 0.05 ** (1 / self.of))
+        return wilson(self.hits, self.of) if self.hits else (0.0, none_of(self.of))
 
     @property
     def counted(self) -> str:

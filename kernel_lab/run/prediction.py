@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
-from statistics import NormalDist
 
 from kernel_lab.judge.history import AnyOperation
 
@@ -41,18 +40,3 @@ def admitted(routing: Iterable[tuple[int, str]], *, limit: int, window_s: float)
 def shares(operations: Iterable[AnyOperation]) -> dict[str, int]:
     """How many calls each worker answered, by its name."""
     return dict(Counter(operation.worker for operation in operations if operation.worker is not None))
-
-
-def wilson(successes: int, trials: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval of a proportion; `(0, 1)` of no trials.
-
-    Zero successes still have an upper bound: 0 of 200 is at most 1.9 %.
-    """
-    if trials == 0:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    share = successes / trials
-    centre = share + z * z / (2 * trials)
-    spread = z * ((share * (1 - share) + z * z / (4 * trials)) / trials) ** 0.5
-    scale = 1 + z * z / trials
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)

@@ -1,23 +1,10 @@
-"""What a sample may promise, beside scipy and beside a simulation of many samples."""
+"""What a sample may promise, beside a simulation of many samples."""
 
 import math
 import random
 
-import pytest
-from scipy.stats import beta, binom
-
-from kernel_lab.convergence.promise import covered, rank_above, spread
-
-
-@pytest.mark.parametrize("n", [1, 20, 200, 298, 299, 300, 1000])
-def test_the_bounds_are_those_of_the_order_statistics(n):
-    # the share below the j-th of n is distributed as Beta(j, n + 1 - j)
-    assert covered(n) == pytest.approx(float(beta.ppf(0.05, n, 1)))
-    high = rank_above(n, 0.99)
-    if high is None:
-        assert binom.cdf(n - 1, n, 0.99) < 0.95
-    else:
-        assert binom.cdf(high - 1, n, 0.99) >= 0.95 > binom.cdf(high - 2, n, 0.99)
+from kernel_lab.convergence.promise import spread
+from kernel_lab.intervals import covered, rank_above
 
 
 def test_three_hundred_are_enough_for_a_99th_percentile_and_two_hundred_are_not():

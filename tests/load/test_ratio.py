@@ -7,7 +7,7 @@ from statistics import mean, stdev
 import pytest
 from scipy import stats
 
-from kernel_lab.load.ratio import Ratio, differs, noise, paired, paired_difference, percentile
+from kernel_lab.load.ratio import Ratio, differs, noise, paired, paired_difference
 
 
 def ratio(value: float, low: float, high: float) -> Ratio:
@@ -113,16 +113,3 @@ def test_a_difference_of_latencies_has_students_interval_too():
     assert found is not None
     middle, reach = found
     assert (middle, middle - reach) == (pytest.approx(4.5), pytest.approx(low, rel=1e-3))
-
-
-@pytest.mark.parametrize(
-    ("sample", "share", "value"),
-    [
-        ([], 0.5, None),
-        ([3.0], 0.99, 3.0),
-        ([1.0, 2.0, 3.0, 4.0], 0.5, 2.0),
-        ([1.0, 2.0, 3.0, 4.0], 0.99, 4.0),
-    ],
-)
-def test_a_percentile_is_a_value_that_was_observed(sample, share, value):
-    assert percentile(sample, share) == value

@@ -1,7 +1,6 @@
 """From a routing probe to what should be measured."""
 
 import pytest
-from scipy.stats import binomtest
 
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.run import prediction as predict
@@ -22,17 +21,6 @@ S = 1_000_000_000
 )
 def test_a_window_per_home(routing, admitted, claim):
     assert predict.admitted(routing, limit=4, window_s=1.0) == admitted, claim
-
-
-@pytest.mark.parametrize("successes", [0, 1, 37, 199, 200])
-def test_wilsons_interval_is_scipys(successes):
-    low, high = predict.wilson(successes, 200)
-    oracle = binomtest(successes, 200).proportion_ci(method="wilson")
-    assert (low, high) == pytest.approx((oracle.low, oracle.high), abs=1e-12)
-
-
-def test_nothing_tried_says_nothing():
-    assert predict.wilson(0, 0) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize(
