@@ -19,6 +19,8 @@ from kernel_lab.deployments.ports import LOOPBACK
 from kernel_lab.faults.fault import Fault, Inject, Landing
 from kernel_lab.faults.workers import FIRST, POLL_S, TIMEOUT_S, not_ours, servers_of, until
 
+REMOTE = "remote"
+"""The server that keeps the kernel of every host's workers."""
 ANSWER_S = 0.3
 """A server that does not answer for so long hangs."""
 SLOW_MS, EVERY_S = 100, 0.12
@@ -260,6 +262,26 @@ async def _kill_sidecar(live: Live, _aim: str | None) -> AsyncIterator[Landing]:
     yield Landing(landed=fresh, evidence=said)
 
 
+def _no_remote(live: Live) -> str:
+    return not_ours(live) or ("" if REMOTE in servers_of(live).processes else "no remote kernel runs")
+
+
+def _remoteless(deployment: Deployment) -> str:
+    return "" if deployment.remote else "it has no remote kernel"
+
+
+@asynccontextmanager
+async def _kill_remote(live: Live, _aim: str | None) -> AsyncIterator[Landing]:
+    servers = servers_of(live)
+    servers.signal(REMOTE, signal.SIGKILL)
+    gone = await until(lambda: REMOTE in servers.ended())
+    try:
+        yield Landing(landed=gone, evidence=f"SIGKILL: {REMOTE} {'has ended' if gone else 'still runs'}")
+    finally:
+        if gone:
+            await servers.restart(REMOTE)
+
+
 FAULTS = (
     Fault(
         name="kill_store",
@@ -304,6 +326,10 @@ FAULTS = (
     Fault(
         name="kill_sidecar", title="SIGKILL to the sidecar; its arbiter starts another one, with an empty kernel",
         inapplicable=_no_sidecar, excluded=_sidecarless, inject=_kill_sidecar,
+    ),
+    Fault(
+        name="kill_remote", title="SIGKILL to the remote kernel, which is started again on its port a while later",
+        inapplicable=_no_remote, excluded=_remoteless, inject=_kill_remote, lasts=True,
     ),
 )  # fmt: skip
 """The faults of stores, in the order in which they are listed."""

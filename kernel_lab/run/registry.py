@@ -98,7 +98,7 @@ def settings(*, quick: bool) -> dict[str, str]:
 
 FAULT_DEPLOYMENTS = (
     "single", "memory-4", "replicas", "sticky", "sqlite-stock", "sqlite", "redis", "redis-authz", "redis-cached",
-    "redis-cluster", "redis-fallback", "sidecar",
+    "redis-cluster", "redis-fallback", "sidecar", "remote",
 )  # fmt: skip
 """What ``--fault`` measures unless deployments are named."""
 

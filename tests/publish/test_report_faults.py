@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from kernel_lab.publish.report.faults import store_away
+from kernel_lab.publish.report.faults import store_away, timelines
 
 
 def row(claim, validity, mode, fault="kill_store"):
@@ -32,3 +32,29 @@ def row(claim, validity, mode, fault="kill_store"):
 )
 def test_a_claim_that_is_unknown_never_counts_as_one_that_held(rows, said):
     assert store_away(SimpleNamespace(tables={"faults": rows}), "redis") == said
+
+
+def timed(at_ms, ok, failed, latency, in_force, deployment="redis"):
+    return {
+        "deployment": deployment, "fault": "kill_store", "at_ms": str(at_ms), "ok": str(ok), "refused": "0",
+        "failed": str(failed), "latency_ms": latency, "in_force": in_force,
+    }  # fmt: skip
+
+
+def test_a_timeline_shades_the_fault_and_draws_what_was_measured():
+    rows = [timed(-250, 5, 0, "2.5", "0"), timed(0, 0, 9, "", "1"), timed(500, 4, 0, "7", "0")]
+    [found] = timelines(
+        SimpleNamespace(tables={"fault_timeline": [*rows, timed(0, 1, 0, "1", "1", "single")]})
+    )
+    assert (found.fault, [name for name, _ in found.pictures]) == ("kill_store", ["redis", "single"])
+    picture = str(found.pictures[0][1])
+    assert 'aria-label="redis under kill store: 9 calls answered, 0 refused, 9 failed"' in picture
+    assert picture.count("<rect") == 1
+    # nothing was called between 250 and 500 ms, and nothing came back at 0: every line is broken there
+    assert picture.count("<polyline") == 3 * 2 + 2
+    assert "36 calls/s" in picture
+    assert "7 ms" in picture
+
+
+def test_a_run_without_timelines_has_none():
+    assert timelines(SimpleNamespace(tables={})) == []

@@ -124,5 +124,5 @@ async def test_a_deployment_that_cannot_have_a_fault_is_not_started(tmp_path):
 
 
 def test_each_fault_has_a_name_of_its_own_and_a_title():
-    assert len(registry.faults()) == 21
+    assert len(registry.faults()) == 22
     assert all(fault.title for fault in registry.faults().values())

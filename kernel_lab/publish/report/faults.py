@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from kernel_lab.publish.charts import link
+from kernel_lab.publish.charts.timeline import timeline
 from kernel_lab.run.saved import Row, SavedRun
+from kernel_lab.run.timeline import BIN_MS, TABLE
 
 WORDS = {
     "open": "fails open",
@@ -110,7 +114,38 @@ def _away(rows: Sequence[Row]) -> str:
     return f"{said}; back {max(back) / 1000:.1f} s after the fault" if back else said
 
 
-STORE_FAULTS = ("kill_store", "stop_store", "lock_store", "kill_sidecar")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultTimelines:
+    """What each deployment's calls did around one fault."""
+
+    fault: str
+    pictures: tuple[tuple[str, Markup], ...]
+    """A deployment, and its picture."""
+
+
+def timelines(run: SavedRun) -> list[FaultTimelines]:
+    """The timelines of ``fault_timeline.csv``, fault by fault; nothing for a run that has none."""
+    found: dict[str, dict[str, list[Row]]] = {}
+    for row in run.tables.get(TABLE, ()):
+        found.setdefault(row["fault"], {}).setdefault(row["deployment"], []).append(row)
+    return [
+        FaultTimelines(
+            fault=fault,
+            pictures=tuple((name, _picture(name, fault, rows, some)) for name, rows in some.items()),
+        )
+        for fault, some in found.items()
+    ]
+
+
+def _picture(deployment: str, fault: str, rows: Sequence[Row], beside: Mapping[str, Sequence[Row]]) -> Markup:
+    ok, refused, failed = (sum(int(row[name]) for row in rows) for name in ("ok", "refused", "failed"))
+    until_ms = max(int(row["at_ms"]) for some in beside.values() for row in some) + BIN_MS
+    said = f"{ok} calls answered, {refused} refused, {failed} failed"
+    label = f"{deployment} under {fault.replace('_', ' ')}: {said}"
+    return timeline(rows, bin_ms=BIN_MS, until_ms=until_ms, label=label)
+
+
+STORE_FAULTS = ("kill_store", "stop_store", "lock_store", "kill_sidecar", "kill_remote")
 """Faults in which what holds the shared state is away."""
 
 

@@ -17,7 +17,7 @@ from kernel_lab.publish.charts.plot import key
 from kernel_lab.publish.charts.survival import survival
 from kernel_lab.publish.charts.workers import POLICIES, against_workers, answered
 from kernel_lab.publish.report.cells import chapters
-from kernel_lab.publish.report.faults import fault_table
+from kernel_lab.publish.report.faults import fault_table, timelines
 from kernel_lab.publish.report.matrix import fault_tables, tables
 from kernel_lab.publish.report.tiles import asked_about, plain, question, tiles
 from kernel_lab.publish.report.trust import NOT_SHOWN, MutationTests, facts, lacking
@@ -70,6 +70,7 @@ def render(run: SavedRun, subjects: Subjects) -> str:
         tiles=tiles(run, about),
         tables=tables(run, subjects.deployments, subjects.front),
         fault_table=fault_table(run),
+        timelines=timelines(run),
         faults=fault_tables(run, subjects.deployments),
         facts=facts(run, subjects.controls, subjects.teeth),
         not_shown=NOT_SHOWN,
