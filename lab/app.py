@@ -3,8 +3,8 @@
 The handlers stand in `lab.routes`. They are async and await nothing between their store steps but the
 kernel's own call. Where the kernel's stores wait for a server or a file, `lab.routes.route` runs each handler
 inside `lab.bridge`, so that the wait does not hold the worker. Handlers must not run in threads: upstream's
-budget belongs to one event loop. A principal is who its headers say: the lab authenticates nobody. A client
-names a handle by its id, and the store has the rest.
+budget belongs to one event loop. The lab authenticates nobody, so it believes the headers that name the principal. A
+client names a handle by its id, and the store has the rest.
 
 ``lab.app:app`` is what a server runs. It opens the kernel when the server starts the worker; importing this
 module opens nothing.
@@ -64,7 +64,7 @@ def build_api(kernel: Kernel, worker: WorkerReply) -> FastAPI:
 
 
 def in_force_of(kernel: Kernel, settings: Settings, worker: WorkerReply) -> WorkerReply:
-    """What is in force: of the lab's own kernel what its settings say, of another one what that kernel tells."""
+    """The promises in force. For the lab's own kernel the settings state them; any other kernel is asked."""
     if settings.kernel.startswith("lab.") or settings.tell == "settings":
         return worker
     return cast("WorkerReply", {**worker, **told_by(kernel)})
@@ -72,7 +72,7 @@ def in_force_of(kernel: Kernel, settings: Settings, worker: WorkerReply) -> Work
 
 @asynccontextmanager
 async def open_api(settings: Settings, name: WorkerName) -> AsyncIterator[ASGIApp]:
-    """What a worker with a kernel of its own answers with.
+    """The ASGI application of a worker that has its own kernel.
 
     Raises:
         BadSettings: ``LAB_KERNEL`` names no factory.
@@ -87,7 +87,7 @@ async def open_api(settings: Settings, name: WorkerName) -> AsyncIterator[ASGIAp
 
 
 def open_worker(settings: Settings, name: WorkerName) -> AbstractAsyncContextManager[ASGIApp]:
-    """What this worker answers with: its own kernel's replies, its sidecar's, or a remote kernel's."""
+    """The ASGI application of this worker: over its own kernel, or forwarding to a sidecar or to a remote kernel."""
     if settings.forwards:
         from lab.sidecar import open_forwarder  # noqa: PLC0415 - a worker with a kernel needs no client
 

@@ -1,7 +1,8 @@
-"""The yardstick of our own overhead: the smallest ASGI application that makes the same kernel calls.
+"""The baseline for the overhead of our own app: the smallest ASGI application that makes the same kernel calls.
 
 It grants and invokes, and nothing else: no routing beyond two paths, no validation, no refusal (an error of
-the kernel is a 500). What `lab.app` costs beside it is what a validated, documented HTTP face costs.
+the kernel is a 500). The difference between `lab.app` and this application is the cost of validation, documentation and
+error replies.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _JSON = (b"content-type", b"application/json")
 
 
 class Bare:
-    """Two kernel calls, and what a stack must be able to ask of any worker."""
+    """Serves two kernel calls, and the routes that a stack must be able to ask of any worker."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI scope."""

@@ -1,8 +1,8 @@
 """What the lab's kernel can do: a small billing and customer service over fixed data.
 
-The data are made by rule and never change, so every worker of every deployment answers alike, and whatever
-differs between two workers is the kernel's own state. An update or a deletion therefore answers what it would
-have done and keeps nothing.
+The data are made by rule and never change, so every worker of every deployment gives the same answers. If two workers
+differ, the cause is the kernel's own state. An update or a deletion therefore answers what it would have done, and
+stores nothing.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ class StreamDriver(PinnedDriver):
 class ImportedDriver:
     """Carries out imported capabilities in this process.
 
-    What is asked of an import is on which workers it is known; no remote kernel is needed to see that.
+    The lab asks only which workers know an import, and this needs no remote kernel.
     """
 
     driver_id = "imported"

@@ -1,11 +1,11 @@
-"""The start of a worker's container: what an engine gives as files and names, put where the lab reads it.
+"""The start of a worker's container: it puts the engine's files and names where the lab reads them.
 
 ``python -m lab.container COMMAND…`` completes the environment and lets COMMAND take this process's place:
 
 - a secret that the environment leaves empty is read from ``/run/secrets``: ``weaver_kernel_secret``,
   ``store_password``;
-- ``{store_password}`` in a ``LAB_*`` value becomes the store's password, quoted for a URL. Where nobody
-  gives one, the store has drawn one (``lab/store.sh``), and it is read from the store's volume;
+- ``{store_password}`` in a ``LAB_*`` value becomes the store's password, quoted for a URL. If no password is given, the
+  store has made one at random (``lab/store.sh``), and it is read from the store's volume;
 - ``LAB_REPLICA``, where it is empty, becomes the container's own number: the engine's names count from 1
   (``lab-replicas-2`` is ``r1``).
 """

@@ -1,7 +1,6 @@
-"""A kernel that starts with a past: ``LAB_KERNEL=lab.fill:build_filled``.
+"""A kernel whose state is not empty at the start: ``LAB_KERNEL=lab.fill:build_filled``.
 
-What a state costs can grow with what it holds. Each process that builds a kernel stores so much before it
-serves:
+The cost of a call can grow with the size of the state. Each process that builds a kernel stores these before it serves:
 
 - ``LAB_FILL_HANDLES``: live handles of one row each,
 - ``LAB_FILL_TOKENS``: tokens issued and tracked,
@@ -27,11 +26,11 @@ if TYPE_CHECKING:
 CAPABILITY = "billing.get_invoice"
 HOARDER = "hoarder"
 _PRINCIPALS = 1_000
-"""The past's handles and tokens are spread over so many."""
+"""The number of principals over which the handles and tokens are spread."""
 
 
 def build_filled(settings: Settings) -> Kernel:
-    """`lab.kernel.build_kernel`, and a past for it.
+    """The kernel of `lab.kernel.build_kernel`, with a state that is not empty.
 
     Raises:
         BadSettings: A number is none.

@@ -19,7 +19,10 @@ class RateLimit(TypedDict):
 
 
 class WorkerReply(TypedDict):
-    """Who answers, and what its deployment promises: what a run must know of a service it did not start."""
+    """The name of the worker, and the promises of its deployment.
+
+    A run needs both for a service that it did not start.
+    """
 
     worker: str
     replica: str
@@ -28,7 +31,7 @@ class WorkerReply(TypedDict):
     kernel_version: str
     state: str
     rate_limits: dict[str, RateLimit]
-    """What the deployment is asked to keep; a worker applies it divided by `split_limit`."""
+    """The limits that the deployment is asked to keep. Each worker applies them divided by `split_limit`."""
     split_limit: int
     token_ttl_s: float | None
     token_ttls: dict[str, int]

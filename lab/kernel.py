@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class LimitedLifeTokens(HMACTokenProvider):
-    """Upstream's tokens, with lives the settings choose.
+    """Upstream's token provider, with the lifetimes that the settings choose.
 
     `Kernel.grant_capability` never says how long a token should live, so the provider's default is the only
     place to set it.

@@ -1,13 +1,13 @@
-"""A kernel whose grants ask a Redis once: ``LAB_KERNEL=lab.one_trip:build_kernel``.
+"""A kernel whose grants make one call to Redis: ``LAB_KERNEL=lab.one_trip:build_kernel``.
 
-A grant asks its store twice: for a slot in the window, and to track the token. Both are changes of one server,
-so one script can make them: it takes the slot and tracks the token, or it does neither. The token's id must be
-known before the policy has decided. So the limiter makes the token, and the token provider signs and issues
-it later in the same grant.
+A grant makes two calls to its store: one counts the grant in the window, the other tracks the token. Both change the
+same server, so one script can do both: it counts the grant and tracks the token, or it does neither. The token's id
+must be known before the policy has decided. So the limiter makes the token, and the token provider signs and issues it
+later in the same grant.
 
 No guarantee is given up. The limit is as atomic as before. A token is tracked before anybody holds it, so
 ``revoke_all`` covers it and counts it. One thing differs: if a grant fails between the two steps (the process
-is killed, for example), a tracked id is left that nobody holds, and a later ``revoke_all`` counts it.
+is killed, for example), the id of a token that no caller holds stays tracked, and a later ``revoke_all`` counts it.
 
 The window and the principal's tokens are in different slots of the key space. One server has all slots; a
 cluster does not. On a cluster, or where limits and revocations are not on the same server, this is

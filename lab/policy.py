@@ -29,7 +29,7 @@ Limits = dict[SafetyClass, tuple[int, float]]
 """Safety class → (grants, window in seconds), as `DefaultPolicyEngine` takes them."""
 
 _NEVER_BINDS = (sys.maxsize, 1e-9)
-"""A limit out of the way; so short a window keeps upstream's own log of admissions one entry long."""
+"""A limit that never binds. Its window is so short that upstream's own log of admissions keeps one entry."""
 
 
 class AtomicLimiter(Protocol):
@@ -41,7 +41,7 @@ class AtomicLimiter(Protocol):
 
 
 class GrantLimiter(Protocol):
-    """What a policy asks last: does one more grant fit?
+    """The last question of a policy: is one more grant within the limit?
 
     There are two kinds. `CountingLimiter` only counts the grant. `lab.one_trip.TrackingLimiter` counts it and
     tracks its token in the same step.
@@ -92,7 +92,7 @@ def worker_limits(settings: Settings) -> Limits:
 
 
 class SharedLimitPolicy:
-    """`DefaultPolicyEngine`, except that the sliding windows are `limiter`'s.
+    """`DefaultPolicyEngine`, except that `limiter` keeps the sliding windows.
 
     Args:
         limiter: Admits a grant or does not.

@@ -5,10 +5,11 @@ on TCP for the workers of all hosts (``LAB_REMOTE_KERNEL``). It runs the same ap
 its refusal pass through unchanged; only the names differ: ``X-Lab-Worker`` is the worker that forwarded,
 ``X-Lab-Sidecar`` the process that answered. ``/healthz`` and ``/worker`` are answered here.
 
-A kernel process that is away is a store that is away: 503 ``state_unavailable``. After one failed call the next
-are refused at once, until a probe is answered. A process that is stopped accepts connections and says nothing,
-so every worker asks after it now and then, and gives up what is in flight when it has been silent for
-`SILENT_S`: longer than a busy one needs, since being late is no failure.
+A kernel process that cannot be reached is treated like a store that cannot be reached: 503 ``state_unavailable``. After
+one failed call the next calls are refused at once, until the process answers a probe. A stopped process accepts
+connections but does not answer. So every worker asks the process at intervals, and gives up the calls in flight when
+there was no answer for `SILENT_S`. This time is longer than a busy process needs, because a late answer is not a
+failure.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ class Forwarder:
             "/worker": msgspec.json.encode(describe(settings, name, chained_audit=None)),
         }
         self._away = ""
-        """Why calls are refused just now; empty while they are not."""
+        """Why calls are refused at present; empty if they are not."""
         self._suspected = asyncio.Event()
         self._session = self._connected()
 
@@ -160,7 +161,7 @@ class Forwarder:
         self._suspected.set()
 
     async def _watch(self) -> None:
-        """Ask after the process: now and then while it is there, at once when a call failed."""
+        """Ask whether the process answers: at intervals while it does, and at once when a call has failed."""
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._suspected.wait(), ASK_EVERY_S)
@@ -267,7 +268,7 @@ async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], bod
 
 @asynccontextmanager
 async def open_forwarder(settings: Settings, name: WorkerName) -> AsyncIterator[ASGIApp]:
-    """What a worker answers with that has its kernel in another process.
+    """The ASGI application of a worker whose kernel is in another process.
 
     Raises:
         BadSettings: Nobody said where that process is.

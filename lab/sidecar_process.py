@@ -1,8 +1,8 @@
 """The process that keeps the kernel for the workers of one gunicorn, and how the arbiter keeps that process.
 
-The two are tied by a pair of connected sockets. Each end sees the other's death as the end of the stream,
-however it came: a sidecar whose arbiter is gone ends, and an arbiter whose sidecar is gone starts another.
-(It cannot wait for its child: gunicorn reaps every child.) A sidecar that serves says so with one byte.
+The two are tied by a pair of connected sockets. When one of the two dies, in whatever way, the other sees the end of
+the stream. A sidecar whose arbiter is gone ends, and an arbiter whose sidecar is gone starts another. (It cannot wait
+for its child: gunicorn reaps every child.) A sidecar that serves says so with one byte.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class SidecarFailed(RuntimeError):  # noqa: N818 - it names a thing
 
 
 class Sidecar:
-    """One gunicorn's sidecar, as its arbiter keeps it: always one, until `stop`."""
+    """The sidecar of one gunicorn. The arbiter keeps exactly one running, until `stop`."""
 
     def __init__(self, settings: Settings, report: Callable[[str], None]) -> None:
         self._folder: Path | None = None

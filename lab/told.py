@@ -1,7 +1,8 @@
 """What a kernel tells of itself: the promises of a kernel that is not the lab's, read from the kernel object.
 
 The lab's settings say nothing about a kernel that another factory builds. Where upstream's own parts are used, they say
-what is in force; another class may say it by the same attribute. What nobody tells is None: a run does not judge it.
+what is in force; another class may say it by the same attribute. A value that no part tells is None, and a run does not
+judge by it.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def _limits(policy: object) -> dict[str, Any]:
 
 
 def _token_life(tokens: object) -> float | None:
-    """How long a token lives that nobody asked a life for: the default of the provider's ``issue``."""
+    """How long a token lives if the caller asks for no lifetime: the default of the provider's ``issue``."""
     issue = getattr(tokens, "issue", None)
     if issue is None:
         return None

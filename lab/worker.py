@@ -1,9 +1,9 @@
 """One worker process as an ASGI application: named, opened after the fork, and bounded in what it reads.
 
-Whatever answers inside (the kernel's app, or the forwarder to a sidecar), this is the outermost layer. It
-puts ``X-Lab-Worker`` on every reply, an error's too, refuses bodies that are too large, and opens the inside
-when the server starts the worker: nothing is opened before a fork, preloaded or not, and a worker that cannot
-be opened ends with one line.
+This is the outermost layer. Inside of it answers the kernel's app, or the forwarder to a sidecar. This layer puts
+``X-Lab-Worker`` on every reply, also on errors, and refuses bodies that are too large. It opens the inner application
+when the server starts the worker, so nothing is opened before a fork, with or without preload. A worker that cannot be
+opened ends with one line.
 """
 
 from __future__ import annotations
@@ -136,8 +136,8 @@ class Worker:
 def quieten(settings: Settings) -> None:
     """Keep upstream's record of each refused call out of the log, unless ``LAB_LOG_LEVEL`` asks for more.
 
-    Upstream warns of every denial and every token that does not verify. Refusals are what the lab provokes,
-    by the thousand: a load run would spend its time writing them, and the histories have them already.
+    Upstream warns of every denial and every token that does not verify. The lab provokes refusals by the thousand. A
+    load run would spend its time on writing them, and the histories have them already.
     """
     chatty = logging.ERROR if settings.log_level == "warning" else settings.log_level.upper()
     for name in CHATTY:

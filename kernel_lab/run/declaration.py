@@ -18,7 +18,7 @@ from kernel_lab.run.measures import Observed, Quantity, Share
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proportion:
-    """A headline that is a share: so many calls went wrong, of so many that could have."""
+    """A headline that is a share: the calls that went wrong, out of the calls that could have gone wrong."""
 
     hits: Quantity
     of: Quantity
@@ -77,7 +77,7 @@ class Lag:
     """How many of `of` never ended while the lab looked."""
     of: Quantity
     width: Quantity
-    """How well the end is known, where it was seen."""
+    """The width of the bracket, for the cells whose end was seen."""
     life: Callable[[Observed], float | None]
     """From the cell to the time after which the old answer ends in any case, in seconds; None if never."""
 
@@ -199,7 +199,7 @@ class OverTime:
     x: str
     y: str
     caption: str
-    """May name ``{life_s}``, the longest time that is watched, in seconds."""
+    """The text below the chart. It may contain ``{life_s}``, the longest time that is watched, in seconds."""
     end: str
     """What happens at the end of that time: ``expires``."""
     watched: Callable[[Mapping[str, Any]], Iterable[float]]

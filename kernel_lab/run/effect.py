@@ -5,8 +5,8 @@ admitted, shown or forgotten that must not be. ``times_n``: it is broken without
 counts alone. ``closed``: requests failed, or something good was refused, and no guarantee broke. ``none``: the claim
 held, and no request failed. It is empty where the cell is unknown or was skipped.
 
-A claim can be invalid in the mode ``closed``: a good token that is refused violates the claim, and it lets nobody in.
-What a claim's anomalies are says `Effect.broke`, whatever the mode is.
+A claim can be invalid in the mode ``closed``: the refusal of a good token violates the claim, but lets nobody in.
+`Effect.broke` names the anomalies of a claim in every mode.
 """
 
 from __future__ import annotations
@@ -72,13 +72,14 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     lost_acknowledged: int | None = None
     """Anomalies that prove that something acknowledged was lost; None for a claim that is broken anyway."""
     carried_out_unacknowledged: int | None = None
-    """Calls that failed for the client although their effect was there: revokes that were in force afterwards, and
+    """Calls that failed for the client although they had their effect: revokes that were in force afterwards, and
     invokes whose driver ran. None where the claim makes neither, or where nobody logged what the drivers ran."""
     unavailable_ms: float | None = None
-    """From the call of the first request that failed to the first answer after the last one that did, or for as long
-    as the lab looked where none came; 0 where none failed."""
+    """Milliseconds from the call of the first failed request to the first answer after the last failed request. If
+    no such answer came, it is the time until the lab stopped looking. 0 if no request failed."""
     recovered_ms: float | None = None
-    """From the fault to the first answer after the last failed request; None if none came, or none failed."""
+    """Milliseconds from the fault to the first answer after the last failed request; None if no such answer came,
+    or if no request failed."""
     failed_requests: int | None = None
     """Requests without an answer, or with a server's error such as 503."""
     liveness_asked: int | None = None
@@ -146,7 +147,7 @@ def effect(
 
 
 def _end(op: AnyOperation) -> int:
-    """When a request was over for its client; its call, where nobody recorded that."""
+    """The time when a request ended for its client; the time of its call, where the end was not recorded."""
     return op.return_ns if op.return_ns is not None else op.call_ns
 
 
@@ -167,7 +168,10 @@ def _carried_out(history: Sequence[AnyOperation], executions: Mapping[str, int] 
 
 
 def _executed(history: Sequence[AnyOperation], executions: Mapping[str, int] | None) -> int | None:
-    """Executions that no acknowledged invoke accounts for: each invoke that was ok has one execution of its own."""
+    """The number of executions beyond those of acknowledged invokes.
+
+    Each invoke that was ok has exactly one execution.
+    """
     invokes = [op for op in history if isinstance(op, Invoke) and not op.input.dry_run]
     if executions is None or not invokes:
         return None
@@ -177,7 +181,7 @@ def _executed(history: Sequence[AnyOperation], executions: Mapping[str, int] | N
 
 
 def _revoked(history: Sequence[AnyOperation]) -> int | None:
-    """Tokens of which every revoke failed for its client, and which were refused as revoked afterwards."""
+    """The number of tokens that were refused as revoked although no client got an answer to a revoke of them."""
     acknowledged: dict[str, bool] = {}
     for op in history:
         if isinstance(op, Revoke):

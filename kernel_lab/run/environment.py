@@ -1,4 +1,4 @@
-"""What a run was made on and with: ``environment.json``."""
+"""The machine and the versions that a run was made with: ``environment.json``."""
 
 from __future__ import annotations
 

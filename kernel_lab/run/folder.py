@@ -5,10 +5,10 @@ A run folder holds ``environment.json``, ``verdicts.csv``, ``shares.csv``, one C
 holds ``cell.json``, ``history.jsonl`` (``history.jsonl.gz`` once packed), ``probe.jsonl``, ``verdict.json`` and
 ``prediction.json``. `docs/interfaces.md` describes them.
 
-Nothing leaves the folder. Every name is checked against one pattern before it becomes a path. A file is written
-beside its place and renamed, so a reader meets the old file or the new one, and a link that stands in its place
-is replaced and not followed. A folder that is a link is refused, and so is a file to be read that is a link or
-no regular file.
+No file is written outside of the folder. Every name is checked against one pattern before it becomes a path. A file is
+written beside its place and renamed, so a reader meets the old file or the new one, and a link that stands in its place
+is replaced and not followed. A folder that is a link is refused, and so is a file to be read that is a link or no
+regular file.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ class CellFolder:
             NotARun: It cannot be read, or something in it is not what it should be.
         """
         try:
-            # who writes one by hand may say null for what is not there
+            # a cell.json that was written by hand may have null for an absent value
             said = msgspec.json.decode(read_whole(self.facts), type=dict[str, Any])
             return msgspec.convert({key: value for key, value in said.items() if value is not None}, Cell)
         except (OSError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
@@ -240,7 +240,7 @@ class CellFolder:
         write_json(self.prediction, predicted)
 
     def link_logs(self, logs: Path) -> None:
-        """Name the logs of the cell's stack in the cell: one stack serves many cells."""
+        """Put links to the logs of the cell's stack into the cell's folder, because one stack serves many cells."""
         up = self.path.parents[2]
         for log in sorted(logs.glob("*.log")):
             (self.path / log.name).symlink_to(Path("../../..") / log.relative_to(up))
@@ -254,7 +254,7 @@ class RunFolder:
 
     @property
     def environment(self) -> Path:
-        """``environment.json``: what the run was made on and with."""
+        """``environment.json``: the machine and the versions that the run was made with."""
         return self.path / "environment.json"
 
     @property
@@ -309,7 +309,7 @@ class RunFolder:
             raise NotARun(f"{self.environment}: {_short(error)}") from None
 
     def write_environment_beside(self, name: str, about: dict[str, Any]) -> None:
-        """Write ``environment-<name>.json``: of a run whose CSVs were put beside this one's."""
+        """Write ``environment-<name>.json``: the environment of another run whose CSVs were put beside this run's."""
         write_json(self.path / f"environment-{plain_name(name)}.json", _redacted(about))
 
     def table(self, name: str) -> Path:
@@ -325,7 +325,10 @@ class RunFolder:
         return self.stacks / plain_name(stack)
 
     def new_logs(self, stack: str) -> Path:
-        """Where the logs of a stack go that starts now: an interrupted run may have left those of an earlier one."""
+        """The folder for the logs of a stack that starts now.
+
+        A new one, where an interrupted run has left logs of an earlier stack of that name.
+        """
         names = (stack, *(f"{stack}-again{number}" for number in range(2, 100)))
         return next((logs for name in names if not (logs := self.logs(name)).exists()), self.logs(stack))
 
@@ -335,7 +338,7 @@ class RunFolder:
         return CellFolder(self.path / "cells" / plain_name(scenario) / "-".join(parts))
 
     def cells(self) -> Iterator[CellFolder]:
-        """Every folder of a cell, in the order of their paths; one that lost its ``cell.json`` is one too."""
+        """Every folder of a cell, in the order of their paths; also a folder that has lost its ``cell.json``."""
         for folder in sorted(self.path.glob("cells/*/*")):
             if folder.is_dir():
                 yield CellFolder(folder)
@@ -346,7 +349,7 @@ class RunFolder:
         return logs / "executions.log"
 
     def point_latest(self) -> None:
-        """Make ``latest`` beside this run name it."""
+        """Make the link ``latest`` beside this run lead to it."""
         latest = self.path.parent / "latest"
         latest.unlink(missing_ok=True)
         latest.symlink_to(self.path.name)

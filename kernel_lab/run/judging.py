@@ -1,9 +1,9 @@
 """Judging a saved cell: from the files of its folder to its verdicts, with no server and no clock.
 
 Three things make a verdict unknown. A history from which operations may be missing is unknown whatever the checker
-found, because a missing operation could explain an anomaly. A history that is whole, and of which too little was
-tried or met (workers, operations, overlap, the end of the cell), cannot be valid, but a violation that it proves
-stays one. A checker that crashes leaves its cell unknown, with the error.
+found, because a missing operation could explain an anomaly. A history that is whole, but in which too few workers
+answered, too few operations were made, too few calls overlapped, or the cell did not end, cannot be valid. A violation
+that it proves stays one. A checker that crashes leaves its cell unknown, with the error.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _gone(run: RunFolder, there: Sequence[CellFolder]) -> list[tuple[CellFolder,
         ]
         folders = [(run.cell(*place), place) for place in named]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error):
-        return []  # an interrupted run has no such file, and what a damaged one says is not known
+        return []  # an interrupted run has no such file, and a damaged file cannot be read
     return [
         (
             folder,
@@ -151,7 +151,7 @@ def judge_recorded(
         folder: The cell's folder.
         unjudged: Its row so far.
         planned: What was run.
-        error: Why the cell broke off: the judgement knows that it was cut off, and not why.
+        error: Why the cell broke off. The files say only that it was cut off.
     """
     verdicts = judge_cell(folder, planned.scenario)
     if error:
@@ -176,7 +176,7 @@ def judge_history(
         history: What was recorded.
         cell: What the checker must know.
         checker: Who judges.
-        damaged: Why what is there is not what was recorded; empty where it is.
+        damaged: Why the files are not as they were recorded; empty if they are.
     """
     try:
         verdict = checker.check(history, cell)
@@ -204,10 +204,10 @@ CUT_OFF = "the cell was cut off while it was being recorded"
 
 
 def incomplete(history: Sequence[AnyOperation], cell: Cell) -> list[str]:
-    """What of the recording may not be there: operations that were recorded, or that were under way at its end.
+    """The reasons why operations may be missing from the recording, one sentence each.
 
-    A cell that broke off says how many operations it recorded, and then none is missing. A cell that was killed
-    says nothing, and calls that were under way are not in its history.
+    A cell that broke off says how many operations it recorded, so a missing one is noticed. A cell that was killed does
+    not say it, and calls that were under way at its end are not in its history.
     """
     missing = []
     if cell.fault and not any(
@@ -223,7 +223,7 @@ def incomplete(history: Sequence[AnyOperation], cell: Cell) -> list[str]:
 
 
 def unmet(history: Sequence[AnyOperation], assumptions: Assumptions, judged: frozenset[str]) -> list[str]:
-    """What a history lacks to be judged by: answered operations, workers that answered, calls in flight.
+    """The assumptions that a history does not meet: answered operations, workers that answered, calls in flight.
 
     Only the kinds of operation that the claim is about count.
     """
@@ -249,9 +249,9 @@ def unmet(history: Sequence[AnyOperation], assumptions: Assumptions, judged: fro
 
 
 def most_in_flight(operations: Sequence[AnyOperation], *, enough: int | None = None) -> int:
-    """The most calls that were in flight at one instant, looked for until they are `enough`.
+    """The largest number of calls that were in flight at one instant; the search stops at `enough`.
 
-    One that never returned counts at its call alone.
+    A call that never returned counts only at the instant of its call.
     """
     spans = (
         (op.call_ns, op.call_ns if op.outcome is Outcome.INFO or op.return_ns is None else op.return_ns)

@@ -27,7 +27,7 @@ class Kind(StrEnum):
     MULTIPLE = "multiple"
     """A ratio to an allowed amount: 1 is exactly the allowed amount."""
     SETTING = "setting"
-    """A number that the cell was configured with, and that nobody measured."""
+    """A number that the cell was configured with, and that was not measured."""
 
 
 class Column(StrEnum):
@@ -111,7 +111,7 @@ class Observed:
         return round(self.number(quantity))
 
     def share(self, rate: Quantity) -> Share | None:
-        """A rate as the counts behind it; None where it is a rate of nothing, or was not observed."""
+        """The two counts behind a rate; None if its denominator is 0, or if it was not observed."""
         value, of = self.find(rate), self.find(rate.of) if rate.of else None
         return Share(round(value * of), round(of)) if value is not None and of else None
 

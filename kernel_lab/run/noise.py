@@ -1,4 +1,7 @@
-"""How busy the machine was beside the run: a verdict bears that, a measured time may not."""
+"""How busy the machine was with other work during the run.
+
+Verdicts stay right on a busy machine; measured times may not.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,18 @@ from typing import Any
 import psutil
 
 MOST_LOAD = 1.0
-"""Runnable processes per core before the run began, of others than the run."""
+"""The highest load average per core, before the run began, at which measured times are still trusted."""
 MOST_STEAL = 0.05
-"""Share of the machine's time that a hypervisor gave to somebody else."""
+"""The highest share of the machine's time, given by a hypervisor to other machines, at which measured times are
+still trusted."""
 
 
 @dataclass(slots=True)
 class Watch:
-    """Started with a run; `facts` at its end are for ``environment.json``."""
+    """Watches the load of the machine from the start of a run.
+
+    `facts` returns what it saw, for ``environment.json``.
+    """
 
     load_before: float = field(default_factory=lambda: os.getloadavg()[0])
     _times: Any = field(default_factory=psutil.cpu_times)

@@ -49,7 +49,8 @@ class Batch:
     deployment: Deployment
     cells: tuple[PlannedCell, ...]
     stack: str
-    """The name of the stack, unique in its run: the deployment's, and what tells it from the deployment's others."""
+    """The name of the stack, unique in its run: the deployment's name, and a suffix where the deployment has more
+    than one stack."""
     side_by_side: int
     env: dict[str, str]
     """Settings of the stack's workers."""
@@ -79,9 +80,9 @@ class Plan:
     promises: Promises = field(default_factory=Promises)
     """What the deployments promise, beside what their workers report."""
     address: Address | None = None
-    """How the deployment is reached, where somebody else runs it and a URL alone does not say it."""
+    """How clients reach an attached deployment, where this takes more than a URL."""
     own_kernel: bool = True
-    """Whether the lab's own kernel is measured: what is expected of it is expected of no other kernel."""
+    """Whether the lab's own kernel is measured. The scenarios' expected verdicts hold for this kernel only."""
     only: frozenset[tuple[str, str, str]] | None = None
     """The cells to run, as (scenario, deployment, connection policy); every one where nothing is said."""
 
@@ -89,8 +90,8 @@ class Plan:
     def batches(self) -> list[Batch]:
         """The cells by the stack they need, in the order in which the stacks start.
 
-        The scenarios that may share a stack share one. Each of the others needs a deployment that nobody has
-        used, so there is one more stack for each connection policy.
+        The scenarios that may share a stack share one. Each of the others needs an unused deployment, so there is one
+        more stack for each connection policy.
         """
         shared = [scenario for scenario in self.scenarios if not scenario.own_stack]
         fresh = [scenario for scenario in self.scenarios if scenario.own_stack]
@@ -193,7 +194,7 @@ class Plan:
 def chosen_deployments(
     file: Path | None, *, workers: int | None = None, replicas: int | None = None, state: str | None = None
 ) -> dict[str, Deployment]:
-    """The deployments by name: of a file of the caller's or the lab's own, each with what is said of all.
+    """The deployments by name, from the caller's file or from the lab's own; the options change each of them.
 
     Raises:
         BadInput: The file cannot be read, or a row of it is no deployment.
@@ -261,7 +262,7 @@ def plan_of(
         name=name,
         folder=folder,
         deployments=[pick("--deployment", one, known) for one in deployments],
-        # in the registry's order, whatever the command line's: the last one kills a worker
+        # in the registry's order and not in the command line's, because the last scenario kills a worker
         scenarios=[one for name, one in claims.items() if name in asked],
         policies=[pick("--connections", one, {p.value: p for p in Policy}) for one in connections or Policy],
         seed=seed,

@@ -1,7 +1,8 @@
 """Preflight: look at an operator's kernel before any deployment of it starts.
 
 The kernel is built once, and each part is granted and invoked once, in a process of its own (``lab/preflight.py``).
-A factory that gives no kernel ends the run with one sentence. A part that does not work is told with what would help.
+A factory that returns no kernel ends the run with one sentence. For a part that does not work, the output says what
+would help.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ WITHIN_S = 60.0
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one part."""
+    """The result of trying one part."""
 
     capability: str
     args: dict[str, Any] = {}
@@ -42,7 +43,7 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Preflight(msgspec.Struct, frozen=True, kw_only=True):
-    """What a kernel is, before it is deployed."""
+    """What is known of a kernel before it is deployed."""
 
     in_force: dict[str, Any] = {}
     capabilities: list[dict[str, Any]] = []
@@ -50,7 +51,7 @@ class Preflight(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
     def lines(self) -> list[str]:
-        """A short table: what is in force, and what will be tested with what."""
+        """A short table: what is in force, and which capability will be used for which part of the tests."""
         told = [f"kernel: weaver-kernel {self.in_force.get('kernel_version')}"]
         limits = self.in_force.get("rate_limits") or {}
         told += [

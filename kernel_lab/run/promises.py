@@ -3,7 +3,7 @@
 A run judges a deployment by that deployment's own promises: its limits and windows, the lives of its tokens and
 handles, its caps, its budget. The workers report what they can tell (``GET /worker``). A TOML file says the rest: what
 the kernel cannot tell, which capability plays which part with which arguments, who calls, and which claims the
-operator expects to hold. A claim whose promises nobody tells is not judged, with the reason.
+operator expects to hold. If a claim needs a promise that neither states, the claim is not judged, and its row says why.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class InForce(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the kernel keeps to; what is left out is asked of the kernel."""
+    """The promises by which the kernel is judged. For a value that is left out, the lab asks the kernel."""
 
     token_ttl_s: float | None = None
     token_ttls: dict[str, float] | None = None
@@ -71,7 +71,7 @@ class Promises(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Claim → the verdict that the operator expects."""
 
     def facts(self, reported: Mapping[str, Any]) -> dict[str, Any]:
-        """What is in force: what the workers reported, under what the file says."""
+        """What is in force: the values that the workers reported, replaced by those of the file where it has one."""
         told = {
             name: value for name, value in msgspec.to_builtins(self.in_force).items() if value is not None
         }

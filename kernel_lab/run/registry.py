@@ -1,4 +1,4 @@
-"""What there is to run: every installed scenario, every deployment, the settings of the workers.
+"""Everything that can be run: the installed scenarios, the deployments, the faults; and the workers' settings.
 
 Scenarios are found through the entry-point group ``kernel_lab.scenarios``, so a package that is installed
 beside the lab can bring a claim of its own. The instrument imports neither ``scenarios`` nor ``lab``.

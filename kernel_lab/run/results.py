@@ -1,6 +1,7 @@
 """Results: one CSV per scenario, one row per cell; no row is ever left out.
 
-No fault is empty; what was not observed is empty; a skipped cell has ``validity`` ``skipped`` and a reason.
+The field ``fault`` is empty where there is no fault. A measure is empty where it was not observed. A skipped cell has
+``validity`` ``skipped`` and a reason.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ SHARES = ("scenario", "deployment", "connections", "worker", "requests", "share"
 
 
 class CellResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one cell: its place in the matrix, its verdict, its measures."""
+    """The result of one cell: its place in the matrix, its verdict, its measures."""
 
     run: str
     scenario: str
@@ -54,7 +55,7 @@ class CellResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def as_expected(self) -> bool:
-        """Judged as a right lab judges this deployment; nothing expected is always met."""
+        """Whether the verdict is the expected one; also true if no verdict is expected."""
         return self.expected is None or self.validity is self.expected
 
     @property
@@ -105,7 +106,7 @@ def _share_rows(cells: Iterable[CellResult]) -> Iterable[dict[str, Any]]:
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """One CSV: what a row lacks is empty, what it has beside the columns is left out."""
+    """Write one CSV. A field that a row lacks is empty, and a value without a column is left out."""
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
@@ -115,7 +116,7 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, A
 
 
 def _cell(value: object) -> object:
-    """Short decimals; nothing observed is empty."""
+    """A value as a CSV field: floats with six digits, and an empty field for None."""
     if value is None:
         return ""
     if isinstance(value, str) and value.startswith(("=", "+", "@", "\t", "\r")):

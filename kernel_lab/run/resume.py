@@ -1,4 +1,4 @@
-"""Resuming an interrupted run: what is finished is kept and judged from disk, everything else is run."""
+"""Resuming an interrupted run: finished cells are kept and judged from disk, and all other cells are run."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def read_asked(path: Path) -> tuple[Asked, dict[str, Any]]:
 
 
 def take_over(plan: Plan) -> dict[tuple[str, str, str], CellResult]:
-    """The rows of the cells that are finished, judged from disk; what is left of the others is removed."""
+    """The rows of the finished cells, judged from disk. The folders of unfinished cells are removed."""
     done = {}
     for cell in plan.cells:
         folder = plan.folder.cell(cell.scenario.name, cell.deployment.name, cell.policy)

@@ -1,7 +1,7 @@
-"""A saved run: a run folder, read back for the page, the docs and whoever compares runs.
+"""A saved run: a run folder, read back for the page, for the docs and for comparing runs.
 
-The CSVs say which cells there were, a skipped one among them; a cell's folder holds its verdict and its
-history, packed for git (``history.jsonl.gz``) or as it was recorded.
+The CSVs list every cell, also the skipped ones. A cell's folder holds its verdict and its history, packed for git
+(``history.jsonl.gz``) or as it was recorded.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class SavedCell(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def as_expected(self) -> bool:
-        """Judged as a right lab judges this deployment."""
+        """Whether the verdict is the expected one; also true if no verdict is expected."""
         return self.expected is None or self.validity is self.expected
 
     @property
@@ -105,7 +105,7 @@ class SavedRun(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """The run, as its CSVs name it; as its folder is called where they do not."""
+        """The name of the run in its CSVs; the name of its folder if the CSVs have none."""
         return next((row["run"] for row in self.tables["verdicts"] if row.get("run")), self.path.name)
 
     @property

@@ -1,4 +1,4 @@
-"""A scenario: a claim, the traffic that puts it to the test, and what should come out."""
+"""A scenario: a claim, the traffic that tests it, and the expected verdict."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ from kernel_lab.traffic.journal import Journal
 
 
 class NotTold(LookupError):  # noqa: N818 - it names a thing
-    """What a claim needs to know of a deployment, and nobody told; the message says where to tell it."""
+    """A fact that a claim needs is not known: neither the workers nor the promises file state it.
+
+    The message says where to state it.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +49,7 @@ class Target:
 
     live: Live
     facts: dict[str, Any]
-    """What is in force: ``GET /worker``, under what the promises file says."""
+    """What is in force: the reply to ``GET /worker``, replaced by the promises file where that has a value."""
     capabilities: dict[str, dict[str, Any]]
     promises: Promises = field(default_factory=Promises)
     journal: Journal = field(default_factory=Journal)
@@ -96,8 +99,8 @@ class Target:
 class Session:
     """What a scenario drives: one cell of one live deployment.
 
-    Everything goes into the cell's history, but for what goes through `probe`: calls of the same shape,
-    interleaved with the scenario's own, of which only the routing is used, to predict what is measured.
+    Every call goes into the cell's history, except the calls of `probe`. These are calls of the same kind, between the
+    scenario's own. Only their routing is used, to predict the measurement.
     """
 
     deployment: Deployment
@@ -128,7 +131,7 @@ class Session:
         return max(1, self.connections.lanes)
 
     def principal(self, role: str = "p", *, roles: tuple[str, ...] = ("reader", "writer")) -> Principal:
-        """A principal nobody else in this run is; where a promises file says how callers look, it looks like that."""
+        """A new principal, used nowhere else in this run; the promises file may say its roles and headers."""
         admin = "admin" in roles
         said = self.target.promises.admin if admin else self.target.promises.caller
         return Principal(
@@ -155,9 +158,9 @@ class Session:
 
     @asynccontextmanager
     async def disturbed(self, fault: Fault, aim: str | None = None) -> AsyncIterator[Landing | None]:
-        """For as long as this lasts, a fault is in force, and stands in the history.
+        """Keep a fault in force until the block ends, and record it in the history.
 
-        None, and nothing in the history, where the deployment cannot have this fault.
+        Yields None, and records nothing, if the deployment cannot have this fault.
         """
         if fault.inapplicable(self.target.live):
             yield None
@@ -203,8 +206,8 @@ class Scenario:
     """What the checker must know, as ``cell.json`` keeps it."""
     assumptions: Callable[[Deployment, Policy], Assumptions]
     expect: Expect
-    """The verdict that a correct lab gets on this deployment; any other verdict makes ``run`` exit with 1.
-    None where the outcome is random."""
+    """The expected verdict on this deployment; any other verdict makes ``run`` exit with 1. None if the outcome is
+    random."""
     measures: tuple[Quantity, ...]
     """Every number that the checker returns and that the probe predicts, in the order of the CSV."""
     tell: Callable[[Observed], str]
@@ -226,15 +229,15 @@ class Scenario:
     """The claim's traffic around a fault: it makes state, then asks for it in every round. None where the claim is
     not tested under faults."""
     under_load: bool = False
-    """The sessions of ``kernel-lab load`` put this claim to the test too."""
+    """Whether the sessions of ``kernel-lab load`` test this claim too."""
     needs: tuple[Callable[[Target], object], ...] = ()
-    """What the claim cannot be tested without. Each is called with the target and raises `NotTold` where it is
-    not there; then the claim is not judged on that deployment, and its rows say why."""
+    """What the claim needs. Each function is called with the target and raises `NotTold` if its need is not met.
+    Then the claim is not judged on that deployment, and its rows say why."""
     order: int = 50
     """Its place among the scenarios that a stack serves, the lowest first. A scenario that disturbs the
     workers comes last."""
     own_stack: bool = False
-    """It needs a deployment that nobody has used (its counters), or leaves one used up (its budget): for each
+    """Whether the scenario needs an unused deployment (its counters) or uses a deployment up (its budget). For each
     connection policy a fresh stack is started, and these scenarios run on it alone, one after the other."""
     env: dict[str, str] = field(default_factory=dict)
     """Settings of the workers on that stack."""

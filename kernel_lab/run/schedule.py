@@ -35,7 +35,7 @@ OpenStack = Callable[[Deployment, dict[str, str], Path], AbstractAsyncContextMan
 
 
 class Progress(Protocol):
-    """Who is told how far the run is."""
+    """The receiver of messages about the progress of a run."""
 
     def planned(self, cells: int) -> None:
         """This many cells will be run."""
@@ -70,7 +70,7 @@ class Rows:
         self._recorded.append(one)
 
     async def correct(self, workers: int) -> None:
-        """Judge the cells again that were judged when fewer workers were known than there are."""
+        """Judge again the cells that were judged before all workers were known."""
         for one in self._recorded:
             deployment = one.cell.deployment
             if deployment.processes < workers:
@@ -110,7 +110,7 @@ async def run(
         plan: The cells.
         open_stack: How a deployment becomes live.
         progress: Who is told.
-        done: Rows of cells that an interrupted run has left, by scenario, deployment and connection policy.
+        done: Rows of the cells that an interrupted run has finished, by scenario, deployment and connection policy.
     """
     progress.planned(len(plan.cells))
     rows = Rows(plan, progress)
@@ -194,7 +194,7 @@ async def _side_by_side(
 
 
 async def judge_or_say(plan: Plan, cell: PlannedCell, folder: CellFolder, error: str) -> CellResult:
-    """The row of a recorded cell; one that cannot be judged is unknown, and alone."""
+    """The row of a recorded cell. A cell that cannot be judged is unknown, and does not affect the others."""
     try:
         return await asyncio.to_thread(judge_recorded, folder, plan.unjudged(cell), cell, error)
     except Exception as failure:  # noqa: BLE001 - other people's checkers fail in their own way
@@ -202,7 +202,7 @@ async def judge_or_say(plan: Plan, cell: PlannedCell, folder: CellFolder, error:
 
 
 def untold(cell: PlannedCell, target: Target) -> str:
-    """What a claim needs and nobody told of this deployment; empty where all is known."""
+    """The fact that a claim needs and that is not known of this deployment, as a sentence; empty if all is known."""
     try:
         for need in cell.scenario.needs:
             need(target)
@@ -213,7 +213,7 @@ def untold(cell: PlannedCell, target: Target) -> str:
 
 
 async def look_at(live: Live, promises: Promises | None = None, address: Address | None = None) -> Target:
-    """Ask a live deployment who it is: ``GET /worker`` and ``GET /capabilities``."""
+    """Ask a live deployment what it promises and offers: ``GET /worker`` and ``GET /capabilities``."""
     promises = promises or Promises()
     async with open_http(address or live.base_url, kept=False, timeout_s=CALL_TIMEOUT_S) as http:
         facts = (await http.get("/worker")).raise_for_status().json()

@@ -19,7 +19,8 @@ from kernel_lab.run.results import write_rows
 
 BIN_MS = 250
 FROM_MS, TO_MS = -750, 15_000
-"""What lies outside is left out: making the state before the fault, and waiting for what does not come back."""
+"""Calls outside of this span are left out. They make the state before the fault, or wait for a deployment that does
+not come back."""
 COLUMNS = ("deployment", "fault", "at_ms", "ok", "refused", "failed", "latency_ms", "in_force")
 """The columns of ``fault_timeline.csv``."""
 TABLE = "fault_timeline"
@@ -58,7 +59,7 @@ class Timeline:
             found.failed += op.outcome is Outcome.INFO
             if op.return_ns is not None:
                 found.latencies_ms.append((op.return_ns - op.call_ns) / _MS)
-        # the end of a fault that lasts is its second operation; of another one, when its landing was known
+        # a fault that lasts ends with its second operation; any other fault ends when its effect was seen
         over_ns = faults[-1].return_ns or faults[-1].call_ns
         for number in range(int(min((over_ns - begun_ns) / _MS, TO_MS - 1) // BIN_MS) + 1):
             self.bins[number].in_force = True

@@ -39,7 +39,8 @@ from kernel_lab.traffic.connections import Policy, open_connections
 BEFORE_S, DURING_S, AFTER_S = 0.6, 1.5, 1.2
 """How long traffic goes on before the fault, while it lasts, and after requests have stopped failing."""
 QUIET_S, BACK_S = 0.5, 8.0
-"""Requests have stopped failing once none has failed for the first; for the second they may go on failing."""
+"""Requests have stopped failing once none has failed for `QUIET_S`. If they still fail after `BACK_S`, the lab
+stops waiting."""
 HEALTHY_S = 15.0
 """How long a deployment may take to answer after a fault."""
 ENV = {

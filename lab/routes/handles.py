@@ -16,7 +16,7 @@ router = KernelRoute.router()
 
 
 class ExpandRequest(TypedDict, total=False):
-    """Asks for rows behind a handle; what is left out is the grant's to decide."""
+    """Asks for rows behind a handle. The grant decides about every field that is left out."""
 
     __pydantic_config__ = ConfigDict(strict=True, extra="forbid")  # type: ignore[misc] # pydantic's own way
 

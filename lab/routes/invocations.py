@@ -82,7 +82,7 @@ class StreamRequest(Asked):
 
 
 class InvokeRequest(StreamRequest):
-    """Presents a token and asks for its capability, or for what would happen."""
+    """Presents a token and asks to carry out its capability, or asks in a dry run what would happen."""
 
     dry_run: bool = False
 
@@ -200,7 +200,10 @@ def _dry_run_reply(dry: DryRunResult) -> DryRunReply:
 
 
 def _charged(kernel: Kernel, frame: Frame) -> int | None:
-    """What the budget was charged for `frame`: upstream counts what its mode shows, once more here."""
+    """The number of tokens that the budget was charged for `frame`.
+
+    Upstream counts what the frame's mode shows; this function counts it again.
+    """
     if kernel.budget is None:
         return None
     shown = {

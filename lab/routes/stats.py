@@ -30,7 +30,7 @@ class StatsReply(TypedDict):
 
 @router.get("/stats", summary="This worker's counters")
 async def stats(kernel: KernelInUse) -> StatsReply:
-    """The counters of the kernel that this worker serves; upstream shares them with nobody."""
+    """The counters of the kernel that this worker serves; upstream does not share them with other processes."""
     counted = kernel.stats
     values = {field.name: getattr(counted, field.name) for field in fields(counted)}
     return cast("StatsReply", {**values, "denials_by_reason": dict(counted.denials_by_reason)})

@@ -55,7 +55,7 @@ class TracesReply(TypedDict):
 
 
 class AuditReply(TypedDict):
-    """Does the audit chain verify? ``valid`` is null where the store keeps none."""
+    """Whether the audit chain verifies. ``valid`` is null if the store keeps no chain."""
 
     valid: bool | None
     records: int

@@ -1,6 +1,6 @@
-"""Where a kernel's state lives: five stores behind one URL.
+"""Where a kernel's state is kept: five stores behind one URL.
 
-``open_state("memory://")`` are upstream's own; every other URL gives stores that several processes share.
+``open_state("memory://")`` returns upstream's own stores; every other URL returns stores that several processes share.
 """
 
 from __future__ import annotations

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from lab.state.seam import StateUnavailable
 
 PROBE_EVERY_S = 0.1
-"""Pause between two probes: by about this much a service resumes later than its store."""
+"""Pause between two probes. A service resumes about this much later than its store."""
 
 
 class Breaker:
     """Closed: calls pass. Open: they are refused without asking, while a thread of its own asks.
 
-    Store calls are made on a worker's event loop. A silent store would hold the loop for a whole time-out at
-    every call; with the breaker it does so once, and everything that needs no store goes on. It closes when a
+    Blocking store calls are made on a worker's event loop. A store that does not answer would block the loop for a
+    whole time-out at every call. With the breaker it does so once, and calls that need no store go on. It closes when a
     probe gets an answer. The thread exists while the breaker is open and no longer.
 
     It belongs to one process: after a fork, make another.

@@ -27,13 +27,13 @@ class Pool:
 class SharedBudget(BudgetManager, ABC):
     """Upstream's budget over one pool that every process draws from. `suggested_mode` is upstream's own.
 
-    A reservation is a lease: it counts until it is settled, and for `LEASE_S` at most. So what a killed
-    worker had set aside is free again no later than `LEASE_S` after it asked; and an invocation that takes
-    longer than that no longer holds its slice, though what it used is still added when it ends. As
-    upstream's, ``used`` stops at the total, and the last invocation may overshoot what it reserved.
+    A reservation is a lease: it counts until it is settled, and for `LEASE_S` at most. So the reservation of a killed
+    worker is free again no later than `LEASE_S` after it was made. An invocation that takes longer than `LEASE_S` loses
+    its reservation, but its use is still added when it ends. As in upstream, ``used`` stops at the total, and the last
+    invocation may use more than it reserved.
 
-    Upstream gives back amounts, not names: ``record_usage(actual, reserved=n)``. Tokens are all alike, so
-    what is given back is taken from this process's oldest reservations.
+    Upstream gives back an amount and does not name the reservation: ``record_usage(actual, reserved=n)``. Tokens of the
+    pool are interchangeable, so the amount is taken from this process's oldest reservations.
     """
 
     __slots__ = ("_mine", "_names", "_pid")

@@ -1,7 +1,7 @@
 """``cached+<store>?max_stale_ms=N``: revocation checks from process memory, and how stale they may be.
 
-Only the checks are cached; revoking, tracking and the other four kinds are the store's. A token's first check
-asks the store; that it was good is then remembered, while a thread listens for revocations:
+Only the checks are cached; revoking, tracking and the other four kinds go to the store. A token's first check asks the
+store. If the token was good, the process remembers this, while a thread listens for revocations:
 
 - on Redis it is told of each (``SSUBSCRIBE``, published by the script that revokes), and asks the server a
   question over the same connection every `max_stale_ms` / 4. Answers and messages come in order, so an answer
@@ -9,13 +9,13 @@ asks the store; that it was good is then remembered, while a thread listens for 
 - in SQLite it asks for new revocations every `max_stale_ms` / 4.
 
 **The bound.** A check made more than `max_stale_ms` after a revocation was acknowledged finds the token
-revoked, or asks the store, or raises. While the thread is heard from, a revocation is usually known within
-the time a message takes. When it has not been for `max_stale_ms`, nothing that is remembered counts, each
-check asks, and a store that cannot be asked refuses. Whatever interrupts the listening throws away what was
-remembered.
+revoked, or asks the store, or raises. While the thread hears from the store, a revocation is usually known as soon as
+its message arrives. When the thread has heard nothing for `max_stale_ms`, the remembered answers no longer count. Then
+each check asks the store, and is refused if the store cannot be asked. If the listening is interrupted, the process
+forgets everything that it had remembered.
 
-A revocation is never taken back, so what was heard wins over what was asked: an answer that was under way
-while its token was revoked cannot bring the token back.
+A revocation is never taken back, so a revocation that was heard wins over an answer from the store. An answer that was
+under way while its token was revoked cannot make the token good again.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Values as they cross a process boundary: JSON, and nothing that JSON would change.
+"""How values cross a process boundary: as JSON, and only values that JSON does not change.
 
 A shared store keeps a copy. What is read must equal what was stored, on every worker, whoever wrote it: no
 code in the data (never pickle), no guess about types. So a value may be None, a bool, a 64-bit int, a finite
 float, a str, a list, or a dict with str keys, to any depth JSON has. A tuple, a datetime, a Decimal, bytes, a
-set, NaN are refused by name and place: they would come back as something else, and upstream's expansions
-compare by equality. Upstream's in-memory store keeps a reference instead, so it takes anything, and sees
+set, NaN are refused, and the error names their type and path. They would come back as something else, and upstream's
+expansions compare by equality. Upstream's in-memory store keeps a reference instead, so it takes anything, and sees
 later changes.
 """
 

@@ -1,8 +1,8 @@
-"""Deliberately wrong states: shared, but not atomic. What the lab must be able to tell from right ones.
+"""States that are wrong on purpose: shared, but not atomic. The lab must find that they are wrong.
 
 ``naive+redis://`` and ``stash://`` (gunicorn's dirty stash) both read a value, change it here and write it
-back. Whatever another process wrote in between is lost: a limiter admits more than its limit, a principal's
-index misses tokens, a revocation vanishes. Sharing without atomicity is not sharing.
+back. A change that another process makes in between is lost. So a limiter admits more than its limit, a principal's
+index misses tokens, and a revocation is lost.
 
 ``naive+redis://`` is wrong in its limiter and its revocations; its handles, traces and budget are those of
 ``redis://``. ``stash://`` has the same two in gunicorn's stash, and the rest in memory. The stash is there
@@ -33,7 +33,7 @@ _KEPT_MS = 86_400_000
 
 
 class Shelf(Protocol):
-    """Get and put: all that a store offers which is no more than a shared dictionary."""
+    """Get and put: the two methods of a store that is only a shared dictionary."""
 
     def get(self, key: str) -> list[Any]:
         """The list under `key`, empty if there is none."""
@@ -104,21 +104,24 @@ class StashShelf:
 
 
 class NaiveLimiter(SharedLimiter):
-    """Upstream's two calls on a shared dictionary, look and then record: wrong as soon as two ask at once."""
+    """Upstream's two calls, check and then record, on a shared dictionary.
+
+    Wrong as soon as two processes ask at once.
+    """
 
     def __init__(self, shelf: Shelf, clock: Callable[[], float] = time.time) -> None:
         self._shelf = shelf
         self._clock = clock
 
     def acquire(self, key: str, limit: int, window_seconds: float) -> bool:
-        """Count an admission if there is room, as far as was to be seen."""
+        """Count an admission if the copy that was read has room for it."""
         if not self.peek(key, limit, window_seconds):
             return False
         self._shelf.put(f"window:{key}", [*self._counting(key, window_seconds), self._clock()])
         return True
 
     def peek(self, key: str, limit: int, window_seconds: float) -> bool:
-        """Whether there is room, as far as is to be seen."""
+        """Whether the copy that is read has room for one more admission."""
         times = self._counting(key, window_seconds)
         return not times or len(times) < limit
 

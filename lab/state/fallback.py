@@ -1,12 +1,12 @@
-"""A deliberately wrong state: while its store is away, each process goes on alone, and says nothing.
+"""A state that is wrong on purpose: while its store cannot be reached, each process goes on alone, without an error.
 
 ``fallback+redis://`` is ``redis://`` with one difference in its limiter and its revocations: a call that the
 store does not answer is answered by stores in the process's own memory. Many limiters in the field do so
-(``in_memory_fallback`` and the like). In fair weather nothing is wrong with it. While the store is away, each
-process counts and remembers alone: N processes admit N times the limit, and a token that was revoked before is
-accepted. Nobody is told. Its handles, traces and budget are those of ``redis://``, which refuse. The deployment
-``redis-fallback`` therefore takes only its limiter and its revocations from here, and keeps the rest in memory: a
-handle that cannot be stored turns an accepted token into a 503, which hides that the token was accepted.
+(``in_memory_fallback`` and the like). As long as the store answers, nothing is wrong with it. While the store cannot be
+reached, each process counts and remembers alone: N processes admit N times the limit, and a token that was revoked
+before is accepted. No error says so. Its handles, traces and budget are those of ``redis://``, which refuse. The
+deployment ``redis-fallback`` therefore takes only its limiter and its revocations from here, and keeps the rest in
+memory: a handle that cannot be stored turns an accepted token into a 503, which hides that the token was accepted.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from lab.bridge import is_bridged, owe
 from lab.state import codec
 
 KEPT_EXPIRED_S = 60
-"""How long a handle that has expired is still known as such; after that it is not found."""
+"""How long an expired handle is reported as expired; after that it is reported as not found."""
 
 _EPOCH = dt.datetime.fromtimestamp(0, tz=dt.UTC)
 
@@ -37,8 +37,8 @@ class SharedHandles(HandleStore, ABC):
     deployment: when one more would exceed it the expired go first, then the oldest, whoever stored them. And
     an expired handle answers `HandleExpired` for `KEPT_EXPIRED_S` instead of once.
 
-    The data is what the driver returned, before the firewall: it leaves the process, and whoever reads the
-    store reads all of it.
+    The data is what the driver returned, before the firewall. It leaves the process, and anyone who can read the store
+    can read all of it.
     """
 
     def __init__(self, default_ttl_seconds: int = 3600, *, max_entries: int = 10_000) -> None:
@@ -73,8 +73,8 @@ class SharedHandles(HandleStore, ABC):
         if life is not None:
             return _handle(handle_id, capability_id, rows, principal_id, constraints, life)
 
-        # It is on its way. The caller goes on, and its trace leaves in the same write. The call as a whole
-        # ends when the store has answered; until then the times are this host's.
+        # The row has been sent but not answered. The caller goes on, and its trace leaves in the same write. The call
+        # as a whole ends when the store has answered; until then the times are this host's.
         now_us = time.time_ns() // 1000
         life = Life(now_us, now_us + ttl_s * 1_000_000)
         handle = _handle(handle_id, capability_id, rows, principal_id, constraints, life)
@@ -121,7 +121,10 @@ class SharedHandles(HandleStore, ABC):
 
     @abstractmethod
     def _put(self, handle_id: str, *, meta: bytes, data: bytes, ttl_s: int) -> Life | Callable[[], Life]:
-        """Keep a row and keep to the cap. What the store's clock made of it, or a function that waits."""
+        """Store a row and evict what exceeds the cap.
+
+        Returns the row's times on the store's clock, or a function that waits for them.
+        """
 
     @abstractmethod
     def _read(self, handle_id: str) -> tuple[bytes | None, Life] | None:

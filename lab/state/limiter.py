@@ -10,22 +10,20 @@ class SharedLimiter(ABC):
 
     At an instant `now` of the store's clock, an admission at `t` counts while ``t > now - window_seconds``
     (strictly newer). One more is admitted if fewer than `limit` count, or if none does (upstream's limiter
-    never refuses into an empty window, not even at limit 0). Only admissions are recorded. A key is always
-    asked about with the same window: what has left the window may be forgotten at once. Should the clock be
-    set back, admissions that now lie in its future were made now at the latest: the limiter errs towards
-    refusing, for one window at most.
+    never refuses into an empty window, not even at limit 0). Only admissions are recorded. A key is always asked about
+    with the same window, so admissions that have left the window may be forgotten at once. If the clock is set back,
+    admissions that now lie in its future count as made now. The limiter then refuses too much, for one window at most.
 
-    Upstream asks in two calls, ``check(key, limit, window)`` and, if it said yes, ``record(key)``; between
-    the two another process can be told yes as well. Here `check` is `acquire`: it has already counted when it
-    answers, and `record` does nothing. That keeps the sum right for the only caller there is, a policy engine
-    that records at once what it was allowed. What it costs: a check that is not followed by its record has
-    taken a slot all the same (the store errs towards refusing), and nobody may ask `check` just to look;
-    `peek` looks.
+    Upstream makes two calls, ``check(key, limit, window)`` and, if that allows the grant, ``record(key)``. Between the
+    two, another process can be allowed as well. Here `check` is `acquire`: it counts the admission before it answers,
+    and `record` does nothing. This is right for the only caller there is, a policy engine that records at once what it
+    was allowed. It has a price: a check without its record has used up one admission all the same, so the limiter
+    refuses too much. And a caller must not use `check` only to look; `peek` is for that.
     """
 
     @abstractmethod
     def acquire(self, key: str, limit: int, window_seconds: float) -> bool:
-        """Take a slot if there is one; True when it was taken.
+        """Count one admission if the window has room; True if it was counted.
 
         Raises:
             StateUnavailable: When the store could not be asked. A slot may have been taken.

@@ -32,7 +32,7 @@ from lab.state.url import StateURL
 _S = 1_000_000
 _FAR = 2**62
 _SWEEP_EVERY = 256
-"""Changes between two sweeps of what nobody will ask for again, per process and store."""
+"""The number of changes between two sweeps of rows that are no longer needed, per process and store."""
 
 
 def open_url(url: StateURL, options: StateOptions) -> State:
@@ -204,7 +204,7 @@ class SQLiteLimiter(SharedLimiter):
         admitted = not counting or len(counting) < limit
         if admitted:
             counting.append(now_us)
-        # after a refusal, too: what was taken for admitted now must stay so
+        # also after a refusal: admissions that count as made now must keep that time
         if row is None or row[0] != counting.tobytes():
             connection.execute(
                 "REPLACE INTO windows VALUES (?, ?, ?)", (key, counting.tobytes(), now_us + window_us)
@@ -224,7 +224,7 @@ class SQLiteLimiter(SharedLimiter):
 def _counting(row: tuple[bytes] | None, now_us: int, window_us: int) -> array[int]:
     """The admissions that count.
 
-    Set back, the clock has some in the future: now, at the latest, they were.
+    If the clock was set back, some admissions lie in its future: they count as made now.
     """
     times = array("q", row[0] if row else b"")
     return array("q", (min(t, now_us) for t in times if t > now_us - window_us))
@@ -325,7 +325,7 @@ class SQLiteTraces(SharedTraces):
 
 
 class SQLiteBudget(SharedBudget):
-    """What is used is one number, what is reserved the sum of the leases that are not overdue."""
+    """The use is one number. The reserved amount is the sum of the leases that are not overdue."""
 
     __slots__ = ("_file",)
 

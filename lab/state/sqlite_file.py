@@ -33,7 +33,7 @@ class SQLiteFile:
     the call raises `StateUnavailable`. The lock is the operating system's: a process that is killed gives it
     up.
 
-    Inside `lab.bridge.bridged` nobody's waiting holds the event loop: see `lab.state.sqlite_group`.
+    Inside `lab.bridge.bridged` waiting does not hold the event loop: see `lab.state.sqlite_group`.
 
     A file that is no longer the one that was opened (somebody has deleted or replaced it) has lost what this
     process was told. Then every call raises `StateUnavailable`, until the workers are restarted; with
@@ -215,7 +215,7 @@ class SQLiteFile:
         return self._connection
 
     def _wait(self, attempt: Callable[[], T], deadline_s: float) -> T:
-        """`attempt`, again while the file is locked and there is time.
+        """The result of `attempt`, which is repeated while the file is locked and there is time.
 
         SQLite's own waiting backs off to 100 ms: with 8 writers a call took up to 190 ms where short random
         pauses kept it under 60.

@@ -52,9 +52,9 @@ class _Change:
 class GroupWriter:
     """The changes that one event loop makes.
 
-    Whoever comes first asks for the write lock; whoever comes while it waits joins. With the lock all of
-    them are done in one transaction, each in a savepoint of its own: one that fails takes no other with it,
-    and none is acknowledged before the whole is committed.
+    The first change asks for the write lock, and changes that come while it waits join it. With the lock all of them
+    are done in one transaction, each in a savepoint of its own. If one fails, the others still count, and none is
+    acknowledged before the whole transaction is committed.
 
     **What holds the loop, and what does not.** Waiting for the lock is ``asyncio.sleep``. The statements run
     on the loop: they take tens of microseconds. A thread would have to take the interpreter's lock back
@@ -100,7 +100,7 @@ class GroupWriter:
             self.reopen()
 
     async def _lead(self) -> None:
-        """Commit what waits, until nothing does."""
+        """Commit waiting changes until none waits."""
         try:
             while self._queue:
                 await self._one()
@@ -110,7 +110,7 @@ class GroupWriter:
                 self.reopen()
 
     async def _one(self) -> None:
-        """One transaction. A failure is everybody's who waits; it is never this task's own."""
+        """Do one transaction. A failure is raised to every caller that waits for it, and never in this task."""
         try:
             connection = await self._locked()
         except StateUnavailable as error:
@@ -141,7 +141,10 @@ class GroupWriter:
         self._tidy()
 
     def _batch(self) -> list[_Change]:
-        """Those who come first, all of them durable or none: that is chosen before a transaction begins."""
+        """The first waiting changes.
+
+        All of them are durable or none is, because durability is chosen before a transaction begins.
+        """
         durable = self._queue[0].durable
         batch: list[_Change] = []
         while self._queue and self._queue[0].durable == durable and len(batch) < _TOGETHER:
@@ -175,7 +178,7 @@ class GroupWriter:
                 raise StateUnavailable("closed")
 
     def _tidy(self) -> None:
-        """Write the log back into the file now and then, in a thread and in nobody's way."""
+        """Write the log back into the file at intervals, in a thread, so that no request waits for it."""
         self._commits += 1
         if self._commits >= _CHECKPOINT_EVERY and (self._checkpoint is None or self._checkpoint.done()):
             self._commits = 0

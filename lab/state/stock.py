@@ -1,8 +1,8 @@
-"""``stock+sqlite:///path``: upstream's own SQLite stores on one file, untouched; the rest is in memory.
+"""``stock+sqlite:///path``: upstream's own SQLite stores on one file, unchanged; the other kinds are in memory.
 
-Upstream has durable stores for revocations and traces only. Their tables do not meet, so one file serves
-both. They connect when they are made: a state opened before a fork hands one connection to every child, which
-SQLite forbids. That, too, is upstream's.
+Upstream has durable stores for revocations and traces only. They use different tables, so one file serves both. They
+connect when they are made. So a state that is opened before a fork gives the same connection to every child, which
+SQLite forbids. Upstream's stores behave like this, and the lab does not change it.
 """
 
 from __future__ import annotations

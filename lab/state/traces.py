@@ -40,7 +40,9 @@ class Line:
 
 
 class SharedTraces(ABC):
-    """One log, one chain, many writers: each record is linked to the one before it, whoever wrote that.
+    """One log with one chain and many writers.
+
+    Each record is linked to the record before it, whichever process wrote that.
 
     `record` returns once the record is in the log, or raises. The log keeps the newest `cap` records; the
     hash of the last one dropped is kept as the checkpoint from which the rest still verifies, as upstream's
@@ -92,7 +94,10 @@ class SharedTraces(ABC):
         return self._chain()[1]
 
     def verify_chain(self) -> ChainVerificationResult:
-        """Upstream's verification, from the checkpoint on; as there, what was cut off the end is not seen."""
+        """Upstream's verification, from the checkpoint on.
+
+        As in upstream, records that were cut off the end are not noticed.
+        """
         checkpoint, records = self._chain()
         return verify_chain(records, secret=self._secret(), genesis_prev_hash=checkpoint)
 

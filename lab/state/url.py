@@ -24,7 +24,7 @@ EXAMPLES: Mapping[str, str] = {
     "fallback+redis": "fallback+redis://127.0.0.1:6379/0",
     "stash": "stash://",
 }
-"""Every scheme there is, with a URL that would be right. ``cached+`` goes before another scheme."""
+"""Every scheme, with an example of a right URL. ``cached+`` stands before another scheme."""
 
 
 @dataclass(frozen=True, slots=True)

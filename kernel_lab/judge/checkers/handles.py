@@ -6,16 +6,15 @@ Nobody else can expand it anywhere, and what it shows is what the invoke made.
 for an expand that was called after the invoke had returned, if the expand
 
 - had returned before the invoke's call + ``handle_ttl_s``: the handle cannot expire earlier than that; and
-- fewer than ``handle_cap`` other handles can have been stored after it and before the expand returned. The
-  oldest
-  goes first, so fewer do not push it out. Whatever may have stored one counts: an invoke that is ok with a
-  handle, one whose outcome is unknown, a stream (its reply does not say), and the calls of ``cell.beside``.
+- was answered before ``handle_cap`` other handles can have been stored after this one. The oldest handle is evicted
+  first, so fewer others cannot push it out. Each call that may have stored a handle counts: an invoke that is ok with
+  a handle, an invoke whose outcome is unknown, a stream (its reply does not say), and the calls of ``cell.beside``.
 
 It is *certainly pushed out* if at least ``handle_cap`` others were stored, for certain, after the invoke had
 returned and before the expand was called. Without a parameter, there is no such end.
 
-**Clocks.** A life is measured by the deployment's clock, and calls by ours. So a life is shortened, or
-lengthened, by a thousandth of itself and by ``tolerance_ms``, whichever way excuses the answer.
+**Clocks.** A life is measured by the deployment's clock, and calls by ours. So a life is shortened or lengthened by a
+thousandth of itself and by ``tolerance_ms``, always in the deployment's favour.
 
 **Legal.**
 
@@ -25,19 +24,18 @@ lengthened, by a thousandth of itself and by ``tolerance_ms``, whichever way exc
 - An expand called after the invoke's return + ``handle_ttl_s`` is not ok (**late_expand**), nor one of a
   handle
   that is certainly pushed out (**cap_exceeded**).
-- An expand of another principal is never ok (**foreign_expand**); how it is refused is all the same.
+- An expand by another principal is never ok (**foreign_expand**). The reason for which it is refused does not matter.
 - Ok expands of one handle that ask for equally many rows show the same rows, and as many (**wrong_rows**).
   Where
   the invoke's reply showed the first rows (``output.digest``), an expand shows these.
 
-A right store is not accused, wherever in the intervals its instants were: each bound takes the instant that
-excuses the answer, if one does.
+A right store is not accused, wherever in the intervals its instants were: each bound is computed in the store's favour.
 
     invoke [0, 2] -> h, expand h [1, 3] not found: it overlaps, legal. Expand h [3, 4] not found: a miss.
     cap 1: invoke [0, 2] -> h, invoke [3, 4] -> g, expand h [5, 6] not found: g has pushed it out, legal. Ok
     instead: cap_exceeded.
 
-**What it cannot see.** Eviction by size. Constraints of the grant. Rows beyond the first five.
+**What it cannot see.** It does not judge eviction by size, constraints of the grant, or rows beyond the first five.
 """
 
 from __future__ import annotations
@@ -76,7 +74,7 @@ def check(history: Sequence[AnyOperation], cell: Cell) -> Verdict:
 
 
 def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
-    """Each expand by itself, against the invoke that made its handle."""
+    """Judge each expand by itself, against the invoke that made its handle."""
     ttl_s = number(cell, "handle_ttl_s")
     life = Life(history, cell, ttl_s)
     made = {
@@ -178,7 +176,7 @@ class Life:
         self._sure_returns = sorted(op.end_ns for op in self._sure)
 
     def certainly_goes_on(self, invoke: Invoke, op: Expand) -> bool:
-        """The handle was there, at every instant of the expand."""
+        """Whether the handle was certainly there at every instant of the expand."""
         if op.call_ns <= invoke.end_ns or not self.certainly_not_expired(invoke, op):
             return False
         if self._cap is None:
@@ -188,23 +186,23 @@ class Life:
         return by_then - before_it - 1 < self._cap  # itself is one of them
 
     def certainly_not_expired(self, invoke: Invoke, op: Expand) -> bool:
-        """Its time to live had not passed at any instant of the expand."""
+        """Whether the handle's time to live had certainly not passed at any instant of the expand."""
         return op.end_ns < invoke.call_ns + self._least_ns
 
     def certainly_pushed_out(self, invoke: Invoke, op: Expand) -> bool:
-        """At least as many as the cap were stored between the invoke's return and the expand's call."""
+        """Whether at least `handle_cap` handles were stored between the invoke's return and the expand's call."""
         if self._cap is None:
             return False
         over = bisect_left(self._sure_returns, op.call_ns)
         return over - bisect_right(self._sure_calls, invoke.end_ns) >= self._cap
 
     def newer(self, invoke: Invoke, op: Expand) -> list[Invoke]:
-        """As many as the cap of those that certainly stored one between an invoke and an expand."""
+        """The first `handle_cap` invokes that certainly stored a handle between an invoke and an expand."""
         between = (s for s in self._sure if s.call_ns > invoke.end_ns and s.end_ns < op.call_ns)
         return list(islice(between, int(self._cap or 0)))
 
     def certainly_over(self, invoke: Invoke, op: Expand) -> bool:
-        """Its time to live had passed when the expand was called."""
+        """Whether the handle's time to live had certainly passed when the expand was called."""
         return op.call_ns > invoke.end_ns + self._most_ns
 
 

@@ -2,9 +2,9 @@
 
 No more than L grants are admitted in any window, and none is denied while fewer than L could have counted.
 
-**Who is judged.** Grants, not invokes: a token is invoked as often as one likes. Ok is an admission; fail
-with ``rate_limited`` is a denial; other failures (policy, an unknown capability) never reached the limiter;
-an info may have been an admission, or not.
+**What is judged.** Grants are judged and invokes are not, because the kernel does not limit the invokes of a token. A
+grant that is ok is an admission. A failure with ``rate_limited`` is a denial. Other failures (policy, an unknown
+capability) never reached the limiter. An info may have been an admission, or not.
 
 **Admissions.** Upstream counts an admission at t while ``t > now - W``, so grants are legal exactly if an
 instant can be chosen in each one's ``[call, return]`` such that, in their order, ``t(k) >= t(k - L) + W``.
@@ -15,15 +15,16 @@ in less than W are the smallest proof.
     L = 1, W = 10: [0, 20] and [1, 2] are legal: at 1 and at 11.
     L = 1, W = 10: [0, 8] and [1, 2] are not: one of them is admitted less than 10 after the other.
 
-**Denials.** One at instant d is right if L grants can lie in ``(d - W, d]``. It is wrongful if that is so
-at no d of its ``[call, return]``: each ok or info grant counts that can have had its effect there. The
-limit itself is ignored, so that over-admission is not accused twice; a right limiter denies only when L
-grants do lie there.
+**Denials.** A denial at instant d is right if L grants can lie in ``(d - W, d]``. A denial is wrongful if there is no
+such d in its ``[call, return]``. Each ok or info grant counts that can have had its effect in that interval. How many
+grants the limit allows there is ignored, so that one over-admission is not reported twice. A right limiter denies only
+when L grants do lie there.
 
-**What it cannot see.** Denials are judged one by one: those that are impossible only together pass, about
-one in a hundred of the impossible. An admission in a window that was never full. A limiter with half the
-window passes if nobody asks between half a window and a whole one after an admission that counts: attempts
-must be spread over 1.3 W or more. A history made to defeat the search is cut off and unknown.
+**What it cannot see.** Denials are judged one by one. So denials that are possible one by one and impossible together
+are not found (in random histories about one in a hundred of the impossible ones). The checker learns nothing from a
+window that was never full. A limiter with half the window passes if no attempt is made between half a window and a
+whole one after an admission that counts, so attempts must be spread over 1.3 W or more. A history that was made to
+defeat the search is cut off, and is unknown.
 
 Parameters: ``limit`` and ``window_s``; ``kind`` where the limit is no window log (see `limit_kinds`);
 ``tolerance_ms`` where the clocks of two hosts differ: it narrows W
@@ -80,7 +81,7 @@ class Attempts:
 
 
 def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
-    """Each principal and capability has windows of its own."""
+    """Judge the windows of each principal and capability by themselves."""
     limit = int(needed(cell, "limit", least=1))
     window_ns = nanoseconds(needed(cell, "window_s"), 1_000_000_000)
     slack_ns = tolerance_ns(cell, below_ns=window_ns)

@@ -21,30 +21,32 @@ that takes
 - one of these that had not returned before A, or the only revokes that could explain the refusal are
   disproved by the accept in between: **unexplained**.
 
-They are enough: with a certain revoke, take the one that returned at R, and X = max(its call, A) <= min(R,
-F), or the earlier one that explains the refusal; without one, take that. And each is needed, so no legal
-history is accused.
+These four conditions are enough. With a certain revoke, take the revoke that returned at R, and X = max(its call, A) <=
+min(R, F); or take the earlier revoke that explains the refusal. Without a certain revoke, take the revoke that explains
+the refusal. And each condition is needed, so no legal history is accused.
 
     revoke [10, 20], accept [15, 25]: legal, X = 16. Accept [20, 30]: it touches, X = 20. Accept [21, 30]: a
     leak. revoke_all [10, 20] of a token granted [15, 18], accept [25, 26], refusal [30, 31]: it may have been
     covered or not, but not both: unexplained.
 
-**A stated bound.** ``max_stale_ms`` = S: a worker may hear of a revocation up to S late (a cache). Then an
-accept at t says only that X > t - S, so each accept counts as called S earlier; and since a worker that has
-heard does not forget, a later accept on the very worker that refused is a resurrection, however early.
+**A stated bound.** ``max_stale_ms`` = S: a worker may hear of a revocation up to S late (a cache). Then an accept at t
+says only that X > t - S, so each accept counts as called S earlier. A worker that has heard of a revocation does not
+forget it. So a later accept on the same worker that refused is a resurrection, even within S.
 
     S = 5: revoke [10, 20], accept [24, 30] on another worker: legal. Accept [26, 30]: a leak.
 
-**Lag**, per worker and token, from the earliest certain ok revoke: the last accepted call - its return (at
-least 0) to the first later refusal's return - its call (`kernel_lab.judge.lag`). A worker that never refused
-the token as revoked has its end where the token expired; without that either, the lag is open. The token's is
-the maximum of each over its workers. A median or a maximum that falls on an open one is empty;
-``lag_open_tokens`` says how many are open, and ``lag_end`` names the worst end that was seen.
+**Lag** is a bracket for each worker and token, measured from the earliest certain ok revoke (`kernel_lab.judge.lag`).
+Its lower end is the call of the last accept minus the return of the revoke, and at least 0. Its upper end is the return
+of the first later refusal minus the call of the revoke. If a worker never refused the token as revoked, its upper end
+is the time when the token expired. If the token did not expire either, the lag is open. The bracket of a token takes
+the largest lower end and the largest upper end of its workers. A median or a maximum that falls on an open lag is
+empty. ``lag_open_tokens`` says how many lags are open, and ``lag_end`` names the worst end that was seen.
 
-**The leak rate** is of invokes that could have been accepted: one that found its token expired could not.
+**The leak rate** counts only invokes that could have been accepted. An invoke whose token had expired could not.
 
-**What it cannot see.** That a ``revoke_all`` takes effect at one instant for all tokens: each token is
-judged by itself. The count that ``revoke_all`` answers with. A lag shorter than the pauses between invokes.
+**What it cannot see.** Each token is judged by itself, so the checker cannot see whether a ``revoke_all`` takes effect
+at one instant for all tokens. It does not judge the count in the reply of ``revoke_all``. It cannot see a lag shorter
+than the pauses between invokes.
 """
 
 from __future__ import annotations
@@ -81,7 +83,7 @@ def check(history: Sequence[AnyOperation], cell: Cell) -> Verdict:
 
 
 def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
-    """Each token by itself."""
+    """Judge each token by itself."""
     found, totals, stale_ns = Findings(), Totals(), stated_bound(cell)
     for case in cases(history):
         judge_token(case, found, totals, stale_ns)
@@ -189,7 +191,7 @@ def judge_token(case: Case, found: Findings, totals: Totals, stale_ns: int) -> N
 
 
 def _on_one_worker(case: Case) -> tuple[Invoke, Invoke] | None:
-    """A refusal, and an accept that the same worker gave when that had returned."""
+    """A refusal, and an accept by the same worker that was called after the refusal had returned."""
     first: dict[str | None, Invoke] = {}
     for op in case.refusals:
         if op.worker not in first or op.end_ns < first[op.worker].end_ns:

@@ -1,24 +1,23 @@
 """A token minted on any worker verifies on every worker, for its holder and its life; a tampered one on none.
 
 **Legal.** An invoke that presents a token as it was minted, by its own principal and for its own capability,
-called after the grant had returned, is not refused with ``token_invalid`` (**rejected**). One that presents a
-tampered token is not ok (**forged**), nor one of another principal than the grant's (**borrowed**).
-Verification has no state, so there is no interval to argue about: a token verifies everywhere, or the
-workers do not share a secret. Tokens whose grant is not in the history are not judged: nobody knows how they
-came to be.
+called after the grant had returned, is not refused with ``token_invalid`` (**rejected**). An invoke that presents a
+tampered token is not ok (**forged**). An invoke by another principal than the grant's is not ok (**borrowed**).
+Verification has no state, so no instant has to be placed: a token verifies everywhere, or the workers do not share a
+secret. Tokens whose grant is not in the history are not judged, because it is not known how they were minted.
 
-**Life.** The parameters ``token_ttl_s`` and ``token_ttls`` (by capability) state it. Then ``token_expired``
-is wrong if the invoke had returned within the life counted from the call of the grant, since a token cannot
-expire earlier (**expired_early**). And an invoke is not ok if it was called after the return of the grant
-and the life (**accepted_late**): authority ends. The deployment's clock is not ours, so a life is shortened,
-or lengthened, by a thousandth of itself and by ``tolerance_ms``, whichever way excuses the answer.
+**Life.** The parameters ``token_ttl_s`` and ``token_ttls`` (by capability) state how long a token lives. Then
+``token_expired`` is wrong if the invoke had returned less than one life after the call of the grant, since a token
+cannot expire earlier (**expired_early**). And an invoke is not ok if it was called more than one life after the return
+of the grant (**accepted_late**). The deployment's clock is not ours, so a life is shortened or lengthened by a
+thousandth of itself and by ``tolerance_ms``, always in the deployment's favour.
 
     grant [0, 2] -> t; invoke t [5, 6] token_invalid: rejected. The same with a tampered t: right.
     grant [0, 2] -> t, life 10; invoke t [8, 9] token_expired: expired_early. [8, 11]: it may be right.
     grant [0, 2] -> t, life 10; invoke t [13, 14] ok: accepted_late. [12, 14]: it may be right.
 
-**What it cannot see.** Other refusals (revoked, out of scope) say nothing here. A tampered token, or a
-stranger's, that is refused for another reason than it should be.
+**What it cannot see.** It does not judge other refusals (revoked, out of scope). It does not notice a tampered token,
+or a stranger's, that is refused for the wrong reason.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ def check(history: Sequence[AnyOperation], cell: Cell) -> Verdict:
 
 
 def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
-    """Each invoke by itself, against the grant of its token."""
+    """Judge each invoke by itself, against the grant of its token."""
     lives_ns = Lives(cell)
     minted = {
         op.output.token_id: op

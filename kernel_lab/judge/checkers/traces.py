@@ -1,7 +1,7 @@
 """Once an invoke has returned, every worker explains its action, a listing holds it once, the chain verifies.
 
-**Actions.** An ok invoke and an ok expand name their actions (``output.action_id``). A stream must have come
-to its final frame as well: one whose caller hung up may have no trace.
+**Actions.** An ok invoke and an ok expand name their actions (``output.action_id``). A stream counts only if it came to
+its final frame: a stream whose caller hung up may have no trace.
 
 **What is certain.** The trace of an action is *certainly kept* at a question that was called after the
 action had returned, if fewer than ``trace_cap`` other traces can have been recorded after it and before the
@@ -12,38 +12,35 @@ parameter, traces are kept for ever.
 
 **Legal.**
 
-- A trace that is certainly kept is explained, not ``trace_not_found`` (**lost_trace**), and what it says is
-  what
-  was done: principal, capability, token, handle, arguments, status and type of event (**wrong_trace**). What
-  an explanation leaves out is not compared.
-- A listing holds every action that is certainly kept (**missing_from_listing**). One narrowed to a
-  principal, a
-  capability or a type of event need only hold theirs. One cut by ``limit`` or ``offset`` is not held to be
-  complete.
+- A trace that is certainly kept is explained, and not ``trace_not_found`` (**lost_trace**). The explanation says what
+  was done: principal, capability, token, handle, arguments, status and type of event (**wrong_trace**). A field that
+  the explanation leaves out is not compared.
+- A listing holds every action that is certainly kept (**missing_from_listing**). A listing that is narrowed to a
+  principal, a capability or a type of event need only hold the actions of that filter. A listing that is cut by
+  ``limit`` or ``offset`` need not be complete.
 - No listing holds an action of the history twice (**doubled_in_listing**).
 - Where one action had returned before another was called, a listing holds them in that order, or in the
   opposite order for all pairs (**out_of_order**).
-- A listing of a principal's denials has as many as its refused grants (``rate_limited``, ``missing_role``)
-  that
-  are certainly kept (**missing_denials**).
+- A listing of a principal's denials has one entry for each refused grant (``rate_limited``, ``missing_role``) whose
+  trace is certainly kept (**missing_denials**).
 - A trace that is certainly pushed out is not explained, and no listing has more than ``trace_cap`` entries
   (**cap_exceeded**).
-- A chain that is asked to verify itself does (**broken_chain**) and has at least as many records as ok
-  invokes
-  had returned before the question (**chain_short**; judged while everything together fits ``trace_cap``). A
-  chain that says null is none, and not judged.
+- An audit must answer that the chain verifies (**broken_chain**). The chain must have at least as many records as ok
+  invokes had returned before the audit (**chain_short**; judged while everything together fits ``trace_cap``). An audit
+  that answers null has no chain, and is not judged.
 
-Whatever touches or overlaps is not certain, so a right store is not accused.
+Where operations touch or overlap, nothing is certain, so a right store is not accused.
 
     invoke [0, 2] -> a, explain a [2, 3] not found: legal, they touch. Explain a [3, 4] not found: lost_trace.
     cap 1: invoke [0, 1] -> a, invoke [2, 3] -> b, explain a [4, 5] ok: cap_exceeded.
 
-**What it cannot see.** The instant that a trace names: the order of listings is judged, and upstream orders
-them by that instant, but a clock that is wrong by the same amount everywhere passes. A chain that forked and
-says it verifies. A missing denial with another reason code.
+**What it cannot see.** It cannot see whether the time in a trace is right. The order of listings is judged, and
+upstream orders them by that time, but a clock that is wrong by the same amount everywhere is not noticed. It cannot see
+a chain that forked and still says that it verifies, or a missing denial with another reason code.
 
 **How long it takes.** Each listing is compared with the actions that it must hold, starting at the first that
-the cap can have kept. That is counted against the cell's budget of work; listings beyond it are not judged.
+the cap can have kept. This work is counted against the cell's budget of work; listings beyond the budget are not
+judged.
 """
 
 from __future__ import annotations
@@ -188,7 +185,7 @@ class Audits:
         self.count = 0
 
     def judge(self, op: Audit, found: Findings) -> None:
-        """It verifies, and has a record of each action."""
+        """Add what is wrong with the answer: the chain must verify, and have a record of each action."""
         if op.output is None or op.output.valid is None:
             return
         self.count += 1

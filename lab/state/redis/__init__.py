@@ -21,7 +21,7 @@ from lab.state.redis.traces import RedisTraces
 from lab.state.seam import State, StateOptions, StateUnavailable
 from lab.state.url import StateURL
 
-# the client library calls it abstract and makes it all the same
+# the client library declares the class abstract, but makes objects of it itself
 _UnixConnection = cast("Callable[..., Wire]", UnixDomainSocketConnection)
 _PARAMETERS = ("namespace", "blocking", "restarted")
 _PLACE = re.compile(r"(?:(?P<user>[^:@]*):(?P<password>.*)@)?(?P<nodes>[^/]*)(?:/(?P<db>.*))?", re.DOTALL)
@@ -31,8 +31,8 @@ def open_url(url: StateURL, options: StateOptions) -> State:
     """The five stores on the URL's server, which is asked once whether it is fit to keep them.
 
     Raises:
-        BadStateURL: When the URL makes no sense, or the server answers and is not fit (see `link.unfit`). A
-            server that does not answer is no reason: it may come back, and until then every call says so.
+        BadStateURL: When the URL makes no sense, or the server answers and is not fit (see `link.unfit`). A server that
+        does not answer is no error here: it may come back, and until then every call raises `StateUnavailable`.
     """
     server = server_of(url, options)
     try:
@@ -50,7 +50,7 @@ def blocking_of(url: StateURL) -> bool:
 
 
 def namespace_of(url: StateURL) -> str:
-    """What every key begins with: deployments on one server are kept apart by it."""
+    """The prefix of every key, which keeps the deployments on one server apart."""
     namespace = url.parameters.get("namespace", "lab")
     if not re.fullmatch(r"[\w.-]+", namespace):
         url.wrong(f"namespace={namespace!r} must be letters, digits, '.', '_' or '-'")

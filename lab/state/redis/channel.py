@@ -40,7 +40,7 @@ class Full(Exception):  # noqa: N818 - it names a state
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a server is, and who asks."""
+    """The address of a server, and the credentials."""
 
     host: str = ""
     port: int = 0
@@ -51,7 +51,7 @@ class Place:
     password: str | None = None
 
     def greeting(self) -> list[tuple[Argument, ...]]:
-        """What is said first on a new connection. The last reply, to ``INFO``, tells whether it is fit."""
+        """The first commands on a new connection. The last reply, to ``INFO``, tells whether the server is fit."""
         said: list[tuple[Argument, ...]] = []
         if self.password is not None:
             login = (self.password,) if self.username is None else (self.username, self.password)
@@ -167,7 +167,7 @@ class Channel(asyncio.Protocol):
             if call.future is not None and not call.future.done():
                 call.future.set_exception(ChannelClosed(reason))
         if calls or not self._ready:
-            self._ended(reason)  # an idle connection that the server closed is no news
+            self._ended(reason)  # the server may close an idle connection: that is no failure
 
     @property
     def in_flight(self) -> int:

@@ -19,7 +19,7 @@ Node: TypeAlias = Link | MultiplexedLink
 
 _REDIRECTIONS = 5
 _MAP_EVERY_S = 1.0
-"""While a node is away, the others are asked no more often than this who has its slots now."""
+"""While a node cannot be reached, the other nodes are asked at most this often which node has its slots now."""
 
 
 class Cluster:
@@ -61,7 +61,8 @@ class Cluster:
             try:
                 return waiting()
             except Moved:
-                return self.run(script, keys, *arguments)  # whoever redirects has not carried it out
+                # a node that redirects has not carried out the command
+                return self.run(script, keys, *arguments)
             except StateUnavailable:
                 self._owners.pop(slot, None)
                 raise
@@ -74,7 +75,8 @@ class Cluster:
 
     def listener(self, key: str) -> Wire:
         """See `Server.listener`."""
-        self.call(key, "GET", key)  # whoever answers this has the slot, or has just told who has
+        # a node that answers this has the slot, or has just said which node has it
+        self.call(key, "GET", key)
         return self._owner(key_slot(key.encode())).listener(key)
 
     def examine(self) -> None:

@@ -12,15 +12,15 @@ from lab.state.redis.link import Server
 from lab.state.seam import StateUnavailable
 
 _LOOK_S = 0.1
-"""How long the end of listening may go unnoticed."""
+"""How long it may take until the thread notices that it should end."""
 
 
 class RedisFeed:
     """A subscription to the channel of the revocations; see `lab.state.cached.Feed`.
 
     The channel is in the slot of the revocations (``SSUBSCRIBE``), so the script that revokes and the message
-    that tells of it are one step on one server. Whether that server is still the one to listen to is what the
-    question over the same connection asks: a node of a cluster that no longer has the slot says so.
+    that tells of it are one step on one server. The question over the same connection also asks whether that server is
+    still the right one: a node of a cluster that no longer has the slot says so.
     """
 
     def __init__(self, server: Server, channel: str, timeout_s: float) -> None:

@@ -1,4 +1,4 @@
-"""The slot in the window and the tracked token of one grant, taken by one script."""
+"""One script that counts a grant in its window and tracks its token."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Grants:
         token_id: str,
         expires_at: dt.datetime,
     ) -> bool:
-        """Take a slot and track the token, or neither; True when they were taken.
+        """Count the grant and track the token, or do neither; True if both were done.
 
         Raises:
             StateUnavailable: When the server could not be asked. Both may have been taken.

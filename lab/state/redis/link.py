@@ -84,16 +84,16 @@ class Unfit(StateUnavailable):
 class Link:
     """A connection per process, made at its first call.
 
-    Below the client library's pools and retries: a command is sent once. Whatever goes wrong on the way, a
-    time-out above all, ends the connection, so that no late answer is ever taken for the answer to the next
-    question, and raises `StateUnavailable`; so does every error the server itself replies with (``OOM``,
-    ``READONLY``, ``LOADING``, ``MISCONF``, …). What was sent may have happened.
+    It does not use the client library's pools and retries: a command is sent once. Any failure on the way, such as a
+    time-out, ends the connection and raises `StateUnavailable`. So a late answer is never taken for the answer to the
+    next question. Every error that the server itself replies with raises `StateUnavailable` too (``OOM``, ``READONLY``,
+    ``LOADING``, ``MISCONF``, …). The command may have had its effect.
 
-    The one thing done twice is a script the server does not know: that reply says it did not run.
+    Only a script that the server does not know is sent twice, because that reply says that it did not run.
 
-    A server that was restarted may have lost what it was told, and a lost revocation is a token that is good
-    again. So a server whose ``run_id`` has changed is trusted only as `restarted` says, and is unavailable
-    otherwise, until somebody restarts the workers or changes the URL.
+    A server that was restarted may have lost revocations, and a token whose revocation is lost is good again. So
+    `restarted` decides whether a server whose ``run_id`` has changed is trusted. If it is not, the state is unavailable
+    until the workers are restarted or the URL is changed.
     """
 
     def __init__(
@@ -136,7 +136,8 @@ class Link:
         if self._pid != os.getpid():
             self._begin()
         with self._mutex:
-            self._breaker.check()  # in here: whoever waited behind a time-out must not wait for another
+            # inside of the lock: a caller that waited behind a time-out must not wait for a second one
+            self._breaker.check()
             try:
                 connection = self._ready()
                 if asking:
@@ -207,7 +208,7 @@ class Link:
         return connection
 
     def unfit(self, info: Mapping[str, str]) -> str | None:
-        """Why the server that says this of itself must not be trusted now, or None."""
+        """Why a server with this ``INFO`` reply must not be trusted now, or None."""
         reason = unfit(info)
         if reason:
             return reason
@@ -284,8 +285,8 @@ def parse_information(text: bytes) -> dict[str, str]:
 def unfit(info: Mapping[str, str]) -> str | None:
     """Why a server must not keep this state, or None.
 
-    A revocation that the server may drop is one that fails open: nothing would notice. Reading ``INFO`` needs
-    no right that ``CONFIG GET`` would.
+    If the server drops a revocation, the token is good again and nothing notices it. ``INFO`` needs fewer rights than
+    ``CONFIG GET``.
     """
     policy = info.get("maxmemory_policy", "unknown")
     if policy != "noeviction":

@@ -21,7 +21,7 @@ class MultiplexedLink:
     """
 
     def __init__(self, name: str, place: Place, plain: Link, timeout_s: float) -> None:
-        """`plain` is asked wherever there is no event loop to give the wait to."""
+        """`plain` makes the calls where no event loop runs."""
         self._name = name
         self._place = place
         self._plain = plain

@@ -2,7 +2,7 @@
 
 A script runs alone on its server, so its effect is one instant, and its time is the server's. Keys carry the
 kind as their hash tag, ``{lab:handles}:…``: a kind's keys are in one slot, and a cluster spreads the kinds,
-and the windows of the limiter, over its nodes. Every key has a life of its own length and is gone after it.
+and the windows of the limiter, over its nodes. Every key expires by itself, each after its own time.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ KEPT_MS = 30 * 86_400 * 1000
 class RedisRevocations:
     """Upstream's revocation store: one key per token, good or revoked, and one index per principal.
 
-    All of it is in one slot: a token's id alone must tell where to ask, and a principal's tokens must be
-    revoked at one instant. So ``revoke_principal`` covers every token whose ``track`` returned before it was
-    called, since scripts run one after the other, and a ``track`` that overlaps comes wholly before it or
-    wholly after.
+    All of its keys are in one slot, because a token's id alone must tell where to ask, and because all tokens of a
+    principal must be revoked at one instant. So ``revoke_principal`` covers every token whose ``track`` returned before
+    it was called, since scripts run one after the other, and a ``track`` that overlaps comes wholly before it or wholly
+    after.
 
     A token's key outlives the token by `MARGIN_S` of the server's clock, so there is nothing to sweep and no
     caller's clock to believe.
@@ -146,7 +146,7 @@ class RedisHandles(SharedHandles):
 
 
 class RedisBudget(SharedBudget):
-    """What is used is one number, what is reserved the sum of the leases that are not overdue."""
+    """The use is one number. The reserved amount is the sum of the leases that are not overdue."""
 
     __slots__ = ("_keys", "_scripts", "_server")
 
