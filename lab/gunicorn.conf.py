@@ -25,6 +25,8 @@ except BadSettings as error:
 # What a worker imports is most of its start, and the lab starts hundreds of workers. So the libraries and the
 # routes are imported once, here, and forked. They open nothing and draw no secret at import: each worker's
 # kernel, state and application are its own as ever. (A reload does not take up a newer version of them.)
+# httpx would import its own command line too, with rich and pygments: a sixth of that start, and used by nobody.
+sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type] # Python's own way to say: not to be imported
 import_module("aiohttp" if settings.forwards else "lab.routes")
 import_module("uvicorn_worker")
 

@@ -12,16 +12,12 @@ from kernel_lab.run.plan import plan_of
 COMMAND = Path(sys.executable).with_name("kernel-lab")
 
 
-def kernel_lab(*arguments, cwd=None):
-    return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, check=False, cwd=cwd)
-
-
-def test_lists_are_one_name_a_line():
-    done = kernel_lab("list", "deployments")
+def test_lists_are_one_name_a_line(command_line):
+    done = subprocess.run([COMMAND, "list", "deployments"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert {"single", "memory-4", "sticky-host"} <= set(done.stdout.splitlines())
     assert {"tokens", "rate_limit", "revocation", "handles"} <= set(
-        kernel_lab("list", "scenarios").stdout.splitlines()
+        command_line("list", "scenarios").stdout.splitlines()
     )
 
 
@@ -49,25 +45,25 @@ def test_what_kills_a_worker_comes_last_wherever_it_was_named():
         (["nonsense"], "nonsense"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_64(arguments, said, tmp_path):
-    done = kernel_lab(*arguments, cwd=tmp_path)
+def test_bad_input_is_one_line_and_exit_code_64(arguments, said, command_line):
+    done = command_line(*arguments)
     assert done.returncode == 64, done.stderr
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert done.stdout == ""
 
 
-def test_a_run_is_never_overwritten(tmp_path):
+def test_a_run_is_never_overwritten(tmp_path, command_line):
     (tmp_path / "verdicts.csv").write_text("kept")
-    done = kernel_lab("run", "--out", str(tmp_path))
+    done = command_line("run", "--out", str(tmp_path))
     assert done.returncode == 64
     assert "already holds a run" in done.stderr
     assert (tmp_path / "verdicts.csv").read_text() == "kept"
 
 
 @pytest.mark.parametrize("command", ["", "list", "up", "run", "check", "predict", "gate", "doctor"])
-def test_help_teaches(command):
-    done = kernel_lab(*([command] if command else []), "--help")
+def test_help_teaches(command, command_line):
+    done = command_line(*([command] if command else []), "--help")
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) > 5
 

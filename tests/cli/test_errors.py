@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from kernel_lab.cli.entry import ENDS
 from kernel_lab.cli.main import main
 from kernel_lab.cli.terminal import visible
 from kernel_lab.judge import history
@@ -185,8 +186,19 @@ def test_what_would_steer_a_terminal_is_written_as_an_escape():
     assert visible("a\x1b]0;x\x07\nb\u202ec é ✓") == "a\\x1b]0;x\\x07\\nb\\u202ec é ✓"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda one: one.name)
-def test_a_signal_in_the_first_second_is_silent(tmp_path, number):
+@pytest.fixture
+def heard():
+    """A signal that whoever runs the tests ignores, as nohup does, would be ignored by the command as well."""
+    ignored = [one for one in ENDS if signal.getsignal(one) is signal.SIG_IGN]
+    for one in ignored:
+        signal.signal(one, signal.SIG_DFL)
+    yield
+    for one in ignored:
+        signal.signal(one, signal.SIG_IGN)
+
+
+@pytest.mark.parametrize("number", ENDS, ids=lambda one: one.name)
+def test_a_signal_in_the_first_second_is_silent(tmp_path, number, heard):
     command = subprocess.Popen(
         [COMMAND, "run", "--quick", "--out", tmp_path / "run"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
