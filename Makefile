@@ -41,8 +41,11 @@ examples: setup ## the services made with public libraries, each up to its verdi
 repro: setup ## the seed's reproduction: two kernels, one secret, four questions
 	@$(BIN)/python -m examples.two_kernels $(ARGS)
 
-test: setup ## the tests
+test: setup ## the tests, in five minutes on two cores
 	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup $(ARGS)
+
+test-slow: setup ## the tests that `make test` skips as slow, and larger counts of those that try many cases
+	@LAB_TEST_SLOW=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m 'slow or counted' $(ARGS)
 
 lint: setup ## ruff: rules and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -63,7 +66,7 @@ clean: ## forget the environment and every run that is not committed
 	@$(MAKE) --no-print-directory clean-results KEEP=0
 	@rm -rf .venv results/load-* results/up results/examples
 
-.PHONY: help setup scenarios examples repro test lint type bench-check clean clean-results
+.PHONY: help setup scenarios examples repro test test-slow lint type bench-check clean clean-results
 
 # The stack in containers: docs/deployment.md.
 # compose wants the secret for whatever it does; to look at a stack or to end it, none is needed

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
+from effort import SLOW
 
 from kernel_lab.cli.main import main
 
@@ -12,6 +13,14 @@ class Done:
     returncode: int
     stdout: str
     stderr: str
+
+
+def pytest_collection_modifyitems(items):
+    """A slow test is skipped and says who runs it."""
+    if not SLOW:
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow: make test-slow runs it"))
 
 
 @pytest.fixture

@@ -197,7 +197,11 @@ def heard():
         signal.signal(one, signal.SIG_IGN)
 
 
-@pytest.mark.parametrize("number", ENDS, ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "number",
+    [number if number == signal.SIGHUP else pytest.param(number, marks=pytest.mark.slow) for number in ENDS],
+    ids=lambda one: one.name,
+)
 def test_a_signal_in_the_first_second_is_silent(tmp_path, number, heard):
     command = subprocess.Popen(
         [COMMAND, "run", "--quick", "--out", tmp_path / "run"], stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -15,6 +15,7 @@ COMMAND = Path(sys.executable).with_name("kernel-lab")
 MARK = "KERNEL_LAB_TEST_MARK"
 
 pytestmark = pytest.mark.live
+SLOW = pytest.mark.slow
 
 
 def marked(mark):
@@ -36,7 +37,11 @@ def wait_for(condition, within_s):
     return condition()
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGHUP, signal.SIGKILL], ids=lambda end: end.name)
+@pytest.mark.parametrize(
+    "end",
+    [signal.SIGINT, pytest.param(signal.SIGHUP, marks=SLOW), pytest.param(signal.SIGKILL, marks=SLOW)],
+    ids=lambda end: end.name,
+)
 def test_no_process_survives_and_the_record_stays(tmp_path, end):
     mark = f"{os.getpid()}-{end.name}"
     out = tmp_path / "run"

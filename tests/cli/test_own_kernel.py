@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 import signal
 import subprocess
@@ -111,28 +110,8 @@ def something_else(settings):
 
 
 @pytest.fixture
-def lab(tmp_path):
-    (tmp_path / "mine.py").write_text(KERNELS)
-
-    def run(*arguments):
-        return subprocess.run(
-            [COMMAND, *arguments],
-            cwd=tmp_path,
-            env={
-                **os.environ,
-                "MY_STORE": str(tmp_path / "revoked.db"),
-            },  # the factory is in the current folder
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    return run
-
-
-@pytest.fixture
 def here(tmp_path, monkeypatch, capsys):
-    """The command line in this process, which saves its start; the kernel is built in a process of its own."""
+    """The command line in this process, which saves its start; the kernel is built in processes of its own."""
     (tmp_path / "mine.py").write_text(KERNELS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -154,8 +133,8 @@ def row(folder, scenario, run="run"):
     return found
 
 
-def measured(lab, factory, deployment, scenario):
-    return lab(
+def measured(here, factory, deployment, scenario):
+    return here(
         "run", "--kernel", f"mine:{factory}", "--deployment", deployment, "--scenario", scenario,
         "--connections", "round_robin", "--quick", "--out", "run",
     )  # fmt: skip
@@ -163,8 +142,8 @@ def measured(lab, factory, deployment, scenario):
 
 @pytest.mark.live
 @pytest.mark.parametrize("factory", ["needs_arguments", "without_driver"])
-def test_a_driver_that_fails_does_not_hide_that_a_revoked_token_was_accepted(lab, tmp_path, factory):
-    done = measured(lab, factory, "memory-2", "revocation")
+def test_a_driver_that_fails_does_not_hide_that_a_revoked_token_was_accepted(here, tmp_path, factory):
+    done = measured(here, factory, "memory-2", "revocation")
     assert done.returncode == 1, done.stderr
     found = row(tmp_path, "revocation")
     assert found["validity"] == "invalid"
@@ -180,30 +159,30 @@ def test_a_driver_that_fails_does_not_hide_that_a_revoked_token_was_accepted(lab
 
 
 @pytest.mark.live
-def test_a_kernel_is_judged_by_its_own_limit(lab, tmp_path):
-    done = measured(lab, "own_limits", "single", "rate_limit")
+def test_a_kernel_is_judged_by_its_own_limit(here, tmp_path):
+    done = measured(here, "own_limits", "single", "rate_limit")
     assert done.returncode == 0, done.stderr
     found = row(tmp_path, "rate_limit")
     assert (found["validity"], found["limit"], found["window_s"]) == ("valid", "3", "1")
 
 
 @pytest.mark.live
-def test_a_good_kernel_is_not_punished_for_what_the_labs_own_kernel_would_break(lab, tmp_path):
-    done = measured(lab, "shared", "memory-2", "revocation")
+def test_a_good_kernel_is_not_punished_for_what_the_labs_own_kernel_would_break(here, tmp_path):
+    done = measured(here, "shared", "memory-2", "revocation")
     assert done.returncode == 0, done.stderr
     assert row(tmp_path, "revocation")["validity"] == "valid"
 
 
 @pytest.mark.live
-def test_a_policy_that_denies_everything_shows_nothing(lab, tmp_path):
-    done = measured(lab, "denies", "memory-2", "revocation")
+def test_a_policy_that_denies_everything_shows_nothing(here, tmp_path):
+    done = measured(here, "denies", "memory-2", "revocation")
     assert done.returncode == 2, done.stderr
     assert row(tmp_path, "revocation")["validity"] == "unknown"
 
 
 @pytest.mark.live
-def test_handles_are_judged_by_the_life_that_this_kernel_gives_them(lab, tmp_path):
-    done = measured(lab, "other_lives", "single", "handles")
+def test_handles_are_judged_by_the_life_that_this_kernel_gives_them(here, tmp_path):
+    done = measured(here, "other_lives", "single", "handles")
     assert done.returncode == 0, done.stderr
     assert row(tmp_path, "handles")["validity"] == "valid"
     about = json.loads((tmp_path / "run/cells/handles/single-round_robin/cell.json").read_text())
@@ -211,8 +190,10 @@ def test_handles_are_judged_by_the_life_that_this_kernel_gives_them(lab, tmp_pat
 
 
 @pytest.mark.live
-def test_an_asynchronous_driver_is_measured_and_a_kernel_without_a_budget_is_not_judged_by_one(lab, tmp_path):
-    done = lab(
+def test_an_asynchronous_driver_is_measured_and_a_kernel_without_a_budget_is_not_judged_by_one(
+    here, tmp_path
+):
+    done = here(
         "run", "--kernel", "mine:async_driver", "--deployment", "single", "--scenario", "traces",
         "--scenario", "budget", "--connections", "fresh", "--quick", "--out", "run",
     )  # fmt: skip
@@ -224,17 +205,17 @@ def test_an_asynchronous_driver_is_measured_and_a_kernel_without_a_budget_is_not
 
 
 @pytest.mark.live
-def test_a_slow_driver_hides_nothing(lab, tmp_path):
-    done = measured(lab, "slow_driver", "memory-2", "revocation")
+def test_a_slow_driver_hides_nothing(here, tmp_path):
+    done = measured(here, "slow_driver", "memory-2", "revocation")
     assert done.returncode == 1, done.stderr
     assert row(tmp_path, "revocation")["validity"] == "invalid"
 
 
 @pytest.mark.live
 def test_a_kernel_whose_only_capability_holds_personal_data_is_not_judged_and_says_what_would_help(
-    lab, tmp_path
+    here, tmp_path
 ):
-    done = measured(lab, "one_sensitivity", "single", "tokens")
+    done = measured(here, "one_sensitivity", "single", "tokens")
     assert done.returncode == 2, done.stderr
     found = row(tmp_path, "tokens")
     assert found["validity"] == "skipped"
@@ -251,7 +232,7 @@ def test_other_roles_are_asked_for_and_then_used(here, tmp_path):
 
 
 @pytest.mark.live
-def test_up_serves_a_kernel_of_ones_own_and_ends_with_its_terminal(lab, tmp_path):
+def test_up_serves_a_kernel_of_ones_own_and_ends_with_its_terminal(here, tmp_path):
     said = tmp_path / "said"
     with said.open("wb") as file:
         server = subprocess.Popen(

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+from effort import effort
 
 from kernel_lab.deployments import NativeStack
 from kernel_lab.deployments.deployment import Deployment
 
 pytestmark = pytest.mark.live
+SLOW = pytest.mark.slow
 
-ROUNDS = int(os.environ.get("STACK_ROUNDS", "3"))
+ROUNDS = effort(2, 3, "STACK_ROUNDS")
 """Starts and stops in a row."""
 WITHIN_S = 30.0
 """Far beyond what clearing up may take (the guard's grace is 2 s): past it, it never will."""
@@ -67,7 +69,10 @@ def no_redis_url(monkeypatch):
     monkeypatch.delenv("LAB_REDIS_URL", raising=False)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=SLOW), pytest.param(signal.SIGINT, marks=SLOW)],
+)
 def test_nothing_survives_a_harness_that_is_ended_while_a_stack_is_up(
     tiny, tmp_path, leftovers, no_redis_url, number
 ):
@@ -83,11 +88,11 @@ def test_nothing_survives_a_harness_that_is_ended_while_a_stack_is_up(
 @pytest.mark.parametrize(
     ("number", "processes"),
     [
-        (signal.SIGKILL, 2),  # a guard
+        pytest.param(signal.SIGKILL, 2, marks=SLOW),  # a guard
         (signal.SIGKILL, 3),  # a store
-        (signal.SIGKILL, EVERYTHING),
-        (signal.SIGINT, 2),
-        (signal.SIGINT, 5),  # arbiters
+        pytest.param(signal.SIGKILL, EVERYTHING, marks=SLOW),
+        pytest.param(signal.SIGINT, 2, marks=SLOW),
+        pytest.param(signal.SIGINT, 5, marks=SLOW),  # arbiters
         (signal.SIGTERM, 5),
     ],
 )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import msgspec
 import psutil
 import pytest
@@ -19,10 +17,6 @@ from kernel_lab.traffic.client import Principal, Recorder, RecordingClient
 from kernel_lab.traffic.connections import Fresh
 
 pytestmark = [pytest.mark.live, pytest.mark.xdist_group("stack")]
-
-EVERY_ONE = pytest.mark.skipif(
-    not os.environ.get("LAB_ALL_FAULTS"), reason="takes 10 s each; LAB_ALL_FAULTS=1 runs it"
-)
 
 
 class Ours:
@@ -88,7 +82,7 @@ async def test_a_partition_without_its_proxy_does_not_land():
         assert not landing.landed
 
 
-@EVERY_ONE
+@pytest.mark.slow
 async def test_another_secret_lands_and_ends(tmp_path):
     async with stack_of("replicas", tmp_path) as live:
         assert "a secret of its own" in await lands("rotate_secret", live)
@@ -100,7 +94,7 @@ async def test_another_secret_lands_and_ends(tmp_path):
         assert len(secrets) == 1
 
 
-@EVERY_ONE
+@pytest.mark.slow
 async def test_a_replica_starts_without_its_store_and_finds_it_later(tmp_path):
     try:
         async with stack_of("redis", tmp_path, workers=1) as live:

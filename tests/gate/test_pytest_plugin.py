@@ -62,6 +62,7 @@ def test_each_test_says_for_itself_what_was_seen(tmp_path):
     assert "handle_not_found" in done.stdout
 
 
+@pytest.mark.slow
 def test_under_xdist_each_worker_judges_what_it_comes_to(tmp_path):
     (tmp_path / "test_mine.py").write_text(TESTS)
     done = run_pytest(tmp_path, "--kernel-lab-run", REFERENCE, "-n", "2")

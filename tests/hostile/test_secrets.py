@@ -102,6 +102,7 @@ def test_a_run_on_a_state_with_a_password_keeps_it(tmp_path: Path) -> None:
     assert found(tmp_path / "run", said) == set()
 
 
+@pytest.mark.slow
 def test_a_run_on_a_service_with_credentials_keeps_them(tmp_path: Path, running: str) -> None:
     (tmp_path / "promises.toml").write_text(PROMISES)
     header = ("--header", "X-Gate: value-of-a-header", "--header=X-Gate-2: value-of-a-header")

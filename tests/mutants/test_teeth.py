@@ -20,12 +20,25 @@ from mutants.live import SAMPLE, run_one
 from mutants.simulation import Trial, simulate
 
 RIGHT_RUNS = 24
+FEW_RIGHT_RUNS = 6
 
-_first = {}
+_first, _first_of_home = {}, {}
 for _name, _one in SIMULATED.items():
-    _first.setdefault((_one.breaks, _one.finds, _one.home), _name)
-HALF = [name for name, one in SIMULATED.items() if one.bitten or one.lag_ms or name in _first.values()]
+    _first.setdefault((_one.breaks, _one.finds), _name)
+    _first_of_home.setdefault((_one.breaks, _one.finds, _one.home), _name)
+HALF = [
+    name for name, one in SIMULATED.items() if one.bitten or one.lag_ms or name in _first_of_home.values()
+]
 """Of every claim, anomaly and home the first, and whatever somebody was bitten by."""
+
+
+def first_or_slow(name):
+    """`make test` takes of every claim and anomaly the first."""
+    return name if name in _first.values() else pytest.param(name, marks=pytest.mark.slow)
+
+
+def few_or_slow(number):
+    return number if number < FEW_RIGHT_RUNS else pytest.param(number, marks=pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)
@@ -35,12 +48,12 @@ def _loggers_as_they_were():
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 
-@pytest.mark.parametrize("name", HALF)
+@pytest.mark.parametrize("name", map(first_or_slow, HALF))
 def test_a_wrong_kernel_is_caught(name):
     assert teeth.bite(name).missed == ""
 
 
-@pytest.mark.parametrize("number", range(RIGHT_RUNS))
+@pytest.mark.parametrize("number", map(few_or_slow, range(RIGHT_RUNS)))
 def test_a_right_kernel_is_not_accused(number):
     validity, said = teeth.accuse(number)
     assert validity is Validity.VALID, said

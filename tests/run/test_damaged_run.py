@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from effort import effort
 
 from kernel_lab.cli.main import main
 from kernel_lab.judge.verdict import Validity
@@ -19,7 +20,7 @@ from kernel_lab.run.folder import CellFolder
 from kernel_lab.run.judging import judge_path
 
 SAVED = Path(__file__).parent.parent / "histories"
-DAMAGES = int(os.environ.get("LAB_DAMAGES", "40"))
+DAMAGES = effort(12, 40, "LAB_DAMAGES")
 CELLS = [
     ("budget", "good-redis", "redis"), ("capabilities", "bad-memory-4-fresh", "memory-4"),
     ("handles", "good-redis", "redis"), ("rate_limit", "bad-redis-naive", "memory-4"),
@@ -170,6 +171,7 @@ def command(monkeypatch, capsys, *arguments):
     return end.value.code
 
 
+@pytest.mark.counted
 @pytest.mark.timeout(3000)
 def test_no_damage_ends_in_a_traceback_or_makes_valid_what_was_not(whole, tmp_path, monkeypatch, capsys):
     run, before = whole

@@ -5,7 +5,6 @@
 
 import csv
 import json
-import os
 import random
 import signal
 import subprocess
@@ -14,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from effort import effort
 
 from kernel_lab.run.noise import too_noisy
 
@@ -45,13 +45,14 @@ def kill_when(run, finished):
 
 
 @pytest.mark.live
+@pytest.mark.counted
 @pytest.mark.timeout(600)
-def test_a_run_that_is_killed_and_resumed_equals_one_that_was_not(tmp_path):
-    for number in range(int(os.environ.get("RESUMES", "1"))):
+def test_a_run_that_is_killed_and_resumed_equals_one_that_was_not(tmp_path, command_line):
+    for number in range(effort(1, 2, "RESUMES")):
         run = tmp_path / f"run{number}"
         kill_when(run, 1 + number % 4)
         left = {path.parent for path in run.glob("cells/*/*/verdict.json")}
-        done = subprocess.run([COMMAND, "run", "--resume", run], capture_output=True, text=True, check=False)
+        done = command_line("run", "--resume", run)
         assert done.returncode == 0, done.stderr
         found = verdicts(run)
         assert len(found) == CELLS
@@ -61,8 +62,8 @@ def test_a_run_that_is_killed_and_resumed_equals_one_that_was_not(tmp_path):
         about = json.loads((run / "environment.json").read_text())
         assert about["finished"]
         assert about["resumed"][0]["kept"] >= min(1, len(left))
-        assert subprocess.run([COMMAND, "check", run], capture_output=True, check=False).returncode == 1
-    done = subprocess.run([COMMAND, "run", "--resume", run], capture_output=True, text=True, check=False)
+        assert command_line("check", run).returncode == 1
+    done = command_line("run", "--resume", run)
     assert (done.returncode, "is finished" in done.stderr) == (64, True)
 
 
@@ -74,12 +75,10 @@ def test_a_run_that_is_killed_and_resumed_equals_one_that_was_not(tmp_path):
         (["--resume", "old"], "does not say what was asked for"),
     ],
 )
-def test_what_cannot_be_resumed_is_one_sentence(tmp_path, arguments, said):
+def test_what_cannot_be_resumed_is_one_sentence(tmp_path, command_line, arguments, said):
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "environment.json").write_text("{}")
-    done = subprocess.run(
-        [COMMAND, "run", *arguments], capture_output=True, text=True, check=False, cwd=tmp_path
-    )
+    done = command_line("run", *arguments)
     assert (done.returncode, said in done.stderr) == (64, True), done.stderr
     assert len(done.stderr.splitlines()) == 1
 

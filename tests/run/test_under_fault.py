@@ -68,6 +68,7 @@ async def test_a_store_that_died_is_refused_until_somebody_decides(tmp_path):
     assert row.effect.liveness_asked > 1
 
 
+@pytest.mark.slow
 async def test_a_fallback_to_memory_fails_open_while_the_store_is_away(tmp_path):
     try:
         find_store()
@@ -83,6 +84,7 @@ async def test_a_fallback_to_memory_fails_open_while_the_store_is_away(tmp_path)
     }  # fmt: skip
 
 
+@pytest.mark.slow
 async def test_a_file_that_is_locked_is_refused_and_comes_back(tmp_path):
     _, rows = await suffer(tmp_path, "sqlite", [registry.faults()["lock_store"]], ["revocation"])
     [row] = rows.values()

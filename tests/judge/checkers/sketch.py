@@ -3,10 +3,10 @@
 Each call is ``kind(call, return, …)`` in nanoseconds; without a return it is info, with an error it failed.
 """
 
-import os
 from typing import Any
 
 import msgspec
+from effort import effort
 
 from kernel_lab.judge.history import (
     AnyOperation,
@@ -28,7 +28,7 @@ from kernel_lab.judge.verdict import Assumptions, Cell, DeploymentFacts, Verdict
 
 T = "t"
 
-ORACLE = int(os.environ.get("KERNEL_LAB_ORACLE", "1000"))
+ORACLE = effort(400, 1000, "KERNEL_LAB_ORACLE")
 """How many random histories each checker is compared with its oracle on."""
 
 

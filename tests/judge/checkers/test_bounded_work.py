@@ -7,12 +7,12 @@ budget.
 
 import itertools
 import math
-import os
 import random
 import sys
 
 import msgspec
 import pytest
+from effort import effort
 from sketch import (
     audit,
     budget,
@@ -33,7 +33,7 @@ from kernel_lab.judge.checkers import CHECKERS
 from kernel_lab.judge.verdict import Beside, Validity
 from kernel_lab.judge.work import STEPS, STEPS_EACH
 
-LARGEST = int(os.environ.get("KERNEL_LAB_ADVERSARY", "4000"))
+LARGEST = effort(2000, 4000, "KERNEL_LAB_ADVERSARY")
 """Operations of the largest history; KERNEL_LAB_ADVERSARY=64000 for all sizes."""
 SIZES = [size for size in (1000, 2000, 4000, 8000, 16000, 32000, 64000) if size <= LARGEST]
 
@@ -182,6 +182,7 @@ def test_every_claim_has_an_adversary():
     assert set(ADVERSARIES) == set(CHECKERS)
 
 
+@pytest.mark.counted
 @pytest.mark.parametrize(("claim", "made"), EACH, ids=[made.__name__ for _, made in EACH])
 def test_the_steps_grow_no_faster_than_n_log_n_or_are_cut_off(claim, made):
     for size in SIZES:

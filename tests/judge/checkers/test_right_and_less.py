@@ -12,6 +12,7 @@ from kernel_lab.judge.history import Invoke, Outcome
 from kernel_lab.judge.verdict import Validity
 
 RUNS = ORACLE // 10 * 3
+pytestmark = pytest.mark.counted
 
 
 def less(rng, history):

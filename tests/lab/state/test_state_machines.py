@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 from bridged import open_state
+from effort import effort
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
@@ -29,7 +30,7 @@ from weaver_kernel.stores import InMemoryRevocationStore
 from lab.state import State, StateOptions
 
 CHECKED = settings(
-    max_examples=30,
+    max_examples=effort(12, 30),
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
