@@ -145,10 +145,10 @@ smallest-faults: setup ## the smallest fault that each claim sees, quick and ful
 
 # The shared states: docs/state.md.
 bench-state: setup ## what each store call, a grant and an invoke cost in process, each state beside memory
-	@$(BIN)/python tests/lab/state/bench_state.py $(ARGS)
+	@$(BIN)/python -m beside_upstream.cost $(ARGS)
 
 upstream-tests: setup ## upstream's own tests with our stores in place of its own (ARGS='--sdist FILE' without a network)
-	@$(BIN)/python tests/upstream/run_with_our_stores.py $(ARGS)
+	@$(BIN)/python -m beside_upstream.own_tests $(ARGS)
 
 .PHONY: bench-state upstream-tests
 

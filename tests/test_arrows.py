@@ -1,13 +1,22 @@
-"""The arrows of import: scenarios -> kernel_lab; kernel_lab imports neither of the others, nor does lab."""
+"""The house: who imports whom, that a test file's name is found once, and that no command lives in tests/.
+
+scenarios -> kernel_lab; kernel_lab imports neither of the others, nor does lab. What checks them, imports them.
+"""
 
 import ast
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 CLAIMS = {"scenarios", "kernel_lab_scenarios"}
-FORBIDDEN = {"kernel_lab": {"lab", *CLAIMS}, "lab": {"kernel_lab", *CLAIMS}, "scenarios": {"lab"}}
+CHECKS = {"mutants", "beside_upstream", "tests"}
+FORBIDDEN = {
+    "kernel_lab": {"lab", *CLAIMS, *CHECKS}, "lab": {"kernel_lab", *CLAIMS, *CHECKS}, "scenarios": {"lab", *CHECKS},
+    "mutants": {"beside_upstream", "tests"}, "beside_upstream": {"mutants", "tests"},
+}  # fmt: skip
 
 
 def imported(path: Path) -> set[str]:
@@ -31,3 +40,17 @@ def test_a_package_imports_nothing_it_must_not_know(package):
         if (wrong := imported(module) & FORBIDDEN[package])
     ]
     assert broken == []
+
+
+def test_a_test_files_name_is_found_once():
+    """pytest imports test files by their bare names: of two that are called the same, one is not run."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(names) > 100
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_no_command_lives_in_tests():
+    made = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert re.findall(r"\$\(BIN\)/python (?:-m )?tests\S*", made) == []
+    commands = [path for path in (ROOT / "tests").rglob("*.py") if "argparse" in imported(path)]
+    assert commands == []

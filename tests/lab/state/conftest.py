@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from bridged import PREFIX, open_state
-from places import PATIENT, Clock, Process, Together, Valkey, retold, server, started, tell, three_nodes
+from places import PATIENT, Clock, Process, Together, started
 
+from beside_upstream.servers import Valkey, retold, server, tell, three_nodes
 from kernel_lab.deployments.ports import LOOPBACK
 from lab.state import State, StateOptions
 from lab.state.redis.link import Script

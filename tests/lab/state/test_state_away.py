@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from places import Valkey, trace, until
 from weaver_kernel import AgentKernelError, HMACTokenProvider
 
+from beside_upstream.servers import Valkey, trace, until
 from lab.state import State, StateOptions, StateUnavailable, open_state
 
 SOON = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from places import PATIENT, Valkey, until
+from places import PATIENT
 
+from beside_upstream.servers import Valkey, until
 from lab.state import StateOptions, StateUnavailable, open_state
 from lab.state.cached import CachedRevocations
 

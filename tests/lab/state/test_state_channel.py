@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from places import Valkey, server, trace
 
+from beside_upstream.servers import Valkey, server, trace
 from lab.bridge import bridged
 from lab.state import State, StateOptions, StateUnavailable, open_state
 from lab.state.redis.channel import QUEUED_AT_MOST, Channel, ChannelClosed, Full, Place, ServerError

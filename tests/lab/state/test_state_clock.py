@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from places import Clock, Valkey
+from places import Clock
 from weaver_kernel import BudgetExhausted, HandleExpired, HandleNotFound
 
+from beside_upstream.servers import Valkey
 from lab.state import State, StateOptions, open_state
 from lab.state.budget import LEASE_S
 from lab.state.handles import KEPT_EXPIRED_S

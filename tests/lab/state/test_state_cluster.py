@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from places import PATIENT, Valkey, three_nodes, until
+from places import PATIENT
 from redis.crc import key_slot
 
+from beside_upstream.servers import Valkey, three_nodes, until
 from lab.state import State, StateOptions, StateUnavailable, open_state
 
 Url = Callable[[str], str]

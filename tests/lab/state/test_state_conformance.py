@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from bridged import open_state
-from places import ALL, NOW, PATIENT, SHARED, trace
+from places import ALL, PATIENT, SHARED
 from weaver_kernel import (
     AgentKernelError,
     BudgetConfigError,
@@ -17,6 +17,7 @@ from weaver_kernel import (
     TraceQuery,
 )
 
+from beside_upstream.servers import NOW, trace
 from lab.state import State, StateOptions
 
 Opened = Callable[..., State]

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from places import until
 
+from beside_upstream.servers import until
 from kernel_lab.deployments.ports import LOOPBACK, free_port
 from lab.state import StateOptions, StateUnavailable, open_state
 

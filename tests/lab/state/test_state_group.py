@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from places import trace
 
+from beside_upstream.servers import trace
 from lab.bridge import bridged
 from lab.state import State, StateOptions, StateUnavailable, open_state
 from lab.state.sqlite_group import QUEUED_AT_MOST

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from bridged import open_state
-from places import trace, until
 from weaver_kernel.stores import JsonlTraceStore, SQLiteRevocationStore
 
+from beside_upstream.servers import trace, until
 from lab.state import State, StateOptions, StateUnavailable
 
 SOON = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from places import SECRET, Valkey
 from weaver_kernel import CapabilityRequest, Kernel, PolicyDenied, Principal, TokenRevoked
 
+from beside_upstream.servers import SECRET, Valkey
 from lab import kernel as two_trips
 from lab import one_trip
 from lab.settings import read_settings

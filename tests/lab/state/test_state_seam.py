@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from places import PATIENT, Valkey, server, trace
+from places import PATIENT
 from weaver_kernel import BudgetManager, HandleStore, TraceStore
 from weaver_kernel.rate_limit import RateLimiter
 from weaver_kernel.stores import InMemoryRevocationStore, SQLiteRevocationStore, SQLiteTraceStore
 
+from beside_upstream.servers import Valkey, server, trace
 from lab.state import BadStateURL, State, StateOptions, open_state, warnings
 from lab.state.redis.link import unfit
 

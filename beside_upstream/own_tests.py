@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-PLACES = ROOT / "tests" / "lab" / "state"
+from beside_upstream.servers import server
+
+ROOT = Path(__file__).resolve().parents[1]
 NAME = f"weaver_kernel-{version('weaver-kernel')}"
 
 FILES = (
@@ -86,15 +86,8 @@ def unpacked(sdist: Path | None, folder: Path) -> Path:
     """The unpacked sdist, fetched if none is given."""
     if sdist is None:
         fetch = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-        fetch += [
-            "--no-deps",
-            "--no-binary",
-            ":all:",
-            "--dest",
-            str(folder),
-            NAME.replace("_", "-").replace("-", "_", 0),
-        ]
-        subprocess.run([*fetch[:-1], f"weaver-kernel=={version('weaver-kernel')}"], check=True)
+        fetch += ["--no-deps", "--no-binary", ":all:", "--dest", str(folder)]
+        subprocess.run([*fetch, f"weaver-kernel=={version('weaver-kernel')}"], check=True)
         (sdist,) = folder.glob("*.tar.gz")
     if sdist.is_dir():
         return sdist
@@ -109,16 +102,13 @@ def place_of(state: str) -> Iterator[str]:
     if state == "sqlite":
         yield state
         return
-    sys.path.insert(0, str(PLACES))
-    from places import server  # where the path leads now
-
     with server() as valkey:
         yield f"redis://127.0.0.1:{valkey.port}/0"
 
 
 def differences(state: str, source: Path, where: str) -> list[str]:
     """Run the tests on one state; a line for each result that is not as listed."""
-    command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=line", "-p", "with_our_stores"]
+    command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=line", "-p", "beside_upstream.our_stores"]
     command += [
         "-p",
         "no:cacheprovider",
@@ -128,8 +118,7 @@ def differences(state: str, source: Path, where: str) -> list[str]:
         "asyncio_default_fixture_loop_scope=function",
     ]
     command += [f"tests/test_{name}.py" for name in FILES]
-    path = os.pathsep.join(map(str, (HERE, PLACES, ROOT)))
-    env = {**os.environ, "PYTHONPATH": path, "LAB_UPSTREAM_STATE": where}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "LAB_UPSTREAM_STATE": where}
     done = subprocess.run(command, cwd=source, env=env, capture_output=True, text=True, check=False)
     failed = set(re.findall(r"^(?:FAILED|ERROR) tests/test_(\S+?\.py::\S+)", done.stdout, re.MULTILINE))
     if done.returncode not in {0, 1}:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import weaver_kernel
-from places import retold, tell
 from redis import Redis
 from weaver_kernel import HandleStore, firewall, handles, kernel, policy, rate_limit, stores, tokens, trace
 from weaver_kernel._secrets import resolve_hmac_secret
@@ -19,6 +18,7 @@ from weaver_kernel.stores import memory
 
 import lab.state.redis
 import lab.state.sqlite  # noqa: F401 - before upstream's names are replaced: ours are made of them
+from beside_upstream.servers import retold, tell
 from lab.state import State, StateOptions, open_state
 
 WHERE = os.environ["LAB_UPSTREAM_STATE"]

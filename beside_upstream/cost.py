@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from places import SECRET, server, three_nodes, trace
 from weaver_kernel import CapabilityRequest, Principal
 
+from beside_upstream.servers import SECRET, server, three_nodes, trace
 from kernel_lab.run import environment, results
 from lab import kernel, one_trip
 from lab.settings import read_settings
@@ -48,7 +48,7 @@ ROWS = [
     for i in range(200)
 ]
 Call = Callable[[], Any]
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = (
     "state", "call", "payload_bytes", "wall_us", "cpu_us", "times_memory", "times_memory_from",
     "times_memory_to", "times_behind", "calls",
