@@ -141,7 +141,9 @@ def measured(here, factory, deployment, scenario):
 
 
 @pytest.mark.live
-@pytest.mark.parametrize("factory", ["needs_arguments", "without_driver"])
+@pytest.mark.parametrize(
+    "factory", ["needs_arguments", pytest.param("without_driver", marks=pytest.mark.slow)]
+)
 def test_a_driver_that_fails_does_not_hide_that_a_revoked_token_was_accepted(here, tmp_path, factory):
     done = measured(here, factory, "memory-2", "revocation")
     assert done.returncode == 1, done.stderr
@@ -174,6 +176,7 @@ def test_a_good_kernel_is_not_punished_for_what_the_labs_own_kernel_would_break(
 
 
 @pytest.mark.live
+@pytest.mark.slow
 def test_a_policy_that_denies_everything_shows_nothing(here, tmp_path):
     done = measured(here, "denies", "memory-2", "revocation")
     assert done.returncode == 2, done.stderr
@@ -181,6 +184,7 @@ def test_a_policy_that_denies_everything_shows_nothing(here, tmp_path):
 
 
 @pytest.mark.live
+@pytest.mark.slow
 def test_handles_are_judged_by_the_life_that_this_kernel_gives_them(here, tmp_path):
     done = measured(here, "other_lives", "single", "handles")
     assert done.returncode == 0, done.stderr
@@ -190,6 +194,7 @@ def test_handles_are_judged_by_the_life_that_this_kernel_gives_them(here, tmp_pa
 
 
 @pytest.mark.live
+@pytest.mark.slow
 def test_an_asynchronous_driver_is_measured_and_a_kernel_without_a_budget_is_not_judged_by_one(
     here, tmp_path
 ):
@@ -205,6 +210,7 @@ def test_an_asynchronous_driver_is_measured_and_a_kernel_without_a_budget_is_not
 
 
 @pytest.mark.live
+@pytest.mark.slow
 def test_a_slow_driver_hides_nothing(here, tmp_path):
     done = measured(here, "slow_driver", "memory-2", "revocation")
     assert done.returncode == 1, done.stderr
@@ -212,6 +218,7 @@ def test_a_slow_driver_hides_nothing(here, tmp_path):
 
 
 @pytest.mark.live
+@pytest.mark.slow
 def test_a_kernel_whose_only_capability_holds_personal_data_is_not_judged_and_says_what_would_help(
     here, tmp_path
 ):

@@ -79,6 +79,7 @@ def test_it_is_on_the_page(folder):
     assert '<a href="#claim-unique_tokens">unique tokens</a>' in page
 
 
+@pytest.mark.slow
 def test_its_saved_cell_is_judged_again(lab, folder):
     again = lab("check", folder, "--json")
     assert again.returncode == 0, again.stderr
@@ -90,6 +91,7 @@ def test_its_saved_cell_is_judged_again(lab, folder):
     )
 
 
+@pytest.mark.slow
 def test_its_checker_finds_a_token_that_was_returned_twice(lab, folder, tmp_path):
     cell = tmp_path / "cell"
     shutil.copytree(folder / "cells" / "unique_tokens" / "single-fresh", cell, symlinks=True)

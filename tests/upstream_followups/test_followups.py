@@ -39,7 +39,11 @@ def run(script: str, folder: Path, **env: str) -> subprocess.CompletedProcess[st
     )  # fmt: skip
 
 
-@each
+@pytest.mark.parametrize(
+    "one",
+    [pytest.param(one, marks=[pytest.mark.slow] if number >= 4 else []) for number, one in enumerate(EVERY)],
+    ids=lambda one: one.path.stem,
+)
 def test_its_script_prints_what_the_follow_up_shows(one: Followup, tmp_path: Path) -> None:
     done = run(one.script, tmp_path)
     assert (done.stdout, done.stderr, done.returncode) == (one.stdout, one.stderr, 0)
