@@ -48,12 +48,12 @@ def _loggers_as_they_were():
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 
-@pytest.mark.parametrize("name", map(first_or_slow, HALF))
+@pytest.mark.parametrize("name", [first_or_slow(name) for name in HALF])
 def test_a_wrong_kernel_is_caught(name):
     assert teeth.bite(name).missed == ""
 
 
-@pytest.mark.parametrize("number", map(few_or_slow, range(RIGHT_RUNS)))
+@pytest.mark.parametrize("number", [few_or_slow(number) for number in range(RIGHT_RUNS)])
 def test_a_right_kernel_is_not_accused(number):
     validity, said = teeth.accuse(number)
     assert validity is Validity.VALID, said
