@@ -203,7 +203,10 @@ def test_rate_limit_windows_are_process_local(worker_a: _WorkerA) -> None:
 def test_default_handle_store_is_not_portable_to_fresh_process(worker_a: _WorkerA) -> None:
     assert worker_a.handles.get(worker_a.handle.handle_id) == [{"id": 1}]
 
-    assert worker_a.of_b["handle"].startswith(f"{HandleNotFound.__name__}: ")
+    assert worker_a.of_b["handle"] == (
+        f"{HandleNotFound.__name__}: Handle '{worker_a.handle.handle_id}' not found. "
+        "It may have been evicted."
+    )
 
 
 def test_a_recycled_worker_forgets_a_revocation(worker_a: _WorkerA) -> None:
@@ -263,7 +266,10 @@ def test_import_remote_reaches_the_worker_that_was_asked(worker_a: _WorkerA) -> 
     # B verifies the token that A granted for it, and does not know the capability
     assert worker_a.of_b["capabilities"] == ["tickets.read"]
     refusal = worker_a.of_b["imported"]
-    assert refusal.startswith(f"{CapabilityNotFound.__name__}: No capability registered")
+    assert refusal == (
+        f"{CapabilityNotFound.__name__}: No capability registered with id='peer.lookup'. "
+        "Check the capability_id or register it first."
+    )
 
 
 def test_without_a_configured_secret_workers_refuse_each_others_tokens(
