@@ -162,6 +162,9 @@ upstream-check: setup ## the series on the sdist, in a fresh environment: git am
 upstream-issue: setup ## one follow-up as it is filed (N=05)
 	@$(BIN)/python -m kernel_lab.upstream.followups $(N)
 
+upstream-try: setup ## every follow-up as its reader tries it: alone, in an environment of its own
+	@$(BIN)/python -m kernel_lab.upstream.followups --try
+
 versions: setup ## which published version has which guarantee: docs/upstream/versions.csv and its table
 	@$(BIN)/python -m kernel_lab.upstream.versions $(ARGS)
 
@@ -171,4 +174,4 @@ rollout: setup ## two versions behind one balancer, and the change of a signing 
 advisories: setup ## a private bundle outside of the repository (OUT=/elsewhere/bundle.tar.gz; ARGS='--notes DIR')
 	@$(BIN)/python -m kernel_lab.upstream.advisories --out "$(or $(OUT),$(error OUT=FILE.tar.gz is needed, outside of the repository))" $(ARGS)
 
-.PHONY: upstream-patches upstream-check upstream-issue versions rollout advisories
+.PHONY: upstream-patches upstream-check upstream-issue upstream-try versions rollout advisories

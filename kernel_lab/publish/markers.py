@@ -32,6 +32,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "cost_app": ("app", "mix"),
     "cost_distance": ("deployment", "mix", "rtt_ms"),
     "cost_size": ("deployment", "mix", "handles"),
+    "faults": ("deployment", "fault", "claim"),
     "frontier": ("deployment",),
     "shares": ("scenario", "deployment", "connections", "worker"),
     "state": ("state", "call"),

@@ -1,13 +1,17 @@
 """The follow-ups: issues that are ready to file, each with the script that shows what it describes.
 
 ``python -m kernel_lab.upstream.followups NUMBER`` prints the body of one as it is filed: without the head and
-without the markers of our figures.
+without the markers of our figures. ``--try`` follows each of them as its reader would: it saves the script, runs the
+commands of the text in a folder that has nothing else, and compares what is printed with what the text shows.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +46,11 @@ class Followup:
     def script(self) -> str:
         """The reproduction."""
         return self._block("</summary>\n\n```python\n")
+
+    @property
+    def commands(self) -> list[str]:
+        """What the reader types: the environment first, the reproduction last."""
+        return self._block("```bash\n").splitlines()
 
     @property
     def stdout(self) -> str:
@@ -83,10 +92,50 @@ def every() -> list[Followup]:
     return [read(path) for path in sorted(FOLDER.glob("*.md"))]
 
 
+def differences(one: Followup, folder: Path) -> list[str]:
+    """What comes out otherwise than the text shows, after its commands were typed in `folder`.
+
+    The commands before the last one make the environment. They are typed once in a folder.
+    """
+    (folder / "reproduction.py").write_text(one.script, encoding="utf-8")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "WEAVER"))}
+    *making, last = one.commands
+    made = folder / "made"
+    for command in making if not made.exists() or made.read_text("utf-8") != str(making) else []:
+        done = _typed(command, folder, env)
+        if done.returncode:
+            return [f"{command!r} ended with {done.returncode}: {done.stderr.strip()[-200:]}"]
+    made.write_text(str(making), encoding="utf-8")
+    done = _typed(last, folder, env)
+    wrong = [] if done.returncode == 0 else [f"{last!r} ended with {done.returncode}"]
+    wrong += [f"standard output is {done.stdout!r}"] if done.stdout != one.stdout else []
+    wrong += [f"standard error is {done.stderr!r}"] if done.stderr != one.stderr else []
+    return wrong
+
+
+def _typed(command: str, folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", command], cwd=folder, env=env, capture_output=True, text=True, check=False
+    )
+
+
+def tried(followups: Sequence[Followup]) -> int:
+    """Exit code 1 if one of them does not print what its text shows."""
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="lab-followups-") as folder:
+        for one in followups:
+            wrong = differences(one, Path(folder))
+            failed += bool(wrong)
+            print(f"{one.number}: {'; '.join(wrong) or 'prints what it shows'}")
+    return 1 if failed else 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print one follow-up as it is filed."""
+    """Print one follow-up as it is filed, or try them all."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     known = {one.number: one for one in every()}
+    if given == ["--try"]:
+        return tried(list(known.values()))
     if len(given) != 1 or given[0] not in known:
         print(f"make upstream-issue: N should be one of: {', '.join(known)}", file=sys.stderr)
         return EXIT_CODE

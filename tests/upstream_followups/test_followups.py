@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -119,3 +120,18 @@ def test_one_is_printed_as_it_is_filed(capsys: pytest.CaptureFixture[str]) -> No
     assert "<!--" not in printed
     assert followups.main(["99"]) == 64
     assert capsys.readouterr().err.startswith("make upstream-issue: N should be one of: 01, ")
+
+
+def test_a_text_that_shows_something_else_is_noticed(tmp_path: Path) -> None:
+    """The commands are typed as they stand; here the environment is this one, so that nothing is installed."""
+    one = EVERY[0]
+    (tmp_path / "env" / "bin").mkdir(parents=True)
+    (tmp_path / "env" / "bin" / "python").symlink_to(sys.executable)
+    (tmp_path / "made").write_text(str(one.commands[:-1]), encoding="utf-8")
+    script = "import sys\nprint('something else')\nprint('and more', file=sys.stderr)\nsys.exit(1)"
+    body = one.body.replace(one.script.rstrip("\n"), script)
+    assert followups.differences(replace(one, body=body), tmp_path) == [
+        "'env/bin/python reproduction.py' ended with 1",
+        "standard output is 'something else\\n'",
+        "standard error is 'and more\\n'",
+    ]
