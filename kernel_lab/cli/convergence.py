@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def convergence(
     deployment: Annotated[list[str], typer.Option(help="Only this deployment; may be repeated. [all]")] = [],  # noqa: B006
-    revocations: Annotated[int, typer.Option(help="Of each deployment, 200 or more.")] = 300,
+    revocations: Annotated[int, typer.Option(help="Revocations of each deployment; 200 or more.")] = 300,
     out: Annotated[Path | None, typer.Option(help="The run folder [results/convergence-<time>].")] = None,
 ) -> None:
     """Measure how long after a revocation every worker refuses the token: convergence.csv.

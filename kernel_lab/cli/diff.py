@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 def diff_runs(
     before: Annotated[Path, typer.Argument(help="A run folder.")],
-    after: Annotated[Path, typer.Argument(help="Another one.")],
+    after: Annotated[Path, typer.Argument(help="Another run folder.")],
     rename: Annotated[
         list[str],
         typer.Option(

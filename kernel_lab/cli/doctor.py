@@ -34,7 +34,7 @@ def doctor(
         bool, typer.Option("--machine", help="Say what this machine has for the lab, and what it lacks.")
     ] = False,
 ) -> None:
-    """Say from a service's configuration files how many processes run and what that weakens.
+    """Read a service's configuration files, and say how many processes run and what that weakens.
 
     Exit code: 0 nothing to say, 1 findings at or above --fail-on, 64 nothing that could be read.
     """

@@ -39,9 +39,9 @@ def gate(
         Path, typer.Option(help="TOML of [[guarantee]] tables; docs/gate.md describes the keys.")
     ] = Path("guarantees.toml"),
     path: Annotated[Path | None, typer.Argument(help="The same as --run PATH.")] = None,
-    run: Annotated[Path | None, typer.Option(help="Judge this run folder instead of measuring anew.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Judge this run folder, and measure nothing.")] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Short cells will do: run them, or accept a run that had them.")
+        bool, typer.Option("--quick", help="Run short cells, or accept a run with short cells.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 1,
     out: Annotated[Path | None, typer.Option(help="The run folder [results/gate/<time>].")] = None,
@@ -57,7 +57,7 @@ def gate(
         Path | None, typer.Option(help="Append Markdown to this file [$GITHUB_STEP_SUMMARY].")
     ] = None,
 ) -> None:
-    """Measure what the declared guarantees need and no more, and say of each whether it holds.
+    """Measure only what the declared guarantees need, and say whether each of them holds.
 
     Under GitHub Actions it also annotates the guarantees that do not hold.
 

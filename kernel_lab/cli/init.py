@@ -105,14 +105,16 @@ def init(
     command: Annotated[
         str | None, typer.Option(help="How the service is started, with {workers} and {port}.")
     ] = None,
-    attach: Annotated[str | None, typer.Option(help="Or the URL where it runs already.")] = None,
+    attach: Annotated[str | None, typer.Option(help="Or the URL of a service that runs already.")] = None,
     caller: Annotated[
         str | None, typer.Option(help="How it tells callers apart: header, cookie, bearer or address.")
     ] = None,
     claim: Annotated[
         list[str], typer.Option(help="rate_limit, revocation, handles or stats; may be repeated.")
     ] = [],  # noqa: B006
-    name: Annotated[str | None, typer.Option(help="A name for it [that of the folder].")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The name of the service [the name of the folder].")
+    ] = None,
     gate: Annotated[
         bool, typer.Option("--gate", help="Write a guarantees.toml for `kernel-lab gate` instead.")
     ] = False,
@@ -123,7 +125,7 @@ def init(
 ) -> None:
     """Write a commented app.toml for a service of yours, and the middleware that names its workers.
 
-    What the options do not say is asked. Nothing that is there already is overwritten. With --gate it writes a
+    The command asks for what the options do not say. It overwrites no file. With --gate it writes a
     commented guarantees.toml and asks nothing.
 
     Exit code: 0 it is written, 64 it cannot be.

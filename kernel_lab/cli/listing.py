@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 def list_names(
     what: Annotated[str, typer.Argument(help="deployments, scenarios or faults")],
 ) -> None:
-    """Print one name a line; of a fault, its title beside it.
+    """Print one name on each line, and beside a fault its title.
 
     Exit code: 0, or 64 for a list that does not exist.
     """

@@ -22,7 +22,11 @@ def pack(
         list[Path], typer.Option(help="Folder of a load run, whose CSVs come along; may be repeated.")
     ] = [],  # noqa: B006
     front: Annotated[
-        bool, typer.Option("--front", help="Histories only of the deployments that the page begins with.")
+        bool,
+        typer.Option(
+            "--front",
+            help="Keep only the histories of the page's first deployments.",
+        ),
     ] = False,
 ) -> None:
     """Pack a run for git: histories compressed, probes and logs left out, the page made anew.

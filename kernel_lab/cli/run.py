@@ -54,7 +54,9 @@ def run(
     ] = [],  # noqa: B006
     fault: Annotated[
         list[str],
-        typer.Option(help="Around this fault (`kernel-lab list faults`), or all of them; may be repeated."),
+        typer.Option(
+            help="Test around this fault (`kernel-lab list faults`), or all of them; may be repeated."
+        ),
     ] = [],  # noqa: B006
     quick: Annotated[
         bool, typer.Option("--quick", help="Short cells, and four deployments unless named.")
@@ -65,7 +67,7 @@ def run(
     attach: Annotated[
         list[str],
         typer.Option(
-            help="Measure what runs already: the URL of one deployment (repeat it for each host), compose (the "
+            help="Measure a running deployment: its URL (repeat it for each host), compose (the "
             "stack of docker compose up), swarm, or auto (such a stack if it is up)."
         ),
     ] = [],  # noqa: B006

@@ -27,8 +27,8 @@ def frontier(run: SavedRun) -> Picture | None:
         say=lambda value: f"× {value:.2f}",
         title="What it costs: throughput",
         axis="calls answered, as a multiple of memory-4's",
-        caption="The worst ratio over the mixes of load, with its 95 % interval, the store beside the "
-        "workers. Pale is dominated: another option keeps as much and costs no more.",
+        caption="Each mark is the worst ratio over the mixes of load, with its 95 % interval and the store beside the "
+        "workers. A pale mark is dominated: another option keeps as many claims and costs no more.",
     )
 
 
@@ -41,8 +41,8 @@ def added_latency(run: SavedRun) -> Picture | None:
         say=lambda value: f"{value:+.1f} ms",
         title="What it costs: the slowest calls",
         axis="ms added to memory-4's 99th percentile",
-        caption="The worst over the mixes, at a constant rate and from the start that was meant, so that a "
-        "stall is felt by every call that should have begun in it; with its 95 % interval.",
+        caption="Each mark is the worst over the mixes of load at a constant rate, with its 95 % interval. Latency "
+        "counts from the planned start, so a stall adds to every call that should have started during it.",
     )
 
 

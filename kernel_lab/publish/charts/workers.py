@@ -189,6 +189,6 @@ def answered(run: SavedRun, names: Collection[str]) -> Picture | None:
         svg=plot.svg("Share of calls by worker. " + "; ".join(said)),
         legend=(),
         caption="Each box is one worker, as wide as its share of the calls of one cell, the busiest first. "
-        f"{said[-1]}. Workers on one listening socket need not share fairly, and which of them a call meets "
-        "decides what is seen: so predictions are made from who answered, not from how many there are.",
+        f"{said[-1]}. Workers on one listening socket need not get equal shares, and a result depends on "
+        "the worker that a call meets. So predictions use which worker answered, and not the number of workers alone.",
     )

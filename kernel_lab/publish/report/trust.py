@@ -16,8 +16,8 @@ from kernel_lab.run.saved import Row, SavedCell, SavedRun
 
 NOT_SHOWN = (
     "Workers on a few shared cores test correctness, not sizing: no timing here is a promise elsewhere.",
-    "A claim that holds was not broken in this history; of what was never seen, the bound is what was shown.",
-    "Intervals take the calls of a cell to be independent; on a shared socket successive ones are not quite.",
+    "“Holds” means that nothing recorded breaks the claim. Where no failure was seen, only an upper bound is shown.",
+    "Intervals assume that the calls of a cell are independent. On a shared socket, successive calls are not quite so.",
     "There is no network between hosts: replicas are processes of one machine behind a real balancer.",
 )
 
@@ -272,7 +272,7 @@ def _beside(run: SavedRun) -> Fact | None:
         return None
     same = {str(run.environment.get("commit"))[:10]} == {one.commit for one in found}
     said = "; ".join(f"{one.name} at commit {one.commit}, {one.started}" for one in found)
-    note = f"cost, state and runbook figures are of other runs than the cells: {said}"
+    note = f"the figures of cost, state and runbook come from other runs than the cells: {said}"
     return Fact(
         name="other runs on this page",
         value=str(len(found)),
