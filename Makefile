@@ -102,7 +102,7 @@ kubernetes-check: setup ## the Kubernetes manifests, rendered and validated agai
 .PHONY: up down logs ps test-compose up-swarm down-swarm kubernetes-check
 
 # What the guarantees cost: docs/cost.md.
-load: setup ## what each deployment costs under load, near and far: cost.csv, in a quarter of an hour (ARGS=--quick)
+load: setup ## what each deployment costs under load, near and far, few callers and many: cost.csv, in 20 minutes (ARGS=--quick)
 	@$(BIN)/kernel-lab load $(ARGS)
 
 load-curves: setup ## cost against the number of workers and the size of the state

@@ -18,7 +18,9 @@ def register(app: typer.Typer) -> None:
 def load(
     part: Annotated[
         list[str],
-        typer.Option(help="deployments, distance, workers, size, app; may be repeated. [the first two]"),
+        typer.Option(
+            help="deployments, distance, callers, workers, size, app; may be repeated. [the first three]"
+        ),
     ] = [],  # noqa: B006
     deployment: Annotated[list[str], typer.Option(help="Only this deployment; may be repeated.")] = [],  # noqa: B006
     mix: Annotated[

@@ -75,6 +75,11 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return self.state.startswith(("naive+", "stash:"))
 
     @property
+    def blocks(self) -> bool:
+        """Whether each call of its store holds a worker until the answer is there."""
+        return "blocking=1" in self.state
+
+    @property
     def stale(self) -> dict[str, int]:
         """The parameter ``max_stale_ms`` where the state states that bound."""
         told = re.search(r"[?&]max_stale_ms=(\d+)", self.state)

@@ -40,33 +40,34 @@ from kernel_lab.run.scenario import Scenario, Target
 from kernel_lab.run.schedule import look_at
 from kernel_lab.traffic.connections import Policy
 
-PARTS = ("deployments", "distance", "workers", "size", "app")
-"""What can be measured; the first two where nothing is named: no ratio without the distance it holds at."""
+PARTS = ("deployments", "distance", "callers", "workers", "size", "app")
+"""What can be measured; the first three where nothing is named: no ratio without the distance it holds at."""
 ALL_MIXES = ("read-heavy", "grant-heavy")
 """Mixes that every deployment is asked, and that are judged."""
 PURE_MIXES = ("invoke-200", "invoke-10", "grant")
 """One operation alone, where what a shared state adds is looked at closely."""
-VARIANTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
-    "redis-one-trip": ("redis", {"LAB_KERNEL": "lab.one_trip:build_kernel"}),
-}
-"""Measured beside the deployment they change: its name, and what is different."""
+STEADY_MIX = "grant-heavy"
+"""Asked at a constant rate: its sessions ask for most calls, so a slot has a 99th percentile."""
 CLOSE_LOOK = (
-    "memory-4", "memory-4-again", "single", "sqlite", "redis", "redis-one-trip", "redis-authz",
-    "redis-cached", "sidecar",
+    "memory-4", "memory-4-again", "single", "sqlite", "redis", "redis-blocking", "redis-authz",
+    "redis-cached", "sidecar", "remote",
 )  # fmt: skip
 RATE_SHARE = 0.3
 """The constant rate, as a share of what memory-4 answered in a closed loop: low enough for the slowest."""
 
 EFFORTS: Mapping[str, Effort] = {
     # somebody else's seconds on the machine spoil a round or two: many short ones, not few long ones
-    "closed": Effort(rounds=14, warm_s=0.08, measured_s=0.3, gap_s=0.04),
-    "pure": Effort(rounds=20, warm_s=0.07, measured_s=0.22, gap_s=0.03),
+    "closed": Effort(rounds=12, warm_s=0.08, measured_s=0.3, gap_s=0.04),
+    "pure": Effort(rounds=12, warm_s=0.07, measured_s=0.22, gap_s=0.03),
     "curve": Effort(rounds=8, warm_s=0.08, measured_s=0.3, gap_s=0.04),
-    # a percentile takes many calls of one slot
-    "rate": Effort(rounds=3, warm_s=0.2, measured_s=0.9),
+    # a percentile takes many calls of one slot, and its interval many slots
+    "rate": Effort(rounds=14, warm_s=0.1, measured_s=0.5, gap_s=0.04),
+    # of so many callers each has a call in flight at the end of a slot
+    "distance": Effort(rounds=8, warm_s=0.12, measured_s=0.3, gap_s=0.15, users=64),
+    "callers": Effort(rounds=6, warm_s=0.12, measured_s=0.3, gap_s=0.2),
 }
-"""Sessions in a closed loop, one operation alone, a curve, a constant rate."""
-QUICK = Effort(rounds=2, warm_s=0.2, measured_s=0.5)
+"""Sessions in a closed loop, one operation alone, a curve, a constant rate, distance, numbers of callers."""
+QUICK: Mapping[str, Any] = {"rounds": 2, "warm_s": 0.2, "measured_s": 0.5}
 
 Benches = Mapping[str, Bench]
 """By the names of `EFFORTS`."""
@@ -106,9 +107,10 @@ def main(
         env["LAB_KERNEL"] = kernel
     if rounds is not None and rounds < 2:
         raise BadInput(f"--rounds {rounds}: an interval takes 2 or more")
+    said = {} if rounds is None else {"rounds": rounds}
     efforts = {
-        name: dataclasses.replace(one, seed=seed, rounds=rounds or one.rounds)
-        for name, one in (dict.fromkeys(EFFORTS, QUICK) if quick else EFFORTS).items()
+        name: dataclasses.replace(one, **{"seed": seed, **(QUICK if quick else {}), **said})
+        for name, one in EFFORTS.items()
     }
     run = RunFolder(_new_folder(out))
     folder = run.path
@@ -121,7 +123,7 @@ def main(
     about |= {"arguments": sys.argv[1:], "settings": env, "kernel": kernel or "lab", "quick": quick}
     about |= {"effort": {name: dataclasses.asdict(effort) for name, effort in efforts.items()}}
     try:
-        for part in parts or PARTS[:2]:
+        for part in parts or PARTS[:3]:
             _measure(part, folder, benches, subjects(chosen, known, env), tuple(mixes), known, env)
     except KeyboardInterrupt:
         console.print(f"interrupted; what was measured until then is in {folder}")
@@ -154,7 +156,7 @@ def _measure(
         cost_screen.show(rows)
     else:
         curve = curves.CURVES[part]
-        rows = asyncio.run(curve.measure(benches["curve"], known, env))
+        rows = asyncio.run(curve.measure(benches.get(part, benches["curve"]), known, env))
         write_rows(RunFolder(folder).table(f"cost_{part}"), curve.columns, rows)
         cost_screen.show_curve(rows, curve.columns)
 
@@ -165,11 +167,6 @@ def subjects(
     """What was asked for, and the references it is compared with, one of them twice."""
     names = dict.fromkeys([REFERENCES.memory, REFERENCES.single, *(one.name for one in chosen)])
     named = [Subject(name=name, deployment=known[name], env=dict(env)) for name in names]
-    named += [
-        Subject(name=name, deployment=known[plain], env={**env, **changed})
-        for name, (plain, changed) in VARIANTS.items()
-        if plain in names
-    ]
     return [*named, Subject(name=REFERENCES.control, deployment=known[REFERENCES.memory], env=dict(env))]
 
 
@@ -188,7 +185,7 @@ async def campaign(
             return await benches[walk].go(walk, _slots(benches[walk].effort, lives, some, rates), lives)
 
         closed, pure = await go("closed", *ALL_MIXES), await go("pure", *PURE_MIXES)
-        rates = _rates(closed)
+        rates = {mix: rate for mix, rate in _rates(closed).items() if mix == STEADY_MIX}
         steady = await go("rate", *rates, rates=rates)
         bench.tell("judging what was recorded")
         slots = [sample.slot for sample in (*closed, *steady)]

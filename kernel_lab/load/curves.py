@@ -22,6 +22,8 @@ from kernel_lab.load.table import cpu, throughput
 
 COUNTS = (1, 2, 4, 8, 16)
 COUNTED = ("memory-4", "sqlite", "redis")
+CALLERS = (8, 64, 256)
+CALLED = ("memory-4", "redis", "redis-cached", "redis-blocking", "sqlite", "sidecar")
 SIZED = ("memory-4", "sqlite", "redis", "redis-cached", "redis-cluster", "sidecar")
 HELD = 100_000
 """Live handles, and tokens tracked, of the full state."""
@@ -30,6 +32,9 @@ WINDOWED = ("single", "sqlite", "redis")
 
 WORKERS = (
     "deployment", "state", "workers", "mix", *TOLD, *MEMORY, *interval("throughput_vs_one"), "reason",
+)  # fmt: skip
+BY_CALLERS = (
+    "deployment", "mix", "callers", *interval("cpu_vs_memory"), *interval("throughput_vs_memory"), *TOLD, "reason",
 )  # fmt: skip
 SIZE = (
     "deployment", "state", "workers", "handles", "tokens", "window_entries", "mix", *TOLD,
@@ -85,6 +90,30 @@ async def workers(
                     )
                 )
     return [*rows, *(_place(one, "") | {"reason": why} for one, why in _skipped(subjects, lives))]
+
+
+async def callers(
+    bench: Bench, known: Mapping[str, Deployment], env: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Cost against the number of callers, each with one call in flight."""
+    mixes = ("grant", "invoke-10")
+    subjects = [Subject(name=name, deployment=known[name], env=env) for name in CALLED if name in known]
+    rows = []
+    async with open_all(subjects, bench.folder / "stacks" / "callers", root=bench.root) as lives:
+        bench.tell_skipped(lives)
+        for count in CALLERS:
+            some = dataclasses.replace(bench, effort=dataclasses.replace(bench.effort, users=count))
+            samples = await some.go(f"callers-{count}", _each(some, lives, mixes), lives)
+            found = grouped(samples, lambda slot: (slot.mix, slot.subject))
+            for (mix, name), series in sorted(found.items()):
+                memory = found.get((mix, "memory-4"))
+                rows.append(
+                    {"deployment": name, "mix": mix, "callers": count}
+                    | told(series)
+                    | compared("throughput_vs_memory", throughput, series, memory, name == "memory-4")
+                    | compared("cpu_vs_memory", cpu, series, memory, name == "memory-4")
+                )
+    return [*rows, *({"deployment": one.name, "reason": why} for one, why in _skipped(subjects, lives))]
 
 
 async def size(bench: Bench, known: Mapping[str, Deployment], env: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -162,6 +191,7 @@ async def app(bench: Bench, known: Mapping[str, Deployment], env: Mapping[str, s
 CURVES = {
     "app": Curve(app, APP),
     "distance": Curve(distance.measure, distance.COLUMNS),
+    "callers": Curve(callers, BY_CALLERS),
     "workers": Curve(workers, WORKERS),
     "size": Curve(size, SIZE),
 }

@@ -21,6 +21,8 @@ from kernel_lab.deployments.ports import free_port
 from kernel_lab.faults.proxy import LOOPBACK, Proxy
 from kernel_lab.load.usage import tree
 
+PROXY = "proxy"
+"""The part of a subject that puts distance in: its CPU is not the servers'."""
 AT_ONCE = 2
 """Stacks that start side by side: starting is CPU, and more would only be late together."""
 _PART = {"gunicorn": "workers", remote.NAME: "workers", "nginx": "balancer", "store": "store"}
@@ -37,6 +39,8 @@ class Subject:
     app: str = "lab.app:app"
     distant: bool = False
     """Its store, or its remote kernel, is reached through a proxy, whose distance can be set."""
+    appendfsync: str = ""
+    """Its store keeps an append-only file, and writes it out ``everysec`` or ``always``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,15 +98,17 @@ async def _open(subject: Subject, folder: Path, root: Path, everything: AsyncExi
     app = AppSpec(root=root, app=subject.app)
     # a socket per worker: pinned connections meet all of them soon
     env = {"LAB_REUSE_PORT": "1", **subject.env}
-    if subject.distant:
-        far = await everything.enter_async_context(_by_itself(deployment, app, folder, env))
-        proxy = await everything.enter_async_context(Proxy(LOOPBACK, far.port))
+    if subject.distant or subject.appendfsync:
+        far = await everything.enter_async_context(_by_itself(subject, app, folder, env))
+        if subject.distant:
+            proxy = await everything.enter_async_context(Proxy(LOOPBACK, far.port))
+        port = far.port if proxy is None else proxy.port
         if deployment.remote:
             deployment = msgspec.structs.replace(deployment, remote=False)
             app = replace(app, app=app.sidecar_app)
-            env[remote.ADDRESS] = f"{LOOPBACK}:{proxy.port}"
+            env[remote.ADDRESS] = f"{LOOPBACK}:{port}"
         else:
-            deployment = _at(deployment, store.url(proxy.port))
+            deployment = _at(deployment, store.url(port))
     stack = NativeStack(deployment, app=app, folder=folder, env=env)
     await everything.enter_async_context(stack)
     parts: dict[str, list[int]] = {}
@@ -113,6 +119,8 @@ async def _open(subject: Subject, folder: Path, root: Path, everything: AsyncExi
         parts.setdefault(_PART[far.name], []).append(far.pid)
         if far.name == "store":
             store_port = far.port
+    if proxy is not None:
+        parts[PROXY] = [proxy.pid]
     return LiveSubject(subject=subject, stack=stack, parts=parts, store_port=store_port, proxy=proxy)
 
 
@@ -128,9 +136,10 @@ def _at(deployment: Deployment, url: str) -> Deployment:
 
 @asynccontextmanager
 async def _by_itself(
-    deployment: Deployment, app: AppSpec, folder: Path, env: Mapping[str, str]
+    subject: Subject, app: AppSpec, folder: Path, env: Mapping[str, str]
 ) -> AsyncIterator[Process]:
-    """The server that a deployment's workers reach over a distance: its remote kernel, or its store."""
+    """The server that a deployment's workers share, started apart from them: its remote kernel, or its store."""
+    deployment = subject.deployment
     folder.mkdir(parents=True, exist_ok=True)
     guard = Guard(log=folder / "far-guard.log")
     name = remote.NAME if deployment.remote else "store"
@@ -143,6 +152,9 @@ async def _by_itself(
             command = remote.command(app=app, port=port, env=filled, log=log)
             return Server(name=name, port=port, command=command, ready=partial(remote.up, port))
         command = store.command(port=port, bus_port=None, folder=guard.folder, log=log)
+        if subject.appendfsync:
+            kept = ("--appendonly", "yes", "--appendfsync", subject.appendfsync)
+            command = replace(command, argv=(*command.argv, *kept))
         return Server(name=name, port=port, command=command, ready=partial(store.answering, port))
 
     try:

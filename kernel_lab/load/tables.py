@@ -70,10 +70,11 @@ def needs(run: SavedRun) -> str:
 
 
 def distance(run: SavedRun) -> str:
-    """A row per round trip: blocked time, ceiling and what was reached."""
+    """A row per round trip: CPU first, then blocked time, ceiling and what was reached."""
     head = [
-        "deployment", "mix", "round trip added", "as measured", "store calls per call", "blocked per call",
-        "ceiling", "reached", "against memory-4",
+        "deployment", "mix", "round trip added", "as measured", "CPU per call, against memory-4",
+        "throughput, against memory-4", "reached", "round trips per call", "blocked per call", "ceiling",
+        "CPU of the proxy per call",
     ]  # fmt: skip
     body = [
         [
@@ -81,13 +82,78 @@ def distance(run: SavedRun) -> str:
             row["mix"],
             f"{row['rtt_ms']} ms" if row["ping_ms"] else "–",
             _figure(row, "ping_ms", " ms"),
+            ratio(row, "cpu_vs_memory"),
+            ratio(row, "throughput_vs_memory"),
+            _figure(row, "achieved_per_s", "/s"),
             _figure(row, "store_calls_per_call"),
             _figure(row, "blocked_ms_per_call", " ms"),
             _figure(row, "ceiling_per_s", "/s"),
-            _figure(row, "achieved_per_s", "/s"),
-            ratio(row, "throughput_vs_memory"),
+            _figure(row, "proxy_cpu_ms_per_call", " ms"),
         ]
         for row in run.tables.get("cost_distance", ())
+        if row["mix"]
+    ]
+    return _table(head, body)
+
+
+AIMS: Mapping[tuple[str, str], tuple[float, float, float]] = {
+    ("grant", "redis"): (0.70, 0.65, 0.50),
+    ("invoke-10", "redis"): (0.75, 0.70, 0.60),
+    ("invoke-10", "redis-cached"): (0.85, 0.80, 0.70),
+    ("invoke-200", "redis"): (0.92, 0.90, 0.85),
+}
+"""Throughput as a share of memory-4's that was aimed at, at the distances of `AIMED_AT_MS`."""
+AIMED_AT_MS = (0.0, 1.0, 5.0)
+
+
+def aims(run: SavedRun) -> str:
+    """A row per kind of work: what was aimed at, and what was measured, near and far."""
+    rows = {
+        (row["mix"], row["deployment"], row["rtt_ms"]): row for row in run.tables.get("cost_distance", ())
+    }
+    head = ["work", "deployment", *(f"{rtt_ms:g} ms" for rtt_ms in AIMED_AT_MS)]
+    body = [
+        [
+            mix,
+            f"`{name}`",
+            *(
+                _aim(rows.get((mix, name, f"{at:g}"), {}), aim)
+                for at, aim in zip(AIMED_AT_MS, its, strict=True)
+            ),
+        ]
+        for (mix, name), its in AIMS.items()
+    ]
+    return _table(head, body)
+
+
+def _aim(row: Mapping[str, str], aim: float) -> str:
+    """An aim, what was measured, and whether the interval reaches it."""
+    if not row.get("throughput_vs_memory"):
+        return f"≥ {aim:.2f}: {NOTHING}"
+    value, low, high = (float(row[f"throughput_vs_memory{end}"]) for end in ("", "_low", "_high"))
+    word = "reached" if value >= aim else "within the interval" if high >= aim else "missed"
+    return f"≥ {aim:.2f}: × {value:.2f} ({low:.2f}–{high:.2f}), {word}"
+
+
+def callers(run: SavedRun) -> str:
+    """A row per deployment and number of callers."""
+    head = [
+        "deployment", "mix", "callers", "CPU per call, against memory-4", "throughput, against memory-4",
+        "reached", "p50", "p99",
+    ]  # fmt: skip
+    body = [
+        [
+            row["deployment"],
+            row["mix"],
+            row["callers"],
+            ratio(row, "cpu_vs_memory"),
+            ratio(row, "throughput_vs_memory"),
+            _figure(row, "achieved_per_s", "/s"),
+            _figure(row, "p50_ms", " ms"),
+            _figure(row, "p99_ms", " ms"),
+        ]
+        for row in run.tables.get("cost_callers", ())
+        if row["mix"]
     ]
     return _table(head, body)
 
@@ -211,6 +277,8 @@ def _times(ratio: str) -> str:
 TABLES: Mapping[str, Callable[[SavedRun], str]] = {
     "cost": deployments,
     "cost-close": close_look,
+    "cost-aims": aims,
+    "cost-callers": callers,
     "cost-distance": distance,
     "cost-needs": needs,
     "cost-workers": workers,

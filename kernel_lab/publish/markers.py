@@ -30,6 +30,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "convergence": ("deployment", "max_stale_ms"),
     "cost": ("deployment", "mix", "step"),
     "cost_app": ("app", "mix"),
+    "cost_callers": ("deployment", "mix", "callers"),
     "cost_distance": ("deployment", "mix", "rtt_ms"),
     "cost_size": ("deployment", "mix", "handles"),
     "faults": ("deployment", "fault", "claim"),

@@ -29,7 +29,10 @@ def ask(**more) -> int:
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"parts": ["speed"]}, "--part speed: not known; one of: deployments, distance, workers, size, app"),
+        (
+            {"parts": ["speed"]},
+            "--part speed: not known; one of: deployments, distance, callers, workers, size, app",
+        ),
         ({"deployments": ["nope"]}, "--deployment nope: not known; one of: single, memory-2"),
         ({"mixes": ["write"]}, "--mix write: not known; one of: read-heavy, grant-heavy"),
         ({"rounds": 1}, "--rounds 1: an interval takes 2 or more"),
@@ -49,13 +52,13 @@ def test_a_run_is_never_overwritten(tmp_path):
 
 def test_the_references_are_measured_whatever_is_asked_for():
     names = [subject.name for subject in load.subjects([KNOWN["redis"]], KNOWN)]
-    assert names == ["memory-4", "single", "redis", "redis-one-trip", "memory-4-again"]
+    assert names == ["memory-4", "single", "redis", "memory-4-again"]
 
 
 def test_nothing_is_measured_twice_but_the_control():
     names = Counter(subject.name for subject in load.subjects(list(KNOWN.values()), KNOWN))
     assert set(names.values()) == {1}
-    assert set(names) == {*KNOWN, "redis-one-trip", "memory-4-again"}
+    assert set(names) == {*KNOWN, "memory-4-again"}
 
 
 def standing(subject):

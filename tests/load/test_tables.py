@@ -77,4 +77,25 @@ def test_beside_every_timing_stand_noise_generator_and_others():
 
 def test_distance_stands_with_its_ceiling():
     _, row = lines("cost-distance", run(cost_distance=(DISTANCE,)))
-    assert row == ["redis", "grant", "1 ms", "1.2 ms", "2", "2.4 ms", "1,667/s", "900/s", "–"]
+    assert row == ["redis", "grant", "1 ms", "1.2 ms", "–", "–", "900/s", "2", "2.4 ms", "1,667/s", "–"]
+
+
+@pytest.mark.parametrize(
+    ("value", "high", "said"),
+    [
+        ("0.66", "0.72", "× 0.66 (0.60–0.72), reached"),
+        ("0.60", "0.64", "missed"),
+        ("0.64", "0.7", "within the interval"),
+    ],
+)
+def test_an_aim_stands_beside_what_was_measured(value, high, said):
+    measured = {
+        "throughput_vs_memory": value,
+        "throughput_vs_memory_low": "0.60",
+        "throughput_vs_memory_high": high,
+    }
+    _, grant, *_ = lines("cost-aims", run(cost_distance=(DISTANCE | measured,)))
+    assert grant[:2] == ["grant", "`redis`"]
+    assert grant[3].startswith("≥ 0.65: × ")
+    assert grant[3].endswith(said)
+    assert grant[4] == "≥ 0.50: not measured in this run"

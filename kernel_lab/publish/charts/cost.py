@@ -115,6 +115,7 @@ def distance(run: SavedRun, mix: str) -> Picture | None:
     for row in run.tables.get("cost_distance", ()):
         if row["mix"] == mix and row["throughput_vs_memory"]:
             curves[row["deployment"]].append(row)
+    curves = {name: rows for name, rows in curves.items() if len(rows) > 1}
     if not curves:
         return None
     far = max(float(row["rtt_ms"]) for rows in curves.values() for row in rows)
@@ -132,17 +133,17 @@ def distance(run: SavedRun, mix: str) -> Picture | None:
             at, value = float(row["rtt_ms"]), float(row["throughput_vs_memory"])
             low, high = (float(row[f"throughput_vs_memory_{end}"]) for end in ("low", "high"))
             plot.upright(at, low, min(high, plot.y.high), cls=f"interval s{series}")
-            said = (
-                f"{name}, {at:g} ms: × {value:.2f} ({low:.2f} to {high:.2f}); a call blocks its worker for "
-            )
-            said += f"{float(row['blocked_ms_per_call'] or 0):.2f} ms"
+            said = f"{name}, {at:g} ms: × {value:.2f} ({low:.2f} to {high:.2f})"
+            if row["blocked_ms_per_call"]:
+                said += f"; a call blocks its worker for {float(row['blocked_ms_per_call']):.2f} ms"
             plot.point(at, value, series=series, title=said)
             told.append(f"{name} at {at:g} ms × {value:.2f}")
     return Picture(
         title=f"What distance costs: {mix.replace('-', ' ')}",
         svg=plot.svg(f"Throughput of {mix} against the round trip to the store: " + "; ".join(told)),
         legend=tuple(enumerate(curves)),
-        caption="The kernel's seams are synchronous: each round trip to the store blocks a worker's event "
-        "loop, so a worker cannot answer more than 1 / (round trips × time of one).",
+        caption="The kernel's seams are synchronous. In redis-blocking each round trip to the store blocks a "
+        "worker's event loop, so a worker cannot answer more than 1 / (round trips × time of one). The "
+        "others serve other requests meanwhile.",
         marks=("interval",),
     )
