@@ -122,6 +122,7 @@ def aims(run: SavedRun) -> str:
             ),
         ]
         for (mix, name), its in AIMS.items()
+        if rows
     ]
     return _table(head, body)
 
