@@ -69,14 +69,20 @@ def _packed(command: tuple[Argument, ...]) -> bytes:
 class _Call:
     """One command in flight. Its place in the queue is what its reply is recognised by."""
 
-    __slots__ = ("again", "due_s", "future")
+    __slots__ = ("again", "asking", "due_s", "future")
 
     def __init__(
-        self, future: asyncio.Future[Any] | None, due_s: float, again: tuple[Argument, ...] | None
+        self,
+        future: asyncio.Future[Any] | None,
+        due_s: float,
+        again: tuple[Argument, ...] | None,
+        *,
+        asking: bool = False,
     ) -> None:
         self.future = future
         self.due_s = due_s
         self.again = again
+        self.asking = asking
 
 
 class Channel(asyncio.Protocol):
@@ -145,10 +151,8 @@ class Channel(asyncio.Protocol):
             raise Full(f"{BYTES_AT_MOST} bytes of commands wait for the server already")
         # not the loop's clock: some loops read it once a turn, so it is late by what the turn has taken
         due_s = time.monotonic() + self._timeout_s
-        if asking:
-            self._give(_Call(None, due_s, None), ("ASKING",))
         future: asyncio.Future[Any] = self.loop.create_future()
-        self._give(_Call(future, due_s, again), command)
+        self._ask(_Call(future, due_s, again, asking=asking), command)
         return future
 
     def close(self, reason: str = "closed") -> None:
@@ -225,6 +229,12 @@ class Channel(asyncio.Protocol):
             self._ready = True
             self._flush()
 
+    def _ask(self, call: _Call, command: tuple[Argument, ...]) -> None:
+        """Give a command; ``ASKING`` goes before each that needs it, because it counts for the next one only."""
+        if call.asking:
+            self._give(_Call(None, call.due_s, None), ("ASKING",))
+        self._give(call, command)
+
     def _give(self, call: _Call, command: tuple[Argument, ...]) -> None:
         self._calls.append(call)
         packed = _packed(command)
@@ -250,7 +260,7 @@ class Channel(asyncio.Protocol):
         if isinstance(reply, ServerError):
             if call.again is not None and reply.code == "NOSCRIPT":
                 command, call.again = call.again, None
-                self._give(call, command)
+                self._ask(call, command)
                 return
             if call.future is not None and not call.future.done():
                 call.future.set_exception(reply)

@@ -1,5 +1,6 @@
 """A real cluster of three nodes: redirections, a node that is away, slots that move."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ from redis.crc import key_slot
 
 from beside_upstream.servers import Valkey, three_nodes, until
 from lab.state import State, StateOptions, StateUnavailable, open_state
+from lab.state.redis.channel import Channel, Place, ServerError
 
 Url = Callable[[str], str]
 
@@ -91,6 +93,30 @@ def move(nodes: list[Valkey], slot: int, *, meanwhile: Callable[[], bool]) -> No
         new.execute_command("CLUSTER", "SETSLOT", slot, "NODE", new_id)
         old.execute_command("CLUSTER", "SETSLOT", slot, "NODE", new_id)
     until(lambda: all(owns(target, slot) for _ in nodes), "the slot has moved")
+
+
+async def test_a_script_that_a_node_with_a_coming_slot_does_not_know_is_allowed_there_again(
+    own: list[Valkey],
+) -> None:
+    source, target = own[0], own[1]
+    key = next(f"k{i}" for i in range(1000) if owns(source, key_slot(f"k{i}".encode())))
+    with source.client() as old, target.client() as new:
+        new.execute_command(
+            "CLUSTER", "SETSLOT", key_slot(key.encode()), "IMPORTING", old.execute_command("CLUSTER", "MYID")
+        )
+    place = Place(host="127.0.0.1", port=target.port)
+    channel = Channel(place, timeout_s=20, examine=lambda _: None, ended=lambda _: None)
+    text = "redis.call('SET', KEYS[1], ARGV[1]) return ARGV[1]"
+    known = ("EVALSHA", "0" * 40, 1, key, "kept")
+    # ASKING counts for one command: the text, which goes after NOSCRIPT, needs another one
+    reply = channel.send(known, again=("EVAL", text, 1, key, "kept"), asking=True)
+    # what was sent in the same turn is not allowed there, and says so
+    other = channel.send(("GET", key))
+    assert await reply == b"kept"
+    with pytest.raises(ServerError, match=r"^MOVED "):
+        await other
+    channel.close()
+    await asyncio.sleep(0.01)
 
 
 def test_a_cluster_none_of_whose_nodes_is_there_is_unavailable() -> None:
