@@ -135,13 +135,16 @@ convergence: setup ## how long after a revocation every worker refuses, per depl
 .PHONY: report docs faults runbook convergence
 
 # Wrong kernels that must be caught, right ones that must not be accused: docs/teeth.md.
+switched: setup ## every claim over 10,000 simulated runs that are interrupted at every store call, in two hours
+	@LAB_TEST_SWITCHED=10000 nice -n 15 $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/mutants/test_switching.py $(ARGS)
+
 teeth: setup ## every seeded wrong kernel, 1,000 right runs, a sample of both under gunicorn (ARGS=--no-live)
 	@$(BIN)/python -m mutants.teeth $(ARGS)
 
 smallest-faults: setup ## the smallest fault that each claim sees, quick and full: docs/smallest-faults.md, in half an hour
 	@$(BIN)/python -m mutants.smallest $(ARGS)
 
-.PHONY: teeth smallest-faults
+.PHONY: teeth switched smallest-faults
 
 # The shared states: docs/state.md.
 bench-state: setup ## what each store call, a grant and an invoke cost in process, each state beside memory

@@ -33,6 +33,7 @@ from kernel_lab.run.folder import CellFolder
 from kernel_lab.run.plan import PlannedCell
 from kernel_lab.run.record import record
 from kernel_lab.run.scenario import Scenario, Target
+from kernel_lab.traffic import connections as connections_module
 from kernel_lab.traffic.client import Connection
 from kernel_lab.traffic.connections import CONCURRENCY, Connections, Fresh, Policy, RoundRobin
 from lab.app import build_api
@@ -73,6 +74,8 @@ class Trial:
     """Settings of the workers, over the scenario's own."""
     quick: bool = True
     """Whether the scenario does less, as in ``kernel-lab run --quick``."""
+    waits: bool = False
+    """Whether handlers run inside the bridge, so that a store may let other requests run."""
     loss: float = 0.0
     """The share of calls that are lost on the way, half of them before they arrive."""
 
@@ -107,6 +110,10 @@ async def _drive(trial: Trial, folder: Path) -> None:
         for life in lives:
             await life.start()
             opened.push_async_callback(life.stop)
+        # a scenario that opens connections of its own has them to whichever worker
+        opened.enter_context(
+            patch.object(connections_module, "open_http", lambda *_, **__: Road(lives, rng, trial.loss))
+        )
         connections = _connect(trial, lives, rng)
         opened.push_async_callback(connections.aclose)
         target = await _look_at(lives[0], deployment)
@@ -153,15 +160,17 @@ def _lives(trial: Trial, folder: Path) -> Iterator[Life]:
     ]
     one = load_kernel(each[0]) if trial.home == "one" else None
     for settings in each:
-        yield Life(settings, partial(load_kernel, settings) if one is None else lambda: one)
+        kernel = partial(load_kernel, settings) if one is None else lambda: one
+        yield Life(settings, kernel, waits=trial.waits)
 
 
 class Life:
     """One worker, which can be restarted: then it is another one."""
 
-    def __init__(self, settings: Settings, kernel: Callable[[], Any]) -> None:
+    def __init__(self, settings: Settings, kernel: Callable[[], Any], *, waits: bool) -> None:
         self._settings = settings
         self._kernel = kernel
+        self._waits = waits
         self._end = AsyncExitStack()
         self.app: Worker
 
@@ -179,7 +188,9 @@ class Life:
     async def _open(self, settings: Settings, name: WorkerName) -> AsyncIterator[Any]:
         kernel = self._kernel()
         chained = hasattr(KernelView.of(kernel).traces, "verify_chain")
-        yield build_api(kernel, describe(settings, name, chained_audit=chained))
+        api = build_api(kernel, describe(settings, name, chained_audit=chained))
+        api.state.waits = self._waits
+        yield api
 
 
 @asynccontextmanager
@@ -222,10 +233,16 @@ class Road:
     ) -> AsyncIterator[Answer]:
         """Carry one call; a lost one fails as a broken connection does."""
         await self._travel()
-        answer = await _ask(self._rng.choice(self._lives).app, method, path, content or b"", headers)
-        await self._travel()
-        answer.extensions["network_stream"] = self
-        yield answer
+        app = self._rng.choice(self._lives).app
+        asking = asyncio.create_task(_ask(app, method, path, content or b"", headers, answer := Answer()))
+        try:
+            await answer.begun.wait()
+            await self._travel()
+            answer.extensions["network_stream"] = self
+            yield answer
+        finally:
+            answer.left.set()
+            await asking
 
     def get_extra_info(self, name: str) -> Any:
         """The local address, as httpx's network streams tell it."""
@@ -248,8 +265,12 @@ class Answer:
 
     status_code: int = 0
     headers: dict[str, str] = field(default_factory=dict)
-    content: bytes = b""
+    parts: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
+    """The body, as it comes; an empty part ends it."""
     extensions: dict[str, Any] = field(default_factory=dict)
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+    """The client has gone."""
 
     @property
     def is_success(self) -> bool:
@@ -257,12 +278,25 @@ class Answer:
         return 200 <= self.status_code < 300
 
     async def aread(self) -> bytes:
-        """The body: it has all arrived."""
-        return self.content
+        """The whole body."""
+        return b"".join([part async for part in self.aiter_parts()])
+
+    async def aiter_parts(self) -> AsyncIterator[bytes]:
+        """The body in the parts that were sent."""
+        while part := await self.parts.get():
+            yield part
+
+    async def aiter_lines(self) -> AsyncIterator[str]:
+        """The body in lines: the app sends each of them as one part."""
+        async for part in self.aiter_parts():
+            for line in part.decode().splitlines():
+                yield line
 
 
-async def _ask(app: Worker, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-    """One request to an application in this process."""
+async def _ask(
+    app: Worker, method: str, path: str, body: bytes, headers: Mapping[str, str], answer: Answer
+) -> None:
+    """One request to an application in this process; `answer` takes what it replies."""
     path, _, query = path.partition("?")
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http",
@@ -271,28 +305,33 @@ async def _ask(app: Worker, method: str, path: str, body: bytes, headers: Mappin
         "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
     }  # fmt: skip
     messages = iter([{"type": "http.request", "body": body}])
-    never = asyncio.Event()
-    answer = Answer()
 
     async def receive() -> Any:
         if (message := next(messages, None)) is None:
-            await never.wait()  # the client stays
+            await answer.left.wait()
+            return {"type": "http.disconnect"}
         return message
 
     async def send(message: Any) -> None:
         if message["type"] == "http.response.start":
             answer.status_code = message["status"]
             answer.headers = {name.decode(): value.decode() for name, value in message["headers"]}
-        else:
-            answer.content += message.get("body", b"")
+            answer.begun.set()
+        elif part := message.get("body", b""):
+            answer.parts.put_nowait(part)
 
     with suppress(Exception):  # it has been answered with a 500, and is raised for the server's log
         await app(scope, receive, send)
-    return answer
+    answer.begun.set()
+    answer.parts.put_nowait(b"")
 
 
 async def _look_at(life: Life, deployment: Deployment) -> Target:
-    told = [json.loads((await _ask(life.app, "GET", path, b"", {})).content) for path in ASKED]
+    told = []
+    for path in ASKED:
+        answer = Answer()
+        await _ask(life.app, "GET", path, b"", {}, answer)
+        told.append(json.loads(await answer.aread()))
     facts, known = told[0], told[1]["capabilities"]
     return Target(
         live=AttachedStack(
