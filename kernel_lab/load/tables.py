@@ -104,12 +104,15 @@ AIMS: Mapping[tuple[str, str], tuple[float, float, float]] = {
 }
 """Throughput as a share of memory-4's that was aimed at, at the distances of `AIMED_AT_MS`."""
 AIMED_AT_MS = (0.0, 1.0, 5.0)
+AIMED_AT_CALLERS = "64"
 
 
 def aims(run: SavedRun) -> str:
     """A row per kind of work: what was aimed at, and what was measured, near and far."""
     rows = {
-        (row["mix"], row["deployment"], row["rtt_ms"]): row for row in run.tables.get("cost_distance", ())
+        (row["mix"], row["deployment"], row["rtt_ms"]): row
+        for row in run.tables.get("cost_distance", ())
+        if row.get("callers") == AIMED_AT_CALLERS
     }
     head = ["work", "deployment", *(f"{rtt_ms:g} ms" for rtt_ms in AIMED_AT_MS)]
     body = [

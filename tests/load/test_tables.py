@@ -90,6 +90,7 @@ def test_distance_stands_with_its_ceiling():
 )
 def test_an_aim_stands_beside_what_was_measured(value, high, said):
     measured = {
+        "callers": "64",
         "throughput_vs_memory": value,
         "throughput_vs_memory_low": "0.60",
         "throughput_vs_memory_high": high,
