@@ -14,6 +14,7 @@ import pytest
 
 from kernel_lab.cli.main import main
 
+SLOW = pytest.mark.slow
 COMMAND = Path(sys.executable).with_name("kernel-lab")
 KERNELS = """
 import asyncio
@@ -267,12 +268,14 @@ def test_load_refuses_a_kernel_that_has_not_what_it_calls(here):
 @pytest.mark.parametrize(
     ("kernel", "said"),
     [
-        ("mine:asynchronous", "is asynchronous; a plain factory(settings) -> Kernel is needed"),
-        ("mine:without_settings", "cannot be called with the settings alone"),
+        pytest.param(
+            "mine:asynchronous", "is asynchronous; a plain factory(settings) -> Kernel is needed", marks=SLOW
+        ),
+        pytest.param("mine:without_settings", "cannot be called with the settings alone", marks=SLOW),
         ("mine:raises", "raised RuntimeError"),
-        ("mine:something_else", "returned int, not a weaver_kernel.Kernel"),
+        pytest.param("mine:something_else", "returned int, not a weaver_kernel.Kernel", marks=SLOW),
         ("mine:nothing", "the module mine has no nothing"),
-        ("nowhere:build", "there is no module nowhere on the path"),
+        pytest.param("nowhere:build", "there is no module nowhere on the path", marks=SLOW),
         ("mine", "should be module:factory"),
     ],
 )
