@@ -85,8 +85,10 @@ def test_it_ends_when_it_is_told_to_and_takes_its_workers_along(tmp_path: Path) 
     ("settings", "arguments", "line"),
     [
         ({"workers": "two"}, (), "LAB_WORKERS='two': must be a whole number, 1 or more"),
-        ({"state": "mysql://x"}, (), "LAB_STATE: mysql://x: no scheme"),
-        ({"WEAVER_KERNEL_SECRET": ""}, (), "WEAVER_KERNEL_SECRET is unset"),
+        pytest.param({"state": "mysql://x"}, (), "LAB_STATE: mysql://x: no scheme", marks=pytest.mark.slow),
+        pytest.param(
+            {"WEAVER_KERNEL_SECRET": ""}, (), "WEAVER_KERNEL_SECRET is unset", marks=pytest.mark.slow
+        ),
         ({"bind": "0.0.0.0:1"}, (), "LAB_BIND='0.0.0.0:1': must be on loopback"),
         ({}, ("-b", "0.0.0.0:{port}"), "bind='0.0.0.0:"),
     ],
@@ -116,7 +118,7 @@ def test_uvicorn_by_hand_ends_with_the_same_line(tmp_path: Path) -> None:
         assert not [line for line in server.lines() if "Traceback" in line]
 
 
-@pytest.mark.parametrize("preload", ["0", "1"])
+@pytest.mark.parametrize("preload", [pytest.param("0", marks=pytest.mark.slow), "1"])
 def test_a_factory_of_an_operators_own_is_called_in_each_worker_after_the_fork(
     tmp_path: Path, preload: str
 ) -> None:

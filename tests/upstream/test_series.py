@@ -103,6 +103,7 @@ def test_no_patches_and_no_sdist_are_one_sentence(tmp_path: Path, capsys: pytest
     assert "is no sdist" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_tests_for_upstream_pass_on_the_version_they_are_about() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", series.FOLDER / "series"],

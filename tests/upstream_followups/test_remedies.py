@@ -56,7 +56,14 @@ def lines_of(package: Path, name: str) -> int:
     return len((package / name).read_text("utf-8").splitlines())
 
 
-@pytest.mark.parametrize("one", CHANGED, ids=lambda one: one.number)
+@pytest.mark.parametrize(
+    "one",
+    [
+        pytest.param(one, marks=[pytest.mark.slow] if number >= 4 else [])
+        for number, one in enumerate(CHANGED)
+    ],
+    ids=lambda one: one.number,
+)
 def test_a_reproduction_turns_red_once_its_change_is_made(one: Followup, tmp_path: Path) -> None:
     source = patched(tmp_path, one.remedies)
     assert too_long(source) == []
@@ -71,6 +78,7 @@ def test_a_reproduction_turns_red_once_its_change_is_made(one: Followup, tmp_pat
     assert "NO LONGER" in done.stdout
 
 
+@pytest.mark.slow
 def test_all_changes_together_turn_every_reproduction_red_and_fit(tmp_path: Path) -> None:
     source = patched(tmp_path, sorted(REMEDIES.glob("*.diff")))
     assert too_long(source) == []
