@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from contextlib import asynccontextmanager
 
 import pytest
@@ -125,6 +126,21 @@ async def test_a_deployment_that_cannot_have_a_fault_is_not_started(tmp_path):
     assert not list((tmp_path / "run" / "stacks").glob("*"))
 
 
+async def test_a_skewed_clock_is_skipped_with_its_reason(tmp_path):
+    _, rows = await suffer(tmp_path, "redis", [registry.faults()["clock_skew"]], ["tokens"])
+    [row] = rows.values()
+    assert row.result.validity is Validity.SKIPPED
+    assert "libfaketime" in row.result.reason
+
+
 def test_each_fault_has_a_name_of_its_own_and_a_title():
-    assert len(registry.faults()) == 22
+    assert len(registry.faults()) == 23
     assert all(fault.title for fault in registry.faults().values())
+
+
+@pytest.mark.skipif(not os.environ.get("LAB_ALL_FAULTS"), reason="takes 15 s; LAB_ALL_FAULTS=1 runs it")
+async def test_a_remote_kernel_that_dies_takes_every_revocation_with_it(tmp_path):
+    _, rows = await suffer(tmp_path, "remote", [registry.faults()["kill_remote"]], ["revocation"])
+    [row] = rows.values()
+    assert (row.result.validity, row.effect.mode) == (Validity.INVALID, "open"), row
+    assert "remote has ended" in row.effect.landed
