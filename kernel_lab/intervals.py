@@ -19,10 +19,11 @@ _T_975 = (
 """Student's t at 97.5 % for 1 to 30 degrees of freedom; the last serves for more, and is too wide there."""
 
 
-def wilson(successes: int, trials: int, *, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def wilson(successes: float, trials: float, *, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Wilson's interval of a proportion; `(0, 1)` of no trials.
 
-    Zero successes still have an upper bound: 0 of 200 is at most 1.9 %.
+    Zero successes still have an upper bound: 0 of 200 is at most 1.9 %. Counts may be fractions, where
+    several calls count as one.
     """
     if trials == 0:
         return 0.0, 1.0

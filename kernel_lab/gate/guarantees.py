@@ -63,7 +63,7 @@ class Guarantee(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     def quantity(self, scenario: Scenario) -> Quantity | None:
         """The declaration of its measure."""
-        return next((one for one in scenario.measures if one.name == self.measure), None)
+        return next((one for one in scenario.quantities if one.name == self.measure), None)
 
 
 class Declared(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -150,7 +150,7 @@ def _check_measure(one: Guarantee, scenario: Scenario, where: str) -> None:
         raise BadInput(f"{where}: `measure` needs `max`, `min` or `upper_bound`")
     quantity = one.quantity(scenario)
     if one.measure is not None and quantity is None:
-        named = ", ".join(q.name for q in scenario.measures)
+        named = ", ".join(q.name for q in scenario.quantities)
         raise BadInput(f"{where}: {one.claim} has no measure {one.measure!r}; one of: {named}")
     if quantity is not None and quantity.kind is Kind.RATE:
         for key, value in bounds.items():

@@ -17,7 +17,7 @@ from kernel_lab.bad_input import EXIT_CODE
 from kernel_lab.convergence import table as promised
 from kernel_lab.judge.verdict import Validity
 from kernel_lab.load import tables as cost_tables
-from kernel_lab.publish import figures, markers
+from kernel_lab.publish import agreement, figures, markers
 from kernel_lab.publish.charts.standalone import standalone
 from kernel_lab.publish.charts.survival import survival
 from kernel_lab.publish.charts.workers import against_workers
@@ -26,7 +26,7 @@ from kernel_lab.publish.report.matrix import MARK, WORD
 from kernel_lab.publish.report.page import in_order
 from kernel_lab.publish.report.tiles import plain
 from kernel_lab.publish.report.trust import beside
-from kernel_lab.publish.reporting import subjects
+from kernel_lab.publish.reporting import CONTROLS, subjects
 from kernel_lab.run import registry
 from kernel_lab.run.declaration import Component
 from kernel_lab.run.measures import Column, NotObserved, duration, percent
@@ -111,6 +111,8 @@ def tables_for(path: Path) -> dict[str, Callable[[SavedRun], str]]:
         "faults": faults,
         "faults losses": faults_losses,
         "convergence": promised.table,
+        "predictions": partial(agreement.sentence, controls=CONTROLS),
+        "misses": partial(agreement.table, controls=CONTROLS),
         **cost_tables.TABLES,
     }
 
@@ -268,7 +270,7 @@ def columns(run: SavedRun) -> str:
     """A row per column of each scenario's CSV, as the scenario declares it."""
     rows = []
     for name, scenario in run.declared.items():
-        for one in scenario.measures:
+        for one in scenario.quantities:
             if one.column is not Column.NONE:
                 later = " (after `reason`)" if one.column is Column.AFTER else ""
                 of = f"; of `{one.of.name}`" if one.of else ""

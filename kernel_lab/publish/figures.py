@@ -7,8 +7,6 @@ not installed has no figures.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from statistics import median
 
 from kernel_lab.judge.verdict import Validity
 from kernel_lab.run.declaration import Multiple, Proportion
@@ -42,14 +40,6 @@ def predicted(cell: SavedCell) -> float | None:
     if seen is None or declared is None or declared.predicted is None:
         return None
     return seen.find(declared.predicted.quantity)
-
-
-def measured(cell: SavedCell) -> float | None:
-    """What the prediction is about, as it was measured."""
-    seen, declared = cell.observed, cell.declared
-    if seen is None or declared is None or declared.predicted is None:
-        return None
-    return seen.find(declared.predicted.of)
 
 
 def times(cell: SavedCell) -> float | None:
@@ -111,45 +101,6 @@ def severity(cell: SavedCell) -> tuple[int, float]:
 def worst(cells: Iterable[SavedCell]) -> SavedCell | None:
     """The most severe cell, or None if there are no cells."""
     return max(cells, key=severity, default=None)
-
-
-@dataclass(frozen=True, slots=True)
-class PredictionError:
-    """How far predictions lay from measurements: the number of cells, the median and the worst error."""
-
-    cells: int
-    median: float
-    worst: float
-
-    @classmethod
-    def of(cls, errors: list[float]) -> PredictionError | None:
-        """The errors summed up; None without errors."""
-        return cls(len(errors), median(errors), max(errors)) if errors else None
-
-
-def share_errors(cells: Iterable[SavedCell]) -> PredictionError | None:
-    """Errors of predicted shares, in percentage points.
-
-    Cells in which nothing, or everything, was predicted and measured do not count: they predict themselves.
-    """
-    errors = []
-    for cell in cells:
-        part, told = share(cell), predicted(cell)
-        if part and told is not None and (part.value, told) not in ((0.0, 0.0), (1.0, 1.0)):
-            errors.append(100 * abs(part.value - told))
-    return PredictionError.of(errors)
-
-
-def count_errors(cells: Iterable[SavedCell]) -> PredictionError | None:
-    """Relative errors of predicted counts. Cells whose every window was full predict themselves: left out."""
-    errors = []
-    for cell in cells:
-        if multiple(cell) is None:
-            continue
-        told, seen, over = predicted(cell), measured(cell), times(cell)
-        if told and seen is not None and over is not None and 1 < over < cell.processes:
-            errors.append(abs(seen - told) / told)
-    return PredictionError.of(errors)
 
 
 def _denied(cell: SavedCell) -> float | None:

@@ -101,7 +101,7 @@ def figure(run: SavedRun, words: str) -> str:
     if column == "share" and name not in KEYS:
         return _share(run, name, wanted, words)
     declared = run.declared.get(name)
-    kinds = {one.name: one.kind for one in declared.measures} if declared else {}
+    kinds = {one.name: one.kind for one in declared.quantities} if declared else {}
     return _say(found[0], column, kinds.get(column), words)
 
 

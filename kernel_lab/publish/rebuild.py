@@ -75,6 +75,8 @@ def _row(run: str, folder: CellFolder, cell: Cell, verdicts: list[Verdict]) -> C
     scenario, deployment = registry.scenarios().get(cell.scenario), registry.deployments().get(facts.name)
     known = scenario is not None and deployment is not None
     predicted = scenario.predict(probe, deployment, cell.parameters) if known else {}  # type: ignore[union-attr, arg-type]
+    if scenario is not None:
+        predicted = predicted | scenario.compared({**verdicts[0].measures, **predicted})
     return msgspec.structs.replace(
         with_verdict(row, verdicts[0], predicted), shares=prediction.shares(called)
     )

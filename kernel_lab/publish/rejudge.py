@@ -1,7 +1,8 @@
 """``python -m kernel_lab.publish.rejudge RUN``: bring a saved run up to date with today's checkers.
 
 Each cell that kept its history is judged again. Its ``verdict.json`` is written where the verdict is another,
-and the CSVs are written with the columns that the scenarios declare today. Predictions stay as they were.
+and the CSVs are written with the columns that the scenarios declare today. Predictions stay as they were, and
+are compared with what was measured.
 A cell whose history was left out for its size keeps its verdict, and the command says how many there are.
 """
 
@@ -20,8 +21,8 @@ from kernel_lab.judge.verdict import Verdict
 from kernel_lab.run.folder import CellFolder, NotARun, RunFolder, read_whole, write_whole
 from kernel_lab.run.judging import judge_cell
 from kernel_lab.run.results import VERDICTS, columns_of, write_rows
-from kernel_lab.run.saved import NotASavedRun, Row, SavedRun, read_run
-from kernel_lab.run.scenario import COUNT_OF_ANOMALIES
+from kernel_lab.run.saved import NotASavedRun, Row, SavedRun, number, read_run
+from kernel_lab.run.scenario import COUNT_OF_ANOMALIES, Scenario
 
 Place = tuple[str, str, str, str]
 """Scenario, deployment, connections and fault."""
@@ -61,7 +62,7 @@ def _write(run: SavedRun, verdicts: Mapping[Place, Verdict]) -> None:
     write_rows(folder.table("verdicts"), VERDICTS, told)
     for name, scenario in run.declared.items():
         if name in run.tables:
-            rows = [{**row, **_measures(verdicts.get(_place(name, row)))} for row in run.tables[name]]
+            rows = [_compared(scenario, row, verdicts.get(_place(name, row))) for row in run.tables[name]]
             write_rows(folder.table(name), columns_of(scenario), rows)
 
 
@@ -78,6 +79,12 @@ def _verdict(verdict: Verdict | None) -> dict[str, Any]:
         "first_anomaly": verdict.anomalies[0].message if verdict.anomalies else "",
         "reason": verdict.reason,
     }
+
+
+def _compared(scenario: Scenario, row: Row, verdict: Verdict | None) -> dict[str, Any]:
+    told = {**row, **_measures(verdict)}
+    known = {name: number(value) if isinstance(value, str) else value for name, value in told.items()}
+    return told | scenario.compared(known)
 
 
 def _measures(verdict: Verdict | None) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from typing import Any
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.judge.history import AnyOperation
 from kernel_lab.judge.staleness import Since
-from kernel_lab.run.measures import Observed, Quantity, Share
+from kernel_lab.judge.verdict import Measure
+from kernel_lab.run.measures import Column, Kind, Observed, Quantity, Share
+from kernel_lab.run.prediction import interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +102,6 @@ class Forecast:
     """What a routing probe says that the cell will measure."""
 
     value: float
-    low: float | None = None
-    high: float | None = None
-    """A 95 % interval of the measured value, where one can be given."""
 
 
 Predict = Callable[[Sequence[AnyOperation], Deployment, dict[str, Any]], Forecast | None]
@@ -118,6 +117,65 @@ class Predicted:
     of: Quantity
     """The measure that it predicts."""
     by: Predict
+
+    @property
+    def low(self) -> Quantity:
+        """The lower end of the interval of the measured value."""
+        return self._end("low", "lower")
+
+    @property
+    def high(self) -> Quantity:
+        """The upper end."""
+        return self._end("high", "upper")
+
+    @property
+    def error(self) -> Quantity:
+        """How far the measurement lies from the prediction."""
+        return Quantity(
+            name=f"{self.of.name}_error", title=f"{self.of.title}, error of the prediction", kind=self.of.kind,
+            unit=self.of.unit, of=self.of.of, column=Column.AFTER, always=False,
+            meaning=f"`{self.of.name}` less `{self.quantity.name}`: positive where more was measured.",
+        )  # fmt: skip
+
+    @property
+    def inside(self) -> Quantity:
+        """Whether the measured value lies inside of the interval."""
+        return Quantity(
+            name=f"{self.of.name}_inside", title=f"{self.of.title}, inside of the prediction",
+            kind=Kind.COUNT, unit="1 or 0", column=Column.AFTER, always=False,
+            meaning=f"1 where `{self.of.name}` lies inside of the interval of the prediction, else 0.",
+        )  # fmt: skip
+
+    @property
+    def compared(self) -> tuple[Quantity, ...]:
+        """The columns that compare the prediction with the measurement."""
+        return self.low, self.high, self.error, self.inside
+
+    def compare(self, seen: Observed) -> dict[str, Measure]:
+        """Those columns of one cell; nothing where it was not predicted, or not measured.
+
+        A count is compared as a share of the calls that it is counted out of.
+        """
+        told, measured = seen.find(self.quantity), seen.find(self.of)
+        trials = seen.find(self.of.of) if self.of.of else None
+        if told is None or measured is None or not trials:
+            return {}
+        whole = trials if self.of.kind is Kind.COUNT else 1.0
+        low, high = (whole * end for end in interval(min(1.0, told / whole), trials))
+        # a CSV has six digits of each
+        return {
+            self.low.name: low,
+            self.high.name: high,
+            self.error.name: measured - told,
+            self.inside.name: int(low - 1e-5 * whole <= measured <= high + 1e-5 * whole),
+        }
+
+    def _end(self, short: str, which: str) -> Quantity:
+        return Quantity(
+            name=f"{self.quantity.name}_{short}", title=f"{self.quantity.title}, {which} end", kind=self.of.kind,
+            unit=self.of.unit, of=self.of.of, column=Column.AFTER, always=False,
+            meaning=f"The {which} end of the 95 % interval in which the probe says that `{self.of.name}` should lie.",
+        )  # fmt: skip
 
 
 def prediction_of(measured: Quantity, *, meaning: str = "") -> Quantity:

@@ -162,7 +162,8 @@ def judge_recorded(
     predicted = planned.scenario.predict(probe, planned.deployment, folder.read_cell().parameters)
     if predicted:
         folder.write_prediction(predicted)
-    result = with_verdict(unjudged, verdicts[0], predicted)
+    told = predicted | planned.scenario.compared({**verdicts[0].measures, **predicted})
+    result = with_verdict(unjudged, verdicts[0], told)
     shares = prediction.shares([*read_history(folder.recorded), *probe])
     return msgspec.structs.replace(result, shares=shares)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
 
+from kernel_lab.intervals import wilson
 from kernel_lab.judge.history import AnyOperation
 
 
@@ -40,3 +41,16 @@ def admitted(routing: Iterable[tuple[int, str]], *, limit: int, window_s: float)
 def shares(operations: Iterable[AnyOperation]) -> dict[str, int]:
     """How many calls each worker answered, by its name."""
     return dict(Counter(operation.worker for operation in operations if operation.worker is not None))
+
+
+TOGETHER = 2
+"""Calls that count as one in an interval: a probe's calls come in pairs that go the same way."""
+
+
+def interval(share: float, trials: float) -> tuple[float, float]:
+    """Where 95 % of the measured shares of `trials` calls should lie, by a probe of as many calls.
+
+    The probe and the cell are two draws of one routing. So the difference of the two has twice the variance of one.
+    """
+    counted = trials / (2 * TOGETHER)
+    return wilson(share * counted, counted)

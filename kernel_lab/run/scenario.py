@@ -248,7 +248,7 @@ class Scenario:
         Raises:
             ValueError: A measure is declared twice, or one is used that is not declared.
         """
-        names = [quantity.name for quantity in self.measures]
+        names = [quantity.name for quantity in self.quantities]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"the scenario {self.name} declares the measure {twice[0]!r} twice")
@@ -264,6 +264,11 @@ class Scenario:
                 )
 
     @property
+    def quantities(self) -> tuple[Quantity, ...]:
+        """Every number of a cell: the measures, and what compares the prediction with its measurement."""
+        return (*self.measures, *(self.predicted.compared if self.predicted else ()))
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """The measures of its CSV that stand between the leading columns and ``validity``."""
         return self._columns(Column.MAIN)
@@ -274,7 +279,7 @@ class Scenario:
         return self._columns(Column.AFTER)
 
     def _columns(self, place: Column) -> tuple[str, ...]:
-        return tuple(quantity.name for quantity in self.measures if quantity.column is place)
+        return tuple(quantity.name for quantity in self.quantities if quantity.column is place)
 
     def observed(
         self,
@@ -286,7 +291,7 @@ class Scenario:
         """The numbers of a cell, to be read by their declarations."""
         return Observed(
             values=values,
-            declared=frozenset(quantity.name for quantity in self.measures),
+            declared=frozenset(quantity.name for quantity in self.quantities),
             parameters=parameters or {},
             connections=connections,
         )
@@ -300,7 +305,7 @@ class Scenario:
 
     def undeclared(self, values: Iterable[str]) -> list[str]:
         """The names among a verdict's measures that the scenario does not declare."""
-        known = {COUNT_OF_ANOMALIES, *(quantity.name for quantity in self.measures)}
+        known = {COUNT_OF_ANOMALIES, *(quantity.name for quantity in self.quantities)}
         return sorted(set(values) - known)
 
     def predict(
@@ -311,6 +316,10 @@ class Scenario:
             return {}
         forecast = self.predicted.by(probe, deployment, parameters)
         return {self.predicted.quantity.name: forecast.value if forecast else None}
+
+    def compared(self, values: Mapping[str, Measure]) -> dict[str, Measure]:
+        """The columns that compare a cell's prediction with what was measured; nothing without a prediction."""
+        return self.predicted.compare(self.observed(values)) if self.predicted else {}
 
 
 COUNT_OF_ANOMALIES = "anomalies"

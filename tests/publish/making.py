@@ -154,4 +154,5 @@ def _cell(folder: Path, place: tuple[str, str, str], lines: list[dict[str, Any]]
     verdicts = judge.judge_cell(cell)
     cell.write_verdict(verdicts)
     predicted = PREDICTED[scenario] if deployment == "memory-2" else {}
+    predicted = predicted | registry.scenarios()[scenario].compared({**verdicts[0].measures, **predicted})
     return with_verdict(msgspec.structs.replace(blank, expected=verdicts[0].validity), verdicts[0], predicted)

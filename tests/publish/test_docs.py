@@ -164,7 +164,7 @@ def test_every_column_of_every_csv_is_described():
     columns |= {
         one.name
         for scenario in registry.scenarios().values()
-        for one in scenario.measures
+        for one in scenario.quantities
         if one.column is not Column.NONE
     }
     columns |= {column for curve in curves.CURVES.values() for column in curve.columns}

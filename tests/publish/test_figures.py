@@ -85,11 +85,3 @@ def test_what_was_not_judged_has_no_figure(run):
 def test_of_several_cells_the_broken_one_speaks(run):
     assert figures.worst(run.of("rate_limit", "memory-2")).connections == "round_robin"
     assert figures.worst([]) is None
-
-
-def test_prediction_errors_leave_out_what_predicts_itself(run):
-    shares = figures.share_errors(run.cells)
-    # handles: 1 of 2 measured, half predicted; revocation: 6 of 12 measured, half predicted
-    assert (shares.cells, shares.worst) == (2, 0)
-    # every window was full: as many as there are workers
-    assert figures.count_errors(run.cells) is None

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.publish import charts
+from kernel_lab.publish.agreement import HEAD, misses
 from kernel_lab.publish.charts.cost import added_latency, distance, frontier
 from kernel_lab.publish.charts.plot import key
 from kernel_lab.publish.charts.survival import survival
@@ -72,6 +73,8 @@ def render(run: SavedRun, subjects: Subjects) -> str:
         fault_table=fault_table(run),
         timelines=timelines(run),
         faults=fault_tables(run, subjects.deployments),
+        misses=misses(run, subjects.controls),
+        miss_head=HEAD,
         facts=facts(run, subjects.controls, subjects.teeth),
         not_shown=NOT_SHOWN,
         lacking=lacking(run, subjects.teeth),

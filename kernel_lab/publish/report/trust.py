@@ -9,9 +9,8 @@ from typing import Any
 import msgspec
 
 from kernel_lab.judge.verdict import Validity
-from kernel_lab.publish import figures
+from kernel_lab.publish.agreement import agreement
 from kernel_lab.run.folder import read_whole
-from kernel_lab.run.measures import percent
 from kernel_lab.run.saved import Row, SavedCell, SavedRun
 
 NOT_SHOWN = (
@@ -178,16 +177,21 @@ def _controls(run: SavedRun, controls: Sequence[str]) -> Fact | None:
 
 def _predictions(run: SavedRun, controls: Sequence[str]) -> list[Fact]:
     """Of deployments whose state lives where they say: the controls' does not."""
-    judged = [c for c in run.cells if c.verdict and not c.fault and c.deployment not in controls]
-    found = []
-    if shares := figures.share_errors(judged):
-        note = f"median over the shares of {shares.cells} cells; the worst {shares.worst:.0f} points"
-        found.append(Fact(name="prediction error", value=f"{shares.median:.1f} points", note=note))
-    if counts := figures.count_errors(judged):
-        note = f"median over {counts.cells} cells whose windows were not all full; the worst "
-        note += percent(counts.worst)
-        found.append(Fact(name="of admitted grants", value=percent(counts.median), note=note))
-    return found
+    found = agreement(run, controls)
+    if found is None:
+        return []
+    count = len(found.cells)
+    error = (
+        f"median of {count} cells, in points of a share or per cent of a count; {found.within} of {count} are at "
+        f"most 10, the worst is {100 * max(one.error for one in found.cells):.0f}"
+    )
+    inside = (
+        f"of {count} measurements, in the 95 % interval that the probe gave before; each miss is listed below"
+    )
+    return [
+        Fact(name="prediction error", value=f"{100 * found.median:.1f}", note=error),
+        Fact(name="predicted rightly", value=f"{found.inside} of {count}", note=inside),
+    ]
 
 
 def _teeth(teeth: MutationTests | None) -> Fact | None:
