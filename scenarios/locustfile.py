@@ -6,7 +6,8 @@ By itself, with locust's page or without, for as long as you like::
     locust -f scenarios/locustfile.py --host http://127.0.0.1:8000 --headless -u 8 -r 8 -t 30s \
         --processes 2 --mix grant-heavy --rate 200 --record results/my-load
 
-``kernel-lab load`` gives it a plan instead (``--plan``): short slots on many deployments, interleaved.
+From several machines: see `kernel_lab.load.several`. ``kernel-lab load`` gives it a plan instead (``--plan``): short
+slots on many deployments, interleaved.
 
 Latency counts from the start that was meant (`kernel_lab.load.pace`). What a session knows to be wrong is a
 failure with the anomaly's name; what nobody can know the effect of (a 5xx, a time-out) is a failure called
@@ -26,9 +27,10 @@ from locust import FastHttpUser, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.exception import StopUser
-from locust.runners import MasterRunner
+from locust.runners import MasterRunner, WorkerRunner
 
 from kernel_lab.judge.operation import Outcome
+from kernel_lab.load import coordination
 from kernel_lab.load.agent import MIXES, Session, Step
 from kernel_lab.load.pinned import LOST
 from kernel_lab.load.plan import Slot, read_plan
@@ -150,7 +152,7 @@ class Caller(FastHttpUser):
         finally:
             pool.append(connection)
             if course.writer is not None:
-                info = reply.outcome is Outcome.INFO
+                info, ahead_ns = reply.outcome is Outcome.INFO, self.generator.clock_ahead_ns
                 line = {
                     "index": course.writer.next_index(),
                     "client": f"g{self.generator.part.number}.c{self.number}",
@@ -158,12 +160,12 @@ class Caller(FastHttpUser):
                     "input": call.asked,
                     "output": reply.output,
                     "outcome": reply.outcome,
-                    "call_ns": call_ns,
-                    "return_ns": None if info else reply.return_ns,
+                    "call_ns": call_ns + ahead_ns,
+                    "return_ns": None if info else reply.return_ns + ahead_ns,
                     "worker": worker,
                     "connection": connection.met(worker),
                     "error": reply.error,
-                    "intended_ns": intended_ns,
+                    "intended_ns": intended_ns + ahead_ns,
                     "anomaly": anomaly,
                 }
                 course.writer.write(line)
@@ -174,12 +176,43 @@ class Caller(FastHttpUser):
         return reply
 
 
+machines: coordination.Coordinator | coordination.Generator | None = None
+"""This process's part, where generators are on several machines."""
+
+
+@events.init.add_listener  # type: ignore[untyped-decorator]
+def join(environment: Environment, runner: Any, **_: Any) -> None:
+    """With ``--master`` and ``--worker``, each on a machine of its own, what is recorded goes to the master."""
+    global machines  # noqa: PLW0603 - locust calls functions
+    said: Any = environment.parsed_options
+    if said is None or said.processes:
+        return
+    if isinstance(runner, MasterRunner) and said.record:
+        machines = coordination.Coordinator(runner, Path(said.record))
+    elif isinstance(runner, WorkerRunner):
+        machines = coordination.Generator(runner)
+
+
 @events.test_start.add_listener  # type: ignore[untyped-decorator]
 def begin(environment: Environment, **_: Any) -> None:
     """Each process that has users gets its generator; locust's master has none."""
-    if not isinstance(environment.runner, MasterRunner):
+    said: Any = environment.parsed_options
+    if isinstance(environment.runner, MasterRunner):
+        said.callers = said.num_users  # locust tells its workers of our options alone
+    else:
         Caller.generator = _generator(environment)
         Caller.prepared = gevent.spawn(Caller.generator.prepare)
+    if machines is not None:
+        machines.begin()
+
+
+@events.test_stop.add_listener  # type: ignore[untyped-decorator]
+def stop(**_: Any) -> None:
+    """What was recorded on several machines comes together."""
+    if isinstance(machines, coordination.Coordinator):
+        machines.finish()
+    elif machines is not None:
+        machines.send()
 
 
 def _generator(environment: Environment) -> Generator:
@@ -192,7 +225,8 @@ def _generator(environment: Environment) -> Generator:
         number, of = map(int, said.part.split("/"))
         part = Part(number=number, of=of, users=users)
         return Generator(plan.slots, part, folder=Path(said.plan).parent, planned=True, seed=plan.seed)
-    of = max(1, said.processes or 1)
+    users = int(getattr(said, "callers", 0) or users)
+    of = max(1, said.processes or said.expect_workers or 1)
     part = Part(number=getattr(environment.runner, "worker_index", 0), of=of, users=-(-users // of))
     endless = Slot(
         name=f"load-{time.time():.0f}",
@@ -203,9 +237,13 @@ def _generator(environment: Environment) -> Generator:
         connections=said.connections,
         rate_per_s=said.rate,
     )
-    return Generator(
-        [endless], part, folder=Path(said.record) if said.record else None, planned=False, seed=1
-    )
+    folder = Path(said.record) if said.record else None
+    several = isinstance(machines, coordination.Generator)
+    if isinstance(machines, coordination.Generator) and folder is not None:
+        folder = machines.folder
+    generator = Generator([endless], part, folder=folder, planned=False, seed=1)
+    generator.clock_ahead_ns = coordination.ahead_ns() if several else 0
+    return generator
 
 
 def _begin(course: Course) -> tuple[Session, Step]:

@@ -104,6 +104,12 @@ def grant_one(agent: Agent) -> Session:
     yield from _granted(agent, READING, principal="hoarder")
 
 
+def limit_one(agent: Agent) -> Session:
+    """Grants under a small limit, all to one principal, whichever generator asks."""
+    for _ in range(8):
+        yield from _granted(agent, LIMITED, principal="everybody")
+
+
 MIXES: dict[str, Callable[[Agent], Session]] = {
     "read-heavy": read_heavy,
     "grant-heavy": grant_heavy,
@@ -111,6 +117,7 @@ MIXES: dict[str, Callable[[Agent], Session]] = {
     "invoke-10": invoke_10,
     "grant": grant,
     "grant-one": grant_one,
+    "limit-one": limit_one,
 }
 
 

@@ -21,12 +21,12 @@ from rich.console import Console
 
 from kernel_lab.bad_input import BadInput
 from kernel_lab.deployments.deployment import Deployment
-from kernel_lab.judge.verdict import Cell, Verdict
+from kernel_lab.judge.verdict import Verdict
 from kernel_lab.load import curves, frontier, table
 from kernel_lab.load import screen as cost_screen
 from kernel_lab.load.agent import MIXES
 from kernel_lab.load.bench import Bench, Effort, by_name, slot_of
-from kernel_lab.load.judged import columns, judge_load, merge_histories
+from kernel_lab.load.judged import cell_under_load, columns, judge_load, merge_histories
 from kernel_lab.load.live import Lives, Subject, open_all
 from kernel_lab.load.measure import slot_files
 from kernel_lab.load.own import REFERENCES, Own, fits
@@ -34,9 +34,7 @@ from kernel_lab.load.plan import Slot
 from kernel_lab.load.walk import GeneratorFailed, Sample
 from kernel_lab.run import environment, registry
 from kernel_lab.run.folder import RunFolder
-from kernel_lab.run.record import facts_of
 from kernel_lab.run.results import write_rows
-from kernel_lab.run.scenario import Scenario, Target
 from kernel_lab.run.schedule import look_at
 from kernel_lab.traffic.connections import Policy
 
@@ -269,19 +267,8 @@ async def _judge(folder: Path, lives: Lives, name: str, slots: Sequence[Slot]) -
     history = folder / "load" / "histories" / f"{name}.jsonl"
     await asyncio.to_thread(merge_histories, parts, history)
     tested = [scenario for scenario in registry.scenarios().values() if scenario.under_load]
-    cells = [_cell(scenario, deployment, target) for scenario in tested]
+    cells = [cell_under_load(scenario, deployment, target) for scenario in tested]
     return await asyncio.to_thread(judge_load, RunFolder(folder), name, history, cells)
-
-
-def _cell(scenario: Scenario, deployment: Deployment, target: Target) -> Cell:
-    return Cell(
-        scenario=scenario.name,
-        deployment=facts_of(deployment),
-        connections=Policy.ROUND_ROBIN,
-        parameters=scenario.parameters(deployment, target, Policy.ROUND_ROBIN),
-        assumptions=scenario.assumptions(deployment, Policy.ROUND_ROBIN),
-        expected=scenario.expect(deployment, Policy.ROUND_ROBIN),
-    )
 
 
 def _identity(deployment: Deployment, key: table.Key) -> dict[str, Any]:

@@ -4,21 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
+from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.judge.verdict import Cell, Validity, Verdict, merge
 from kernel_lab.run import judging as judge
 from kernel_lab.run.folder import RunFolder
-from kernel_lab.run.scenario import Scenario
+from kernel_lab.run.record import facts_of
+from kernel_lab.run.scenario import Scenario, Target
+from kernel_lab.traffic.connections import Policy
 
 _line = msgspec.json.Decoder(dict[str, Any])
+_TIMES = ("call_ns", "return_ns", "intended_ns")
+NOT_AHEAD: Mapping[Path, int] = MappingProxyType({})
 
 
-def merge_histories(parts: Iterable[Path], path: Path) -> int:
-    """One history of many: in the order of the calls, numbered anew. Returns how many operations it has."""
-    lines = [line for part in parts for line in _line.decode_lines(part.read_bytes())]
+def merge_histories(parts: Iterable[Path], path: Path, ahead_ns: Mapping[Path, int] = NOT_AHEAD) -> int:
+    """One history of many: in the order of the calls, numbered anew. Returns how many operations it has.
+
+    Args:
+        parts: What each process of the generator recorded.
+        path: Where the history goes.
+        ahead_ns: How far the clock of a part was ahead of the one clock that all times are told by.
+    """
+    lines = [
+        _set_back(line, ahead_ns.get(part, 0))
+        for part in parts
+        for line in _line.decode_lines(part.read_bytes())
+    ]
     lines.sort(key=lambda line: line["call_ns"])
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
@@ -26,6 +42,25 @@ def merge_histories(parts: Iterable[Path], path: Path) -> int:
             line["index"] = index
             file.write(msgspec.json.encode(line) + b"\n")
     return len(lines)
+
+
+def _set_back(line: dict[str, Any], by_ns: int) -> dict[str, Any]:
+    for name in _TIMES if by_ns else ():
+        if line.get(name) is not None:
+            line[name] -= by_ns
+    return line
+
+
+def cell_under_load(scenario: Scenario, deployment: Deployment, target: Target) -> Cell:
+    """What a checker must know of one claim under load."""
+    return Cell(
+        scenario=scenario.name,
+        deployment=facts_of(deployment),
+        connections=Policy.ROUND_ROBIN,
+        parameters=scenario.parameters(deployment, target, Policy.ROUND_ROBIN),
+        assumptions=scenario.assumptions(deployment, Policy.ROUND_ROBIN),
+        expected=scenario.expect(deployment, Policy.ROUND_ROBIN),
+    )
 
 
 def judge_load(run: RunFolder, deployment: str, history: Path, cells: Sequence[Cell]) -> dict[str, Verdict]:

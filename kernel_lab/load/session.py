@@ -84,6 +84,8 @@ class Generator:
         self.part = part
         self.folder = folder
         self.planned = planned
+        self.clock_ahead_ns = 0
+        """How far the times that are recorded are ahead, for a test of clocks that differ."""
         self.seed = seed
         self.start_ns = 0
         self.lanes: dict[str, Lanes] = {}
