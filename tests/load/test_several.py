@@ -156,7 +156,7 @@ async def test_two_generators_and_a_coordinator_for_real(tmp_path):
         common = (sys.executable, "-m", "locust", "-f", "scenarios/locustfile.py", "--loglevel", "WARNING")
         master = (
             *common, "--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", str(port), "--headless",
-            "--expect-workers", "2", "-u", "4", "-r", "4", "-t", "5s", "--host", live.base_url, "--mix", "limit-one",
+            "--expect-workers", "2", "-u", "4", "-r", "4", "-t", "3s", "--host", live.base_url, "--mix", "limit-one",
             "--rate", "60", "--record", str(folder), "--only-summary",
         )  # fmt: skip
         worker = (*common, "--worker", "--master-host", "127.0.0.1", "--master-port", str(port))
