@@ -106,8 +106,7 @@ def grant_one(agent: Agent) -> Session:
 
 def limit_one(agent: Agent) -> Session:
     """Grants under a small limit, all to one principal, whichever generator asks."""
-    for _ in range(8):
-        yield from _granted(agent, LIMITED, principal="everybody")
+    yield from _granted(agent, LIMITED, principal="everybody")
 
 
 MIXES: dict[str, Callable[[Agent], Session]] = {
