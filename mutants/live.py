@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kernel_lab.deployments import AppSpec, NativeStack
 from kernel_lab.deployments.deployment import Deployment
@@ -23,11 +22,9 @@ from kernel_lab.run.results import CellResult
 from kernel_lab.run.scenario import Scenario
 from kernel_lab.run.schedule import run
 from kernel_lab.traffic.connections import Policy
+from mutants.bite import Bite, taste
 from mutants.catalogue import ALL, SIMULATED
 from mutants.mutant import Home, Mutant
-
-if TYPE_CHECKING:
-    from mutants.teeth import Bite
 
 SAMPLE = (
     "secret_per_worker", "principal_unsigned", "AnybodyMayPresent", "NeverExpiring", "RejectsOneInTen",
@@ -93,8 +90,6 @@ def run_all() -> Living:
 
 def run_one(name: str) -> Bite:
     """One mutant, live."""
-    from mutants.teeth import Bite, taste
-
     mutant: Mutant = ALL[name]
     deployment = DEPLOYMENTS[mutant.home]
     here = str(Path(__file__).resolve().parents[1])

@@ -12,8 +12,8 @@ from kernel_lab.run import registry
 from mutants.mutant import Mutant
 
 if TYPE_CHECKING:
+    from mutants.bite import Bite
     from mutants.live import Living
-    from mutants.teeth import Bite
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "teeth.md"
 

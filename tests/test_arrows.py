@@ -6,6 +6,7 @@ scenarios -> kernel_lab; kernel_lab imports neither of the others, nor does lab.
 import ast
 import re
 from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,38 @@ def test_a_package_imports_nothing_it_must_not_know(package):
         if (wrong := imported(module) & FORBIDDEN[package])
     ]
     assert broken == []
+
+
+def name_of(path: Path) -> str:
+    """The dotted name of a module; scenarios by the name under which it is installed."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = ("kernel_lab_scenarios", *parts[1:]) if parts[0] == "scenarios" else parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def modules_imported(path: Path, known: set[str]) -> set[str]:
+    """Of the known modules, those that a module imports, inside its functions too."""
+    package = name_of(path) if path.name == "__init__.py" else name_of(path).rpartition(".")[0]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = (
+                ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
+            )
+            base = ".".join(filter(None, (above, node.module)))
+            inside = {f"{base}.{alias.name}" for alias in node.names}
+            found |= (inside & known) or {base}
+    return (found & known) - {name_of(path)}
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    paths = {name_of(path): path for package in FORBIDDEN for path in (ROOT / package).rglob("*.py")}
+    assert len(paths) > 200
+    # raises CycleError, which names the modules of the circle
+    order = TopologicalSorter({name: modules_imported(path, set(paths)) for name, path in paths.items()})
+    assert set(order.static_order()) == set(paths)
 
 
 def test_a_test_files_name_is_found_once():

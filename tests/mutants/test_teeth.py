@@ -14,6 +14,7 @@ from kernel_lab.judge.verdict import Validity
 from kernel_lab.run import registry
 from lab.worker import CHATTY
 from mutants import page, teeth
+from mutants.bite import taste
 from mutants.catalogue import ALL, SIMULATED
 from mutants.clock import WHO_ASKS
 from mutants.live import SAMPLE, run_one
@@ -61,7 +62,7 @@ def test_a_right_kernel_is_not_accused(number):
 
 def test_teeth_that_bite_on_nothing_say_so(tmp_path):
     verdict = simulate(Trial(scenario=registry.scenarios()["rate_limit"], home="each"), tmp_path)
-    assert teeth.taste(ALL["OneMore"], verdict, tmp_path / "cell").missed == "judged valid"
+    assert taste(ALL["OneMore"], verdict, tmp_path / "cell").missed == "judged valid"
 
 
 def test_an_anomaly_of_another_kind_does_not_count(tmp_path):
@@ -69,7 +70,7 @@ def test_an_anomaly_of_another_kind_does_not_count(tmp_path):
         scenario=registry.scenarios()["rate_limit"], home="each", kernel=ALL["OneFewer"].factory
     )  # fmt: skip
     verdict = simulate(trial, tmp_path)
-    bite = teeth.taste(ALL["OneMore"], verdict, tmp_path / "cell")
+    bite = taste(ALL["OneMore"], verdict, tmp_path / "cell")
     assert bite.missed == "found wrongful_denial, and no over_admission"
 
 
