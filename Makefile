@@ -53,6 +53,12 @@ lint: setup ## ruff: rules and format
 type: setup ## mypy, strict
 	@$(BIN)/mypy
 
+HISTORIES ?= 100000
+RIGHT ?= 3000
+oracles: setup ## each checker against brute force (HISTORIES=100000 a claim) and right deployments (RIGHT=3000 a claim), in an hour
+	@KERNEL_LAB_ORACLE=$(HISTORIES) KERNEL_LAB_RIGHT=$(RIGHT) $(BIN)/python -m pytest -q tests/judge/checkers \
+	  -k 'trying_everything or right_run or less_information or right_budget or right_limiter' $(ARGS)
+
 bench-check: setup ## a million operations of each kind, read and judged
 	@$(BIN)/python -m kernel_lab.judge.bench_check $(ARGS)
 
@@ -66,7 +72,7 @@ clean: ## forget the environment and every run that is not committed
 	@$(MAKE) --no-print-directory clean-results KEEP=0
 	@rm -rf .venv results/load-* results/up results/examples
 
-.PHONY: help setup scenarios examples repro test test-slow lint type bench-check clean clean-results
+.PHONY: help setup scenarios examples repro test test-slow lint type oracles bench-check clean clean-results
 
 # The stack in containers: docs/deployment.md.
 # compose wants the secret for whatever it does; to look at a stack or to end it, none is needed

@@ -116,8 +116,8 @@ def legal(operations, ttl, cap):
     """For each expand: some instants of all stores, and of the expand, at which the right store says so."""
     invokes = [op for op in operations if isinstance(op, Invoke)]
     spans = [
-        [*range(op.call_ns, 16 if op.outcome is Outcome.INFO else op.return_ns + 1)]
-        + ([None] if op.outcome is Outcome.INFO else [])
+        [*range(op.call_ns, 16 if op.outcome is Outcome.INFO or op.input.stream else op.return_ns + 1)]
+        + ([None] if op.outcome is Outcome.INFO or op.input.stream else [])
         for op in invokes
     ]
     return all(
@@ -164,7 +164,8 @@ def test_it_agrees_with_trying_everything():
         for number in range(rng.randint(1, 3)):
             call = rng.randint(0, 6)
             ret = None if number and rng.random() < 0.2 else call + rng.randint(0, 3)
-            operations.append(made(call, ret, handle=f"h{number}"))
+            closed = CLOSED if number and rng.random() < 0.15 else {"handle": f"h{number}"}
+            operations.append(invoke(call, ret, **closed))
         for _ in range(rng.randint(1, 3)):
             call = rng.randint(0, 12)
             error = rng.choice([None, None, "handle_not_found", "handle_not_found", "handle_expired"])

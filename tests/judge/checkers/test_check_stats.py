@@ -7,7 +7,7 @@ import pytest
 from sketch import ORACLE, cell, expand, grant, history, invoke, kinds, stats
 
 from kernel_lab.judge.checkers import stats as checker
-from kernel_lab.judge.history import Grant, Outcome, Stats
+from kernel_lab.judge.history import Invoke, Outcome, Stats
 from kernel_lab.judge.verdict import Validity
 
 
@@ -101,10 +101,12 @@ def test_a_report_without_numbers_is_a_malformed_line():
 
 def legal(operations):
     """Try every baseline, every instant of what is counted, and look for one of each report."""
-    counted = [op for op in operations if isinstance(op, Grant)]
+    counted = [op for op in operations if not isinstance(op, Stats)]
     reports = [op for op in operations if isinstance(op, Stats)]
     spans = [
-        [*range(op.call_ns, op.return_ns + 1)] if op.outcome is Outcome.OK else [*range(op.call_ns, 14), None]
+        [*range(op.call_ns, 14), None]
+        if op.outcome is Outcome.INFO or (isinstance(op, Invoke) and op.output.closed)
+        else [*range(op.call_ns, op.return_ns + 1)]
         for op in counted
     ]
     return any(
@@ -115,7 +117,8 @@ def legal(operations):
 
 
 def _agrees(op, instants, baseline):
-    seen = op.output.grants - baseline
+    told = op.output.grants if op.output.invocations is None else op.output.invocations
+    seen = told - baseline
     return any(
         sum(t < now for t in instants) <= seen <= sum(t <= now for t in instants)
         for now in range(op.call_ns, op.return_ns + 1)
@@ -123,19 +126,24 @@ def _agrees(op, instants, baseline):
 
 
 def random_history(rng):
+    """Of grants, or of streams, some of which their caller closed: those count late, or not."""
     operations, baseline = [], rng.choice([0, 0, 2])
+    streams = rng.random() < 0.5
     instants = []
     for _ in range(rng.randint(1, 4)):
         call = rng.randint(0, 8)
         ret = None if rng.random() < 0.2 else call + rng.choice([0, 1, 2, 4])
-        operations.append(grant(call, ret))
-        instants.append(rng.randint(call, call + 3 if ret is None else ret))
+        closed = streams and ret is not None and rng.random() < 0.3
+        operations.append(
+            invoke(call, ret, stream=True, closed=closed, final=not closed) if streams else grant(call, ret)
+        )
+        instants.append(rng.randint(call, call + 3 if ret is None or closed else ret))
     for _ in range(rng.randint(1, 3)):
         call = rng.randint(0, 10)
         ret = call + rng.choice([0, 1, 2, 6])
         now = rng.randint(call, ret)
         value = baseline + sum(t <= now for t in instants) + rng.choice([-1, 0, 0, 0, 0, 0, 0, 1])
-        operations.append(stats(call, ret, grants=max(0, value)))
+        operations.append(stats(call, ret, **{"invocations" if streams else "grants": max(0, value)}))
     return operations
 
 

@@ -1,11 +1,14 @@
 """streams: authorised when they begin, explained when they have ended."""
 
+import random
 from functools import partial
 
 import pytest
-from sketch import cell, explain, grant, history, invoke, kinds, revoke, revoke_all
+from revoked_when import legal as may_begin
+from sketch import ORACLE, cell, explain, grant, history, invoke, kinds, revoke, revoke_all
 
 from kernel_lab.judge.checkers import streams
+from kernel_lab.judge.history import Explain, Invoke, Outcome
 from kernel_lab.judge.verdict import Validity
 
 stream = partial(invoke, stream=True, action="a", frames=3, final=True)
@@ -80,3 +83,79 @@ def test_a_stream_that_is_ok_says_what_came_of_it():
     assert "frames and final" in streams.lacks(invoke(0, 1, stream=True))
     assert streams.lacks(stream(0, 1)) is None
     assert streams.lacks(invoke(0, stream=True)) is None
+
+
+def legal(operations):
+    """Every instant at which its token may have been revoked; and each end, and each question for one."""
+    return may_begin(operations, 0) and all(
+        _ends(op) if isinstance(op, Invoke) else _told(op, operations)
+        for op in operations
+        if isinstance(op, Invoke | Explain)
+    )
+
+
+def _ends(op):
+    """It came to its end, or its caller hung up, or nobody knows."""
+    served = op.input.stream and op.outcome is Outcome.OK
+    return not served or op.output.closed or (op.output.final and op.output.frames == 3)
+
+
+def _told(op, operations):
+    """At some instant of the question the trace may not yet have been recorded."""
+    whole = [
+        i for i in operations
+        if isinstance(i, Invoke) and i.outcome is Outcome.OK and i.input.stream and i.output.final
+        and i.output.action_id == op.input.action_id
+    ]  # fmt: skip
+    return op.error is None or all(
+        any(
+            now <= at
+            for at in range(i.call_ns, i.return_ns + 1)
+            for now in range(op.call_ns, op.return_ns + 1)
+        )
+        for i in whole
+    )
+
+
+def random_history(rng):
+    since = rng.randint(2, 16)
+    call = rng.randint(0, 4)
+    operations = [grant(call, call + rng.randint(0, 4))] if rng.random() < 0.8 else []
+    for _ in range(rng.randint(0, 2)):
+        call = since - rng.randint(0, 3)
+        ret = None if rng.random() < 0.3 else since + rng.randint(0, 4)
+        operations.append(rng.choice([revoke, revoke_all])(call, ret))
+    for number in range(rng.randint(1, 4)):
+        call = rng.randint(2, 18)
+        ret = call + rng.randint(0, 4)
+        how = rng.choice(["whole", "whole", "closed", "broken", "lost"])
+        if rng.random() < 0.05:
+            how = "short"
+        if rng.randint(call, ret) >= since and rng.random() < 0.9:
+            operations.append(refused(call, ret))
+            continue
+        told = {"action": f"a{number}", "frames": 2, "final": False}
+        operations.append({
+            "whole": lambda: stream(call, ret, action=f"a{number}"),
+            "short": lambda: invoke(call, ret, stream=True, **told),
+            "closed": lambda: invoke(call, ret, stream=True, closed=True, **told),
+            "broken": lambda: invoke(call, stream=True, **told),
+            "lost": lambda: invoke(call, stream=True),
+        }[how]())  # fmt: skip
+        if rng.random() < 0.7:
+            call = ret + rng.randint(-2, 5)
+            asked = lost if how != "whole" or rng.random() < 0.15 else explain
+            operations.append(asked(call, call + rng.randint(0, 2), action=f"a{number}"))
+    return history(*operations)
+
+
+def test_it_agrees_with_trying_everything():
+    rng = random.Random(18)
+    seen = {True: 0, False: 0}
+    for _ in range(ORACLE):
+        operations = random_history(rng)
+        verdict = streams.check(operations, cell("streams", stream_frames=3))
+        wanted = legal(operations)
+        assert (verdict.validity is not Validity.INVALID) == wanted, (operations, verdict)
+        seen[wanted] += 1
+    assert min(seen.values()) > ORACLE // 10

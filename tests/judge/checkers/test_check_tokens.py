@@ -7,6 +7,7 @@ import pytest
 from sketch import ORACLE, cell, grant, history, invoke, kinds
 
 from kernel_lab.judge.checkers import tokens
+from kernel_lab.judge.history import Grant, Invoke, Outcome
 from kernel_lab.judge.verdict import Validity
 
 rejected = partial(invoke, error="token_invalid")
@@ -71,44 +72,62 @@ def test_a_grant_without_its_token_is_a_malformed_line():
     assert tokens.lacks(grant(0, 1, error="rate_limited")) is None
 
 
-def test_it_agrees_with_asking_for_each_pair():
+def legal(operations, life):
+    """For each invoke: an instant of its token's grant and one of the invoke, at which its end is right."""
+    minted = {op.output.token_id: op for op in operations if isinstance(op, Grant) and op.output}
+    return all(
+        any(
+            _answers(op, now, issued, minted.get(op.input.token_id), life)
+            for issued in _instants(minted.get(op.input.token_id))
+            for now in _instants(op)
+        )
+        for op in operations
+        if isinstance(op, Invoke)
+    )
+
+
+def _instants(op):
+    return [0] if op is None else range(op.call_ns, 30 if op.outcome is Outcome.INFO else op.return_ns + 1)
+
+
+def _answers(op, now, issued, granted, life):
+    served = op.outcome is Outcome.OK or bool(op.input.stream and op.output and op.output.frames)
+    if op.input.tampered:
+        return not served
+    if granted is None or (op.outcome is Outcome.INFO and not served):
+        return True
+    if op.input.principal != granted.input.principal:
+        return not served
+    if served:
+        return life is None or now <= issued + life
+    if op.error == "token_invalid":
+        return now <= issued  # there is no token yet
+    if op.error == "token_expired":
+        return life is None or now <= issued or now >= issued + life
+    return True
+
+
+def test_it_agrees_with_trying_everything():
     rng = random.Random(8)
+    seen = {True: 0, False: 0}
     for _ in range(ORACLE):
+        life = rng.choice([None, 3, 6])
         operations = [
-            grant(call := rng.randint(0, 6), call + rng.randint(0, 3), token=token, to=rng.choice("pq"))
+            grant(call := rng.randint(0, 6), call + rng.randint(0, 3), token=token, to=rng.choice("ppq"))
             for token in "tu"
         ]
-        for _ in range(rng.randint(0, 4)):
-            call, error = rng.randint(0, 9), rng.choice([None, "token_invalid", "token_revoked"])
-            operations.append(
-                invoke(call, call + 1, token=rng.choice("tuv"), by=rng.choice("pq"), error=error,
-                       tampered=rng.random() < 0.3)
-            )  # fmt: skip
-        wrong = any(
-            op.f == "invoke"
-            and (
-                (op.input.tampered and op.error is None)
-                or (
-                    not op.input.tampered
-                    and op.error is None
-                    and any(
-                        g.f == "grant"
-                        and g.output.token_id == op.input.token_id
-                        and g.input.principal != op.input.principal
-                        for g in operations
-                    )
-                )
-                or (
-                    not op.input.tampered
-                    and op.error == "token_invalid"
-                    and any(
-                        g.f == "grant"
-                        and (g.output.token_id, g.input.principal) == (op.input.token_id, op.input.principal)
-                        and g.return_ns < op.call_ns
-                        for g in operations
-                    )
-                )
-            )
-            for op in operations
-        )
-        assert (judged(*operations).validity is Validity.INVALID) == wrong, operations
+        for _ in range(rng.randint(1, 4)):
+            call = rng.randint(0, 16)
+            error = rng.choice([None, None, "token_invalid", "token_expired", "token_revoked"])
+            if error == "token_invalid" and call > 4 and rng.random() < 0.7:
+                error = None
+            how = {"token": rng.choice("ttuv"), "by": rng.choice("pppq"), "tampered": rng.random() < 0.1}
+            if rng.random() < 0.2:  # nobody knows how it ended; of a stream some frames may have come
+                operations.append(invoke(call, stream=rng.random() < 0.5, frames=rng.choice([0, 2]), **how))
+            else:
+                operations.append(invoke(call, call + rng.randint(0, 3), error=error, **how))
+        wanted = legal(history(*operations), life)
+        verdict = judged(*operations, token_ttl_s=None if life is None else life * 1e-9)
+        assert (verdict.validity is not Validity.INVALID) == wanted, (life, operations, verdict)
+        seen[wanted] += 1
+    assert min(seen.values()) > ORACLE // 10

@@ -138,8 +138,8 @@ def legal(operations, cap):
         if isinstance(op, Invoke | Expand) or (isinstance(op, Grant) and op.outcome is not Outcome.OK)
     ]
     spans = [
-        [*range(op.call_ns, 14 if op.outcome is Outcome.INFO else op.return_ns + 1)]
-        + ([] if isinstance(op, Invoke) and op.outcome is Outcome.OK else [None])
+        [*range(op.call_ns, 14 if op.outcome is Outcome.INFO or _closed(op) else op.return_ns + 1)]
+        + ([] if isinstance(op, Invoke) and op.outcome is Outcome.OK and not _closed(op) else [None])
         for op in recorders
     ]
     return all(
@@ -153,6 +153,10 @@ def legal(operations, cap):
     )
 
 
+def _closed(op):
+    return isinstance(op, Invoke) and op.output is not None and op.output.closed
+
+
 def _answers(op, now, recorded, cap):
     def may_be_gone(invoke):
         at = recorded[invoke]
@@ -163,7 +167,9 @@ def _answers(op, now, recorded, cap):
         at = recorded[invoke]
         return cap is not None and sum(t is not None and at < t < now for t in recorded.values()) >= cap
 
-    ours = [i for i in recorded if isinstance(i, Invoke) and i.output and i.output.action_id]
+    ours = [
+        i for i in recorded if isinstance(i, Invoke) and i.output and i.output.action_id and not _closed(i)
+    ]
     if isinstance(op, Explain):
         asked = [i for i in ours if i.output.action_id == op.input.action_id]
         if op.outcome is Outcome.OK:
@@ -199,7 +205,12 @@ def test_it_agrees_with_trying_everything():
             call = rng.randint(0, 6)
             operations.append(
                 rng.choice(
-                    [invoke(call), grant(call, call + 2, error="missing_role"), expand(call, call + 2)]
+                    [
+                        invoke(call),
+                        grant(call, call + 2, error="missing_role"),
+                        expand(call, call + 2),
+                        acted(call, call + 1, action="a2", stream=True, closed=True, final=False),
+                    ]
                 )
             )
         call = rng.randint(2, 12)

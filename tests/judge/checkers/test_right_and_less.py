@@ -5,13 +5,12 @@ import random
 import msgspec
 import pytest
 from right import MIX, play
-from sketch import ORACLE
+from sketch import RIGHT
 
 from kernel_lab.judge.checkers import CHECKERS
 from kernel_lab.judge.history import Invoke, Outcome
 from kernel_lab.judge.verdict import Validity
 
-RUNS = ORACLE // 10 * 3
 pytestmark = pytest.mark.counted
 
 
@@ -52,19 +51,19 @@ def test_every_claim_is_played():
 @pytest.mark.parametrize("claim", CHECKERS)
 def test_a_right_run_is_not_accused(claim):
     judged = 0
-    for seed in range(RUNS):
+    for seed in range(RIGHT):
         history, cell = play(seed, claim)
         verdict = CHECKERS[claim].check(history, cell)
         assert verdict.validity is not Validity.INVALID, (seed, verdict)
         judged += verdict.validity is Validity.VALID
-    assert judged > RUNS // 2
+    assert judged > RIGHT // 2
 
 
 @pytest.mark.parametrize("claim", CHECKERS)
 def test_less_information_makes_no_verdict_worse(claim):
     rng = random.Random(17)
     wrong = 0
-    for seed in range(RUNS):
+    for seed in range(RIGHT):
         history, cell = play(seed, claim, calls=rng.choice([8, 20, 60]))
         if len(history) > 2:
             history = spoil(rng, history)
@@ -74,4 +73,4 @@ def test_less_information_makes_no_verdict_worse(claim):
             continue
         after = CHECKERS[claim].check(less(rng, history), cell)
         assert after.validity is not Validity.INVALID, (seed, before, after)
-    assert wrong < RUNS
+    assert wrong < RIGHT
