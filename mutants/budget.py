@@ -53,7 +53,7 @@ class FailsOpenWhenEmpty(Wrap):
         return requested
 
 
-@loses_use("budget", proof=20)
+@loses_use("budget")
 class ChargesTwoOfThree(Wrap):
     """Forgets to charge one invoke in three."""
 
@@ -137,7 +137,7 @@ class DeniesOneInFive(Wrap):
         return await self.right.allocate(requested)
 
 
-@overspends("budget", home="one", proof=20)
+@overspends("budget", home="one")
 class NeverRefuses(Wrap):
     """Finds something left for every invoke."""
 
@@ -148,7 +148,7 @@ class NeverRefuses(Wrap):
             return 0
 
 
-@mutant("budget", breaks="budget", finds="over_reserved", home="one", proof=60)
+@mutant("budget", breaks="budget", finds="over_reserved", home="one", proof=8)
 class IgnoresReservations(Wrap):
     """Looks at what was spent and not at what others have reserved, and takes 20 ms for an invoke."""
 
@@ -181,7 +181,7 @@ class TellsAnotherTotal(Wrap):
         return 2 * self.right.total_budget
 
 
-@loses_use("budget", home="one", proof=30)
+@loses_use("budget", home="one")
 class ChargesSevenOfEight(Wrap):
     """Forgets to charge one invoke in eight."""
 

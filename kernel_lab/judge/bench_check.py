@@ -199,7 +199,7 @@ def budget(world: World) -> Iterator[Effect]:
     """Spent by many at once, read now and then, and in the end refused."""
     used = 0
     while used < BUDGET["total"]:
-        for _ in range(9):
+        for _ in range(min(9, -(-(BUDGET["total"] - used) // 12))):
             used += 12
             yield world.invoke("t", "p")
         yield Effect(

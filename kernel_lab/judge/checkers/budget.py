@@ -5,16 +5,17 @@ while it is under way, as upstream's BudgetManager does; an info may have cost a
 streamed invokes are not charged, and left out. With ``total`` = B, and counting only what is certain for
 the accusation:
 
-- an ok invoke was called after others had returned that cost B or more: **overspend**. (The last one may
-  overshoot: it was called before.)
+- an ok invoke was called after others had returned that cost B or more, or after a read that told B had:
+  **overspend**. (The last one may overshoot: it was called before.)
 - invokes that overlap were served though, in whatever order they reserved, the last of them found nothing
   left:
   **over_reserved** (judged only where ``request`` is stated, and no upstream-like reservation is disputed);
 - a read tells another total than B: **wrong_total**; or more use than B: **over_total**;
 - a read tells less use than one that had returned before it: **used_went_back**;
-- or less than min(B, what returned before the read had cost): **lost_use**;
-- or more than all that was called before the read returned had cost, with no info among it:
-  **inflated_use**;
+- or less than min(B, what returned before the read had cost), or than an earlier read and what was called after
+  that and returned before this one: **lost_use**;
+- or more than all that was called before the read returned had cost, or than an earlier read and what can have been
+  charged since then, with no info among it: **inflated_use**;
 - an invoke was refused with ``budget_exhausted`` though at every instant of it, what can have been spent or
   reserved by then is less than B, with no info among it: **false_denial**.
 
@@ -23,12 +24,19 @@ forgets one, and it refuses only while used and reserved come to B.
 
 **Why over_reserved accuses no right budget.** Take an instant x, the ok invokes P that had returned before
 x, and the ok invokes S that were called at x or later. Before the last of S reserved, each of P had been
-charged, and each other one of S had reserved: it then holds ``min(request, what was left)`` or has been
-charged its cost. If a reservation got less than ``request``, nothing was left for the next one, which would
-have been refused. So used and reserved came to at least the cost of P and ``min(request, cost)`` of all of S
-but the last. If that is B or more whichever of S was the last, it was served though nothing was left.
+charged, and what a read that had returned before x told had been used. Each other one of S had reserved: it
+then holds ``min(request, what was left)`` or has been charged its cost. If a reservation got less than
+``request``, nothing was left for the next one, which would have been refused. So used and reserved came to at
+least the cost of P, or what the read told, and ``min(request, cost)`` of all of S but the last. If that is B
+or more whichever of S was the last, it was served though nothing was left.
+
+**Why two reads accuse no right budget.** Take a read that returned before another was called. An invoke that was
+called after the first had returned, and had returned before the second was called, was charged between them. One that
+had returned before the first was called was charged before it. So the use grew by at least the former, unless it
+stopped at B, and by no more than all that had been called by the second's return, without the latter.
 
     B = 100: invoke [0, 2] costs 100, invoke [3, 4] ok: overspend. Invoke [2, 4] ok: it touches, legal.
+    Read [0, 1] tells 20, invoke [2, 3] costs 5, read [4, 5] tells 20: lost_use. Invoke [1, 3]: it may be in the 20.
     B = 100, request 40: three invokes [5, 9], each ok and of cost 50, after 30 were spent: 30 + 40 + 40 =
     110 is more than 100, so the third of them cannot have reserved anything: over_reserved.
 
@@ -95,7 +103,6 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     invokes = [
         op for op in history if isinstance(op, Invoke) and not op.input.dry_run and not op.input.stream
     ]
-    spending = Spending(invokes, total, REQUEST if request is None else int(request))
     reads = sorted(
         (
             op
@@ -104,6 +111,7 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
         ),
         key=lambda op: (op.end_ns, op.index),
     )
+    spending = Spending(invokes, reads, total, REQUEST if request is None else int(request))
     refused = [op for op in invokes if op.outcome is Outcome.FAIL and op.error == DENIED]
     found = Findings()
     spending.judge_served(found)
@@ -112,6 +120,7 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     for op in refused:
         spending.judge_refused(op, found)
     _judge_order(reads, found)
+    spending.judge_between(found)  # first: its proofs are shorter
     for read in reads:
         spending.judge_read(read, found)
     spent = spending.spent(FOREVER)
@@ -156,8 +165,14 @@ def _used(op: Budget) -> int | None:
 class Spending:
     """What was spent, and what can have been, by an instant."""
 
-    def __init__(self, invokes: Sequence[Invoke], total: int, request: int) -> None:
+    def __init__(self, invokes: Sequence[Invoke], reads: Sequence[Budget], total: int, request: int) -> None:
         self.total = total
+        self._reads = reads
+        self._read_ends = [op.end_ns for op in reads]
+        self._highest = list(accumulate(reads, _higher))
+        told = [_used(op) or 0 for op in self._highest]
+        gone = bisect_left(told, total)
+        self._told_ns = self._read_ends[gone] if gone < len(told) else FOREVER
         self.served = [op for op in invokes if op.outcome is Outcome.OK]
         self.served.sort(key=lambda op: op.return_ns or 0)
         self._ends = [op.return_ns or 0 for op in self.served]
@@ -167,6 +182,7 @@ class Spending:
         self._empty_ns = self._ends[emptied - 1] if emptied < len(self._spent) else FOREVER
         calls = [op.call_ns for op in self.served]
         by_call = sorted(range(len(calls)), key=calls.__getitem__)
+        self._by_call = [self.served[at] for at in by_call]
         self._calls = [calls[at] for at in by_call]
         self._begun = [0, *accumulate(costs[at] for at in by_call)]
         self._first_info = min((op.call_ns for op in invokes if op.outcome is Outcome.INFO), default=FOREVER)
@@ -185,9 +201,12 @@ class Spending:
         return self._begun[bisect_right(self._calls, by_ns)]
 
     def judge_served(self, found: Findings) -> None:
-        """None was called once the budget was spent."""
+        """None was called once the budget was spent, or a read had told so."""
         for op in self.served:
-            if op.call_ns > self._empty_ns:
+            if op.call_ns > self._told_ns:
+                read = self._told(op.call_ns)
+                found.add("overspend", [read, op], _say_told, op, read, self.total)
+            elif op.call_ns > self._empty_ns:
                 proof = self._costing(op.call_ns, self.total) if found.counts["overspend"] < KEPT else []
                 found.add("overspend", [*proof, op], _say_overspend, op, self.spent(op.call_ns), self.total)
 
@@ -200,10 +219,14 @@ class Spending:
             held, most = held + reserved, max(most, reserved)
             if at + 1 < len(by_call) and by_call[at + 1].call_ns == op.call_ns:
                 continue
-            if at and self.spent(op.call_ns) < self.total <= self.spent(op.call_ns) + held - most:
-                needed = self.total - self.spent(op.call_ns)
-                before = self.served[: bisect_left(self._ends, op.call_ns)]
-                proof = [*before, *self._reserving(by_call[: at + 1], needed)]
+            read = self._told(op.call_ns)
+            told, spent = _used(read) if read else 0, self.spent(op.call_ns)
+            known = max(told or 0, spent)
+            if at and known < self.total <= known + held - most:
+                before = (
+                    [read] if read and told == known else self.served[: bisect_left(self._ends, op.call_ns)]
+                )
+                proof = [*before, *self._reserving(by_call[: at + 1], self.total - known)]
                 found.add("over_reserved", proof, _say_reserved, op, self.total)
                 return
 
@@ -244,17 +267,55 @@ class Spending:
         if used > begun and op.end_ns < self._first_info:
             found.add("inflated_use", [op], _say_read, "AddedNothing", op, used, "at most", begun)
 
+    def _told(self, before_ns: int) -> Budget | None:
+        """Of the reads that had returned before an instant, one that told the largest use."""
+        before = bisect_left(self._read_ends, before_ns)
+        return self._highest[before - 1] if before else None
+
+    def judge_between(self, found: Findings) -> None:
+        """From one read to the next the use grew by what was charged between them."""
+        for op in self._reads:
+            before = bisect_left(self._read_ends, op.call_ns)
+            if not before:
+                continue
+            earlier = self._reads[before - 1]
+            since, used = _used(earlier) or 0, _used(op) or 0
+            if used < since:
+                continue  # it went back
+            # what returned in between is no less than what was certainly charged: to look at each costs more
+            if used < self.total and self.spent(op.call_ns) - self.spent(earlier.end_ns) > used - since:
+                between = self._charged_between(earlier, op)
+                if used - since < sum(map(_cost, between)):
+                    proof = _costing(between, used - since + 1)
+                    found.add("lost_use", [earlier, *proof, op], _say_grown, "LostNothing", earlier, op)
+            if (
+                used - since > self.begun(op.end_ns) - self.spent(earlier.call_ns)
+                and op.end_ns < self._first_info
+            ):
+                found.add("inflated_use", [earlier, op], _say_grown, "AddedNothing", earlier, op)
+
+    def _charged_between(self, earlier: Budget, op: Budget) -> list[Invoke]:
+        """What was called after a read had returned, and had returned before another was called."""
+        first, last = bisect_right(self._calls, earlier.end_ns), bisect_left(self._calls, op.call_ns)
+        spend(last - first, "the comparison of reads with what was charged between them")
+        return [one for one in self._by_call[first:last] if one.end_ns < op.call_ns]
+
     def _costing(self, before_ns: int, tokens: int) -> list[Invoke]:
         """The fewest invokes that had returned before an instant and cost so much."""
         returned = self.served[: bisect_left(self._ends, before_ns)]
         spend(len(returned), "the search for the invokes that prove it")
-        fewest: list[Invoke] = []
-        for op in nlargest(len(returned), returned, key=_cost):
-            if tokens <= 0:
-                break
-            fewest.append(op)
-            tokens -= _cost(op)
-        return fewest
+        return _costing(returned, tokens)
+
+
+def _costing(invokes: Sequence[Invoke], tokens: int) -> list[Invoke]:
+    """The fewest of some invokes that cost so much."""
+    fewest: list[Invoke] = []
+    for op in nlargest(len(invokes), invokes, key=_cost):
+        if tokens <= 0:
+            break
+        fewest.append(op)
+        tokens -= _cost(op)
+    return fewest
 
 
 class Held:
@@ -321,6 +382,13 @@ def _say_overspend(op: Invoke, spent: int, total: int) -> str:
     )
 
 
+def _say_told(op: Invoke, read: Budget, total: int) -> str:
+    return (
+        f"broke BudgetHolds: {named(op)} was served though {named(read)} had told {_used(read)} tokens used of a "
+        f"budget of {total} before its call"
+    )
+
+
 def _say_back(earlier: Budget, op: Budget) -> str:
     return (
         f"broke UseOnlyGrows: {named(op)} tells {_used(op)} tokens used, "
@@ -331,6 +399,14 @@ def _say_back(earlier: Budget, op: Budget) -> str:
 def _say_read(guarantee: str, op: Budget, used: int, bound: str, tokens: int) -> str:
     return (
         f"broke {guarantee}: {named(op)} tells {used} tokens used; the invokes cost {bound} {tokens} by then"
+    )
+
+
+def _say_grown(guarantee: str, earlier: Budget, op: Budget) -> str:
+    what = "less" if guarantee == "LostNothing" else "more"
+    return (
+        f"broke {guarantee}: {named(op)} tells {_used(op)} tokens used after {named(earlier)} had told "
+        f"{_used(earlier)}; that is {what} than the invokes between them cost"
     )
 
 

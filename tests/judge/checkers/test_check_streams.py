@@ -134,14 +134,12 @@ def random_history(rng):
         if rng.randint(call, ret) >= since and rng.random() < 0.9:
             operations.append(refused(call, ret))
             continue
-        told = {"action": f"a{number}", "frames": 2, "final": False}
-        operations.append({
-            "whole": lambda: stream(call, ret, action=f"a{number}"),
-            "short": lambda: invoke(call, ret, stream=True, **told),
-            "closed": lambda: invoke(call, ret, stream=True, closed=True, **told),
-            "broken": lambda: invoke(call, stream=True, **told),
-            "lost": lambda: invoke(call, stream=True),
-        }[how]())  # fmt: skip
+        came = {"action": f"a{number}", "frames": 3 if how == "whole" else 2, "final": how == "whole"}
+        if how == "lost":
+            operations.append(invoke(call, stream=True))
+        else:
+            ended = None if how == "broken" else ret
+            operations.append(invoke(call, ended, stream=True, closed=how == "closed", **came))
         if rng.random() < 0.7:
             call = ret + rng.randint(-2, 5)
             asked = lost if how != "whole" or rng.random() < 0.15 else explain
