@@ -3,7 +3,8 @@
 A strength counts as seen if at least 95 % of the runs, each with a seed of its own, end in an invalid verdict.
 Its runs stop early once too many were missed. A binary search over the strengths finds the weakest that is
 seen: it takes a stronger fault to be seen at least as often. The figures go to
-``results/smallest_faults.csv``, and the table to ``docs/smallest-faults.md``.
+``kernel_lab/publish/report/smallest_faults.csv``, where the report page finds them, and the table to
+``docs/smallest-faults.md``.
 """
 
 from __future__ import annotations
@@ -12,13 +13,17 @@ import argparse
 import csv
 import logging
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
+
+import msgspec
 
 from kernel_lab.judge.verdict import Validity
 from kernel_lab.run import registry
@@ -27,7 +32,7 @@ from mutants.graded import GRADED, STRENGTHS
 from mutants.simulation import Trial, simulate
 
 ROOT = Path(__file__).resolve().parents[1]
-CSV = ROOT / "results" / "smallest_faults.csv"
+CSV = ROOT / "kernel_lab" / "publish" / "report" / "smallest_faults.csv"
 PAGE = ROOT / "docs" / "smallest-faults.md"
 SEEN = 0.95
 """The share of the runs that must find a strength."""
@@ -48,7 +53,9 @@ weaker one, with the number of its runs in which it was seen. The runs of a stre
 The claim `streams` is missing, and its figures are not known. Its scenario hangs up and kills a worker, and the
 simulation can do neither.
 
-`make smallest-faults` writes this page and `results/smallest_faults.csv`.
+`make smallest-faults` writes this page and `kernel_lab/publish/report/smallest_faults.csv`, from which each
+report page tells the sizes beside "holds". `ARGS="--only ForgetsCharges ChargesTwice"` measures these faults again
+and keeps the other rows. This page has rows of {measured}.
 """
 
 
@@ -71,6 +78,10 @@ class Smallest:
     weaker_caught: int | None
     weaker_runs: int | None
     """Of how many runs: they stop once the strength cannot be seen any more."""
+    commit: str = ""
+    """The version of the lab that was measured."""
+    measured: str = ""
+    """The day."""
 
 
 def caught(name: str, strength: float, seed: int, *, quick: bool) -> bool:
@@ -118,7 +129,8 @@ def smallest(asked: tuple[str, bool, int]) -> Smallest:
 def page(rows: Sequence[Smallest], runs: int) -> str:
     """The page, one table a claim."""
     span = ", ".join(f"from {few[0]:g} to {few[-1]:g} {unit}" for unit, few in STRENGTHS.items())
-    parts = [HEAD.format(runs=runs, strengths=span)]
+    measured = " and ".join(dict.fromkeys(f"commit {row.commit} ({row.measured})" for row in rows))
+    parts = [HEAD.format(runs=runs, strengths=span, measured=measured)]
     for claim, some in groupby(rows, key=lambda row: row.claim):
         parts += [f"## {claim}\n", "| What the kernel does | Seen, quick | Seen, full |", "|---|---|---|"]
         for _, pair in groupby(some, key=lambda row: row.fault):
@@ -145,12 +157,21 @@ def write(rows: Sequence[Smallest], path: Path) -> None:
         table.writerows(asdict(row) for row in rows)
 
 
+def read(path: Path) -> list[Smallest]:
+    """The rows of a CSV that `write` has written."""
+    with path.open(encoding="utf-8") as file:
+        rows = [{name: value or None for name, value in row.items()} for row in csv.DictReader(file)]
+    return msgspec.convert(rows, list[Smallest], strict=False)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, and write CSV and page."""
     parser = argparse.ArgumentParser(prog="python -m mutants.smallest", description=__doc__)
     parser.add_argument("--runs", type=int, default=20, help="runs at each strength [20]")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="processes [2]")
-    parser.add_argument("--only", nargs="*", choices=list(GRADED), help="these faults alone, written nowhere")
+    parser.add_argument(
+        "--only", nargs="*", choices=list(GRADED), help="these faults alone; the other rows stay"
+    )
     asked = parser.parse_args(arguments)
     order = list(registry.scenarios())
     names = sorted(asked.only or GRADED, key=lambda name: order.index(GRADED[name].breaks))
@@ -161,13 +182,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ):
             rows.append(row)
             print(f"{row.claim:13} {row.mode:5} {row.fault:22} {_said(row)}", flush=True)
-    if not asked.only:
-        missing = set(registry.scenarios()) - {row.claim for row in rows} - set(LIVE_CLAIMS)
-        if missing:
-            raise SystemExit(f"no graded fault breaks {', '.join(sorted(missing))}")
-        write(rows, CSV)
-        PAGE.write_text(page(rows, asked.runs), encoding="utf-8")
+    rows = [replace(row, commit=_commit(), measured=f"{datetime.now(UTC):%Y-%m-%d}") for row in rows]
+    again = {row.fault for row in rows}
+    kept = [row for row in read(CSV) if row.fault not in again] if asked.only else []
+    rows = sorted([*kept, *rows], key=lambda row: list(GRADED).index(row.fault))
+    rows.sort(key=lambda row: order.index(row.claim))
+    missing = set(registry.scenarios()) - {row.claim for row in rows} - set(LIVE_CLAIMS)
+    if missing:
+        raise SystemExit(f"no graded fault breaks {', '.join(sorted(missing))}")
+    write(rows, CSV)
+    PAGE.write_text(page(rows, asked.runs), encoding="utf-8")
     return 0
+
+
+def _commit() -> str:
+    """The version that is measured."""
+    asked = ["git", "-C", str(ROOT), "rev-parse", "--short=7", "HEAD"]
+    return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
 
 
 if __name__ == "__main__":

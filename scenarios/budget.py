@@ -13,7 +13,8 @@ from kernel_lab.judge.verdict import Assumptions, Validity
 from kernel_lab.run.declaration import Component, Multiple
 from kernel_lab.run.measures import Column, Kind, Observed, Quantity
 from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere
-from kernel_lab.traffic.client import RecordingClient, Reply
+from kernel_lab.traffic.call import Reply
+from kernel_lab.traffic.client import RecordingClient
 from kernel_lab.traffic.connections import Policy
 
 from . import sample as cast

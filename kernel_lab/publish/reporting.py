@@ -13,6 +13,7 @@ from kernel_lab.bad_input import BadInput
 from kernel_lab.publish.pack import CannotPack, size
 from kernel_lab.publish.pack import pack as pack_run
 from kernel_lab.publish.report import Subjects, write_report
+from kernel_lab.publish.report.smallest import read_smallest
 from kernel_lab.publish.report.tiles import plain
 from kernel_lab.publish.report.trust import MutationTests
 from kernel_lab.run import registry
@@ -37,6 +38,7 @@ def subjects() -> Subjects:
         front=FRONT,
         controls=CONTROLS,
         teeth=read_mutation_tests(registry.results() / "teeth.json"),
+        seen=read_smallest(),
     )
 
 

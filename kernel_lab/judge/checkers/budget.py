@@ -203,8 +203,8 @@ class Spending:
     def judge_served(self, found: Findings) -> None:
         """None was called once the budget was spent, or a read had told so."""
         for op in self.served:
-            if op.call_ns > self._told_ns:
-                read = self._told(op.call_ns)
+            read = self._told(op.call_ns) if op.call_ns > self._told_ns else None
+            if read is not None:
                 found.add("overspend", [read, op], _say_told, op, read, self.total)
             elif op.call_ns > self._empty_ns:
                 proof = self._costing(op.call_ns, self.total) if found.counts["overspend"] < KEPT else []

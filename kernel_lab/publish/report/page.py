@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from kernel_lab.publish.charts.workers import POLICIES, against_workers, answere
 from kernel_lab.publish.report.cells import chapters
 from kernel_lab.publish.report.faults import fault_table, timelines
 from kernel_lab.publish.report.matrix import fault_tables, tables
+from kernel_lab.publish.report.smallest import SeenFault, smallest_faults
 from kernel_lab.publish.report.tiles import asked_about, plain, question, tiles
 from kernel_lab.publish.report.trust import NOT_SHOWN, MutationTests, facts, lacking
 from kernel_lab.run.folder import RunFolder, write_whole
@@ -39,6 +40,8 @@ class Subjects:
     """Deployments that are wrong on purpose."""
     teeth: MutationTests | None = None
     """How the checkers judged kernels of which it is known whether they are right; None if not measured."""
+    seen: Sequence[SeenFault] = ()
+    """The smallest faults that the claims see; empty if not measured."""
 
 
 def write_report(folder: Path, subjects: Subjects) -> Path:
@@ -70,6 +73,7 @@ def render(run: SavedRun, subjects: Subjects) -> str:
         asked_about=about,
         tiles=tiles(run, about),
         tables=tables(run, subjects.deployments, subjects.front),
+        smallest=smallest_faults(subjects.seen, run.scenarios, quick=bool(run.environment.get("quick"))),
         fault_table=fault_table(run),
         timelines=timelines(run),
         faults=fault_tables(run, subjects.deployments),

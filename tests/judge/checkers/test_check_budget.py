@@ -2,7 +2,8 @@
 
 import random
 from functools import partial
-from itertools import permutations, product
+from itertools import chain, groupby, permutations, product
+from operator import itemgetter
 
 import pytest
 from sketch import ORACLE, budget, cell, history, invoke, kinds
@@ -276,21 +277,27 @@ def can_reserve(operations, total, request):
         [(a, b) for a in range(op.call_ns, op.return_ns + 1) for b in range(a, op.return_ns + 1)]
         for op in served
     ]
-    for instants in product(*spans):
+    reads = [op for op in operations if isinstance(op, Budget)]
+    for *instants, at in product(*spans, product(*(range(op.call_ns, op.return_ns + 1) for op in reads))):
         steps = [(a, "reserve", n) for n, (a, _) in enumerate(instants)]
         steps += [(b, "charge", n) for n, (_, b) in enumerate(instants)]
+        steps += [(now, "read", op.output.used) for now, op in zip(at, reads, strict=True)]
         if _serves(steps, [op.output.tokens for op in served], total, request):
             return True
     return False
 
 
 def _serves(steps, costs, total, request):
-    for order in permutations(steps):
+    """Whether a right budget serves them, in some order of those at the same instant."""
+    groups = groupby(sorted(steps), key=itemgetter(0))
+    for groups_in_order in product(*(permutations(group) for _, group in groups)):
         used, held = 0, {}
-        for number, (at, what, n) in enumerate(order):
-            if number and at < order[number - 1][0]:
-                break
-            if what == "reserve":
+        for _, what, n in chain.from_iterable(groups_in_order):
+            if what == "read":
+                if n < used:
+                    break
+                used = n  # what it tells beyond the costs, an invoke without an answer has cost
+            elif what == "reserve":
                 left = total - used - sum(held.values())
                 if left <= 0:
                     break
