@@ -168,6 +168,8 @@ class Spending:
     def __init__(self, invokes: Sequence[Invoke], reads: Sequence[Budget], total: int, request: int) -> None:
         self.total = total
         self._reads = reads
+        self._told_wrong: set[tuple[str, int]] = set()
+        """Reads that are wrong against an earlier one: they are told once."""
         self._read_ends = [op.end_ns for op in reads]
         self._highest = list(accumulate(reads, _higher))
         told = [_used(op) or 0 for op in self._highest]
@@ -260,11 +262,12 @@ class Spending:
         if op.output is not None and op.output.total not in (None, self.total):
             found.add("wrong_total", [op], _say_total, op, f"a total of {op.output.total}", self.total)
         spent = min(self.total, self.spent(op.call_ns))
-        if used < spent:
+        if used < spent and ("lost_use", op.index) not in self._told_wrong:
             proof = self._costing(op.call_ns, used + 1) if found.counts["lost_use"] < KEPT else []
             found.add("lost_use", [*proof, op], _say_read, "LostNothing", op, used, "at least", spent)
         begun = self.begun(op.end_ns)
-        if used > begun and op.end_ns < self._first_info:
+        inflated = used > begun and op.end_ns < self._first_info
+        if inflated and ("inflated_use", op.index) not in self._told_wrong:
             found.add("inflated_use", [op], _say_read, "AddedNothing", op, used, "at most", begun)
 
     def _told(self, before_ns: int) -> Budget | None:
@@ -288,11 +291,13 @@ class Spending:
                 if used - since < sum(map(_cost, between)):
                     proof = _costing(between, used - since + 1)
                     found.add("lost_use", [earlier, *proof, op], _say_grown, "LostNothing", earlier, op)
+                    self._told_wrong.add(("lost_use", op.index))
             if (
                 used - since > self.begun(op.end_ns) - self.spent(earlier.call_ns)
                 and op.end_ns < self._first_info
             ):
                 found.add("inflated_use", [earlier, op], _say_grown, "AddedNothing", earlier, op)
+                self._told_wrong.add(("inflated_use", op.index))
 
     def _charged_between(self, earlier: Budget, op: Budget) -> list[Invoke]:
         """What was called after a read had returned, and had returned before another was called."""
