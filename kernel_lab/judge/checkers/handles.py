@@ -49,6 +49,7 @@ from kernel_lab.judge.checkers.parameters import CLOCKS_DIFFER, nanoseconds, num
 from kernel_lab.judge.checkers.story import lasting, named, short
 from kernel_lab.judge.history import FOREVER, AnyOperation, Expand, Invoke, Outcome
 from kernel_lab.judge.verdict import Beside, Cell, Verdict
+from kernel_lab.judge.work import spend
 
 CLAIM = "handles"
 JUDGES = frozenset({"expand"})
@@ -172,7 +173,8 @@ class Life:
             self._calls = sorted(op.call_ns for op in stores)
             self._returns = sorted(op.recorded_ns for op in stores)
         self._sure = [op for op in stores if isinstance(op, Invoke) and _stores(op)] if self._cap else []
-        self._sure_calls = sorted(op.call_ns for op in self._sure)
+        self._sure.sort(key=lambda op: op.call_ns)
+        self._sure_calls = [op.call_ns for op in self._sure]
         self._sure_returns = sorted(op.end_ns for op in self._sure)
 
     def certainly_goes_on(self, invoke: Invoke, op: Expand) -> bool:
@@ -194,7 +196,13 @@ class Life:
         if self._cap is None:
             return False
         over = bisect_left(self._sure_returns, op.call_ns)
-        return over - bisect_right(self._sure_calls, invoke.end_ns) >= self._cap
+        first = bisect_right(self._sure_calls, invoke.end_ns)
+        if over - first >= self._cap or over - bisect_right(self._sure_returns, invoke.end_ns) < self._cap:
+            return over - first >= self._cap
+        # those under way at either end make the difference: look at each
+        between = self._sure[first : bisect_left(self._sure_calls, op.call_ns)]
+        spend(len(between), "the count of what was stored between an invoke and an expand")
+        return sum(stored.end_ns < op.call_ns for stored in between) >= self._cap
 
     def newer(self, invoke: Invoke, op: Expand) -> list[Invoke]:
         """The first `handle_cap` invokes that certainly stored a handle between an invoke and an expand."""

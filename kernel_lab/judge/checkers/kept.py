@@ -16,6 +16,7 @@ from itertools import islice
 from kernel_lab.judge.checkers.parameters import number
 from kernel_lab.judge.history import AnyOperation, Expand, Grant, Invoke, Outcome
 from kernel_lab.judge.verdict import Beside, Cell
+from kernel_lab.judge.work import spend
 
 Action = Invoke | Expand
 """What has an action of its own, and a trace of that."""
@@ -34,8 +35,9 @@ class Kept:
         """Nothing can have been pushed out."""
         self._calls = [] if self.all else sorted(op.call_ns for op in recorded)
         self._ends = [] if self.all else sorted(op.recorded_ns for op in recorded)
-        self._sure = [] if self.all else [op for op in history if _records(op)]
-        self._sure_calls = sorted(op.call_ns for op in self._sure)
+        sure = [] if self.all else [op for op in history if _records(op)]
+        self._sure = sorted(sure, key=lambda op: op.call_ns)
+        self._sure_calls = [op.call_ns for op in self._sure]
         self._sure_ends = sorted(op.recorded_ns for op in self._sure)
 
     def certainly(self, action: AnyOperation, question: AnyOperation) -> bool:
@@ -63,7 +65,13 @@ class Kept:
             return False
         # called after the action's return and over before the question's call: at least so many
         over = bisect_left(self._sure_ends, question.call_ns)
-        return over - bisect_right(self._sure_calls, action.end_ns) >= self.cap
+        first = bisect_right(self._sure_calls, action.end_ns)
+        if over - first >= self.cap or over - bisect_right(self._sure_ends, action.end_ns) < self.cap:
+            return over - first >= self.cap
+        # those under way at either end make the difference: look at each
+        between = self._sure[first : bisect_left(self._sure_calls, question.call_ns)]
+        spend(len(between), "the count of what was recorded between an action and a question")
+        return sum(op.recorded_ns < question.call_ns for op in between) >= self.cap
 
     def newer(self, action: AnyOperation, question: AnyOperation) -> list[AnyOperation]:
         """Return a cap's number of operations that recorded a trace between an action and a question."""
