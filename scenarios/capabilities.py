@@ -129,7 +129,7 @@ REGISTRY = Component(
     seen="`CapabilityNotFound` for what was imported at run time through another worker",
     bound="100 % of uses; expected under even routing: 1 − 1/(N·M)",
     away="in no store",
-    repair="register at start-up, or a sidecar on one host; no store holds it",
+    repair="register at start-up; or one kernel process (`sidecar`; over hosts `remote`); no store holds it",
 )
 
 

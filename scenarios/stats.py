@@ -83,7 +83,7 @@ STATS = Component(
     seen="the counters of whichever worker answers",
     bound="a report may lack everything that other workers did; expected under even routing: 1 − 1/(N·M)",
     away="in no store",
-    repair="sum them over the workers, or a sidecar on one host; no store holds them",
+    repair="sum them over the workers; or one kernel process (`sidecar`; over hosts `remote`); no store holds them",
 )
 
 

@@ -6,6 +6,7 @@ description: a paragraph that holds a subject and a weakness of one row tells to
 
 import hashlib
 import re
+import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -18,13 +19,45 @@ TOLD = [
     *sorted((ROOT / "docs").rglob("*")),
     *sorted((ROOT / "kernel_lab").rglob("*")),
     *sorted((ROOT / "scenarios").rglob("*.py")),
-    *sorted((ROOT / "lab").rglob("*.py")),
+    *(
+        path
+        for name in ("lab", "mutants", "examples", "deploy", ".github")
+        for path in sorted((ROOT / name).rglob("*"))
+    ),
     *sorted((ROOT / "results").glob("*.md")),
+    *(
+        path
+        for kind in ("html", "csv")
+        for path in sorted((ROOT / "results" / "reference").glob(f"*.{kind}"))
+    ),
 ]
 SEARCHES = [ROOT / "kernel_lab" / "upstream" / name for name in ("contract.py", "searches.py")]
 """What looks for weaknesses has to name what it looks at; it says of nothing that it is weak."""
-KINDS = {".md", ".in", ".py", ".j2", ".toml", ".patch", ".diff"}
-TEXTS = [path for path in TOLD if path.is_file() and path.suffix in KINDS and path not in SEARCHES]
+KINDS = {
+    ".md",
+    ".in",
+    ".py",
+    ".j2",
+    ".toml",
+    ".patch",
+    ".diff",
+    ".html",
+    ".csv",
+    ".yml",
+    ".yaml",
+    ".conf",
+    ".sh",
+}
+MADE = {".venv", "results"}
+"""Folders of examples that hold no text of ours."""
+TEXTS = [
+    path
+    for path in TOLD
+    if path.is_file()
+    and path.suffix in KINDS
+    and path not in SEARCHES
+    and not MADE & set(path.relative_to(ROOT).parts[1:])
+]
 LONGEST = 3
 """Words of an entry."""
 
@@ -120,6 +153,25 @@ def test_no_test_is_named_after_one() -> None:
     ]
     assert len(names) > 100
     assert [name for name in names if told(name)] == []
+
+
+def test_no_comment_or_docstring_of_a_test_describes_one() -> None:
+    told_by = {}
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        said = re.findall(r'"""(.*?)"""', text, re.DOTALL) + re.findall(r"#(.*)", text)
+        if found := told("\n\n".join(said)):
+            told_by[path.name] = found
+    assert told_by == {}
+
+
+def test_no_commit_is_named_after_one() -> None:
+    done = subprocess.run(
+        ["git", "log", "--format=%s%n%n%b%n"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        pytest.skip("this copy of the sources has no history")
+    assert told(done.stdout) == []
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def ours(tmp_path: Path) -> Iterator[list[State]]:
         state.close()
 
 
-# -- a token issued while revoke_all runs -------------------------------------------------------------
+# -- revoke_all is one step ---------------------------------------------------------------------------
 
 
 def test_our_revoke_all_lets_no_token_be_issued_in_its_middle(ours: list[State]) -> None:
