@@ -99,13 +99,16 @@ up-swarm: ## the stack on the hosts of a swarm; where there is none, on three ho
 down-swarm: ## end the swarm's stack, its volumes and secrets, and the hosts that up-swarm brought up
 	@deploy/swarm/down.sh
 
+test-swarm: setup ## three hosts for real, from a clean clone: up, measured, partitioned, rolled, down (needs root)
+	@tests/hosts/run.sh $(ARGS)
+
 kubernetes-check: setup ## the Kubernetes manifests, rendered and validated against the three newest versions' schemas
 	@$(BIN)/python deploy/kubernetes/check.py
 
 .env: ## a random secret for docker compose
 	@umask 077 && printf 'WEAVER_KERNEL_SECRET=%s\n' "$$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')" > .env
 
-.PHONY: up down logs ps test-compose up-swarm down-swarm kubernetes-check
+.PHONY: up down logs ps test-compose up-swarm down-swarm test-swarm kubernetes-check
 
 # What the guarantees cost: docs/cost.md.
 load: setup ## what each deployment costs under load, near and far, few callers and many: cost.csv, in 20 minutes (ARGS=--quick)

@@ -46,6 +46,8 @@ class Attached:
     """How it is reached, where a URL alone does not say it."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What its workers say is in force, where that is not known beforehand."""
+    spans_hosts: bool = False
+    """Whether its hosts may be disturbed."""
 
 
 _HEADER = re.compile(r"(?P<name>[A-Za-z0-9!#$%&'*+.^_`|~-]+): *(?P<value>[\x20-\x7e]*)")
@@ -214,15 +216,17 @@ def _swarm(stack: SwarmStack, names: Sequence[str], *, tell: Callable[[str], Non
 
     @asynccontextmanager
     async def opened(deployment: Deployment, env: dict[str, str], logs: Path) -> AsyncIterator[Live]:
-        _refuse_anew(env)
         running = stack.deployments[deployment.name]
-        async with open_on_swarm(running, stack, row=deployment, logs=logs, tell=tell) as live:
+        async with open_on_swarm(
+            running, stack, row=deployment, logs=logs, tell=tell, env=env if needs_anew(env) else {}
+        ) as live:
             yield live
 
     return Attached(
         deployments=[stack.deployments[name].row(known[name]) for name in chosen],
         open=opened,
         about={"swarm": stack.about},
+        spans_hosts=True,
     )
 
 
@@ -289,6 +293,11 @@ def _urls(urls: Sequence[str], names: Sequence[str], reach: Reach, tell: Callabl
     )
 
 
+def needs_anew(env: Mapping[str, str]) -> bool:
+    """Whether a cell needs a deployment that nobody has used: it says how large the budget is."""
+    return "LAB_BUDGET_TOTAL" in env
+
+
 def _refuse_anew(env: Mapping[str, str]) -> None:
-    if "LAB_BUDGET_TOTAL" in env:
+    if needs_anew(env):
         raise StackUnavailable("an attached deployment cannot be started anew for this cell")

@@ -22,14 +22,15 @@ def list_names(
 
     Exit code: 0, or 64 for a list that does not exist.
     """
+    faults = {**registry.faults(), **registry.host_faults()}
     names = {
         "deployments": list(registry.deployments()),
         "scenarios": list(registry.scenarios()),
-        "faults": list(registry.faults()),
+        "faults": list(faults),
     }
     if what not in names:
         raise BadInput(f"kernel-lab list {what}: there is no such list; one of: {', '.join(names)}")
-    titles = {name: fault.title for name, fault in registry.faults().items()} if what == "faults" else {}
+    titles = {name: fault.title for name, fault in faults.items()} if what == "faults" else {}
     wide = max(map(len, names[what]))
     for name in names[what]:
         print(f"{name:{wide}} {titles[name]}" if name in titles else name)

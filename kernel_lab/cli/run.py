@@ -142,11 +142,6 @@ def run(
         )
     console = Console(stderr=True, highlight=False)
     tell = partial(console.print, markup=False, soft_wrap=True)
-    suffered = _faults(fault)
-    if suffered and attach not in ([], ["none"]):
-        raise BadInput(
-            "--fault cannot be combined with --attach: only processes that the lab started are disturbed"
-        )
     said = read_promises(promises) if promises else Promises()
     reach = Reach(
         headers=header, token_env=token_env, insecure=insecure, worker_header=worker_header, workers=workers,
@@ -157,9 +152,18 @@ def run(
         raise BadInput(
             "--kernel cannot be combined with --attach: the attached deployment already has a kernel"
         )
+    on_hosts = attached is not None and attached.spans_hosts
+    if fault and attached is not None and not on_hosts:
+        raise BadInput(
+            "--fault cannot be combined with --attach: only processes that the lab started and hosts of a swarm "
+            "are disturbed"
+        )
+    suffered = _faults(fault, on_hosts=on_hosts)
     known = chosen_deployments(deployments, workers=workers, replicas=replicas, state=state)
-    if suffered and not deployment and not quick:
+    if suffered and attached is None and not deployment and not quick:
         deployment = [name for name in registry.FAULT_DEPLOYMENTS if name in known]
+    if on_hosts:  # those have rows of their own
+        deployment, known = [], registry.hosts()
     plan = plan_of(
         deployment, scenario, connections, quick=quick, seed=seed, out=out, kernel=kernel, promises=said, known=known
     )  # fmt: skip
@@ -189,28 +193,33 @@ def run(
     reported = looked.in_force if looked is not None else attached.facts if attached is not None else {}
     about |= {"in_force": said.facts(reported)} if reported else {}
     plan.folder.write_environment(about)
-    if suffered:
-        finish_under_faults(plan, suffered, about, console, latest=out is None)
-    tell(f"{len(plan.cells)} cells into {short(plan.folder.path)}")
     opener = open_native if attached is None else attached.open
+    if suffered:
+        finish_under_faults(plan, suffered, about, opener, console, latest=out is None)
+    tell(f"{len(plan.cells)} cells into {short(plan.folder.path)}")
     finish(plan, about, opener, console, latest=out is None, details=details)
 
 
-def _faults(names: Sequence[str]) -> list[Fault]:
-    """The faults that the command line names; ``all`` stands for every one.
+def _faults(names: Sequence[str], *, on_hosts: bool) -> list[Fault]:
+    """The faults that the command line names; ``all`` stands for every one of processes, or of hosts.
 
     Raises:
-        BadInput: There is no such fault.
+        BadInput: There is no such fault, or it is not one of what is measured.
     """
-    known = registry.faults()
+    known = registry.host_faults() if on_hosts else registry.faults()
     if list(names) == ["all"]:
         return list(known.values())
+    other = registry.faults() if on_hosts else registry.host_faults()
+    if wrong := [name for name in names if name in other]:
+        where = "deployments that the lab starts as processes" if on_hosts else "a swarm (`make up-swarm`)"
+        raise BadInput(f"--fault {wrong[0]}: is a fault of {where}; one of: {', '.join(known)}")
     return [pick("--fault", name, known) for name in dict.fromkeys(names)]
 
 
 def finish_under_faults(
-    plan: Plan, faults: Sequence[Fault], about: dict[str, Any], console: Console, *, latest: bool
-) -> NoReturn:
+    plan: Plan, faults: Sequence[Fault], about: dict[str, Any], opener: OpenStack, console: Console, *,
+    latest: bool,
+) -> NoReturn:  # fmt: skip
     """Run every claim around every fault, write CSVs and page, show the end, and exit.
 
     Nothing is expected of a deployment under a fault, so a broken claim is a finding and no failure of the run.
@@ -219,9 +228,7 @@ def finish_under_faults(
     what = f"the rows of the cells that ended are in {short(plan.folder.table('faults'))}"
 
     def trial(screen: Screen) -> Coroutine[Any, Any, list[FaultRow]]:
-        return FaultRun(
-            plan=plan_under_faults(plan), faults=faults, open_stack=open_native, progress=screen
-        ).run()
+        return FaultRun(plan=plan_under_faults(plan), faults=faults, open_stack=opener, progress=screen).run()
 
     rows = _carried_out(plan, about, console, trial, latest=latest, interrupted=[what])
     page = reporting.report(plan.folder.path)

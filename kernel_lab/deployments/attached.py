@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.deployments.live import SpannedHosts
 from kernel_lab.redaction import without_credentials
 from kernel_lab.traffic.address import WORKER_HEADER, Address, open_http
 from kernel_lab.traffic.between import Between, InTheWay
@@ -57,6 +58,7 @@ class AttachedStack:
     replica_urls: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     servers: None = None
+    hosts: SpannedHosts | None = None
     address: Address | None = None
     """How it is reached, where a URL alone does not say it."""
     facts: Mapping[str, Any] = field(default_factory=dict)

@@ -1,7 +1,8 @@
 """What a live deployment offers, whoever runs it.
 
 There is one protocol, `Live`. What only some deployments can do is a capability of theirs, which the others
-have as None: `Live.servers` are the server processes, where they are ours to disturb.
+have as None: `Live.servers` are the server processes, where they are ours to disturb. `Live.hosts` are the hosts,
+where a deployment spans several that may be disturbed.
 """
 
 from __future__ import annotations
@@ -102,6 +103,57 @@ class Servers(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One host of several."""
+
+    id: str
+    host: str
+    """Its name."""
+    address: str
+
+
+class SpannedHosts(Protocol):
+    """The hosts that a live deployment spans: they may be cut off and drained, and its tasks replaced.
+
+    A task is one replica of the deployment; it runs on one host.
+    """
+
+    @property
+    def spare(self) -> Node | None:
+        """A host that has workers alone: neither a store nor a balancer needs it."""
+
+    def lacks(self, host: str) -> str:
+        """Why a host (or ``store``) cannot be cut off; an empty string where it can."""
+
+    async def cut(self, host: str) -> None:
+        """Take a host, or ``store``, off the network."""
+
+    async def heal(self, host: str) -> None:
+        """Put it back."""
+
+    async def reaches(self, node: Node) -> bool:
+        """Whether a host can be reached from here."""
+
+    async def reaches_store(self) -> bool:
+        """Whether a worker reaches the store."""
+
+    async def tasks(self) -> Mapping[str, str]:
+        """The running tasks of the deployment: the host of each."""
+
+    async def roll(self) -> None:
+        """Replace every task, one after another, each before its predecessor ends; wait until that is done."""
+
+    async def drain(self, node: Node) -> None:
+        """Have every task leave a host."""
+
+    async def activate(self, node: Node) -> None:
+        """Let a host have tasks again."""
+
+    async def all_ready(self) -> bool:
+        """Whether every host is there."""
+
+
 class Live(Protocol):
     """A deployment that serves. Once it is live, its scenarios use it one after another."""
 
@@ -128,6 +180,10 @@ class Live(Protocol):
     @property
     def servers(self) -> Servers | None:
         """Its server processes; None where somebody else started them."""
+
+    @property
+    def hosts(self) -> SpannedHosts | None:
+        """The hosts that it spans; None where it spans none that may be disturbed."""
 
 
 class Stack(Live, Servers, Protocol):

@@ -58,6 +58,8 @@ class Fault:
     it yields the injection to use instead of `inject`; left, it has taken everything away again."""
     lasts: bool = False
     """Whether it goes on until it is ended, so that its end stands in the history too."""
+    lasts_s: float | None = None
+    """For how long it goes on, where the usual time is too short."""
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kernel_lab.bad_input import BadInput
 from kernel_lab.deployments.deployment import Deployment, read_deployments
+from kernel_lab.faults import hosts as of_hosts
 from kernel_lab.faults import operations, partition, stores, workers
 from kernel_lab.faults.fault import Fault
 from kernel_lab.run.scenario import Scenario
@@ -104,8 +105,13 @@ FAULT_DEPLOYMENTS = (
 
 
 def faults() -> dict[str, Fault]:
-    """Every fault that ``kernel-lab run --fault`` can inject, by name."""
+    """Every fault of deployments whose processes the lab starts, by name."""
     return {
         fault.name: fault
         for fault in (*workers.FAULTS, *stores.FAULTS, *partition.FAULTS, *operations.FAULTS)
     }
+
+
+def host_faults() -> dict[str, Fault]:
+    """Faults of deployments over several hosts, by name."""
+    return {fault.name: fault for fault in of_hosts.FAULTS}

@@ -228,7 +228,7 @@ class FaultRun:
             async with probing(live) as probed:
                 async with disturb(fault, live, *recorders):
                     if fault.lasts:
-                        await asyncio.sleep(DURING_S)
+                        await asyncio.sleep(DURING_S if fault.lasts_s is None else fault.lasts_s)
                 if not await _healthy(live):
                     return f"the deployment did not answer {HEALTHY_S:g} s after the fault", probed
                 await _quiet(recorders)

@@ -11,6 +11,7 @@ from kernel_lab.deployments.containers import swarm
 from kernel_lab.deployments.containers.code import differing, ours
 from kernel_lab.deployments.containers.compose import Running
 from kernel_lab.deployments.containers.hosts import BadHosts, read_hosts
+from kernel_lab.deployments.live import Node
 from kernel_lab.judge.verdict import Validity
 from kernel_lab.run import registry
 from kernel_lab.traffic.connections import Policy
@@ -47,7 +48,9 @@ def test_each_service_is_a_deployment_with_a_port_of_its_own():
 @pytest.mark.parametrize("name", WORKERS)
 def test_a_service_is_what_its_row_says(name):
     row, service = registry.hosts()[name], WORKERS[name]
-    assert service["labels"] == {"kernel-lab.deployment": name}
+    kernel = {"kernel-lab.kernel": "remote-kernel"} if row.remote else {}
+    assert service["labels"] == {"kernel-lab.deployment": name, **kernel}
+    assert set(kernel.values()) <= set(COMPOSE["services"])
     assert (service["environment"]["LAB_WORKERS"], service["deploy"]["replicas"]) == (
         row.workers,
         row.replicas,
@@ -72,6 +75,7 @@ def test_what_is_expected_of_each():
     # a file on each host shares five kinds, and not what lives in no store
     assert registry.hosts()["hosts-sqlite"].homes("stats") == 6
     assert registry.hosts()["hosts-redis"].homes("limiter") == 1
+    assert registry.hosts()["hosts-remote"].homes("stats") == 1
 
 
 def test_a_stack_has_nothing_that_a_swarm_does_not_know(render, tmp_path):
@@ -136,8 +140,8 @@ def test_a_service_is_read_as_it_runs():
 
 def test_a_worker_is_known_by_its_host():
     nodes = (
-        swarm.Node(id="ot0cl5kifzjb", host="1", address="10.98.0.1"),
-        swarm.Node(id="zc7e21ibp958", host="3", address="10.98.0.3"),
+        Node(id="ot0cl5kifzjb", host="1", address="10.98.0.1"),
+        Node(id="zc7e21ibp958", host="3", address="10.98.0.3"),
     )
     stack = swarm.SwarmStack(manager="", deployments={}, nodes=nodes, hosts=None, about={})
     assert stack.host_of("zc7e21ib.2/108/3bb85de0") == "3"

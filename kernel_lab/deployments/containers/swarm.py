@@ -17,6 +17,8 @@ from typing import Any
 import msgspec
 
 from kernel_lab.deployments.attached import AttachedStack, meet
+from kernel_lab.deployments.containers.anew import Json, given, settle
+from kernel_lab.deployments.containers.anew import running as running_tasks
 from kernel_lab.deployments.containers.code import differing, ours
 from kernel_lab.deployments.containers.compose import (  # fmt: skip
     DEPLOYMENT,
@@ -26,30 +28,15 @@ from kernel_lab.deployments.containers.compose import (  # fmt: skip
     UnusableStack,
     ask_each,
 )
+from kernel_lab.deployments.containers.control import SwarmHosts
 from kernel_lab.deployments.containers.engine import NoEngine, docker, happenings, save_log
 from kernel_lab.deployments.containers.hosts import FILE, BadHosts, Hosts, read_hosts
 from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.deployments.live import NOTHING, Node
 
 UP = "make up-swarm"
 NODE_CHARACTERS = 8
 """So many of a node's id begin the name of each of its workers: deploy/swarm/compose.yml."""
-
-Json = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
-    """One host of the swarm."""
-
-    id: str
-    host: str
-    """Its label ``host``; where it has none, its host name."""
-    address: str
-
-    @property
-    def prefix(self) -> str:
-        """What the names of its workers begin with."""
-        return self.id[:NODE_CHARACTERS]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +47,10 @@ class SwarmStack:
     """Where the manager's engine answers; empty: the one of the environment."""
     deployments: Mapping[str, Running]
     nodes: tuple[Node, ...]
+    """Each with its label ``host``; where it has none, its host name."""
+    busy: frozenset[str] = frozenset()
+    """Hosts that have a store or a balancer."""
+    root: Path = Path()
     hosts: Hosts | None
     """How hosts are cut off, where somebody said so."""
     about: Mapping[str, Any]
@@ -68,7 +59,7 @@ class SwarmStack:
     def host_of(self, worker: str) -> str:
         """The host on which a worker runs; empty where its name begins with none of them."""
         prefix = worker.partition(".")[0]
-        return next((node.host for node in self.nodes if node.prefix == prefix), "")
+        return next((node.host for node in self.nodes if node.id[:NODE_CHARACTERS] == prefix), "")
 
 
 async def find_swarm(root: Path) -> SwarmStack | None:
@@ -106,6 +97,8 @@ async def find_swarm(root: Path) -> SwarmStack | None:
         manager=manager,
         deployments={name: _running(one, url) for name, url in urls.items() for one in _named(workers, name)},
         nodes=nodes,
+        busy=await _busy(services, nodes, manager),
+        root=root,
         hosts=hosts,
         about={
             "engine": (await docker("version", "--format", "{{.Server.Version}}", engine=manager)).strip(),
@@ -117,28 +110,40 @@ async def find_swarm(root: Path) -> SwarmStack | None:
 
 @asynccontextmanager
 async def open_on_swarm(
-    running: Running, stack: SwarmStack, *, row: Deployment, logs: Path, tell: Callable[[str], None]
-) -> AsyncIterator[AttachedStack]:
-    """A deployment of the swarm, for as long as it is measured.
+    running: Running, stack: SwarmStack, *, row: Deployment, logs: Path, tell: Callable[[str], None],
+    env: Mapping[str, str] = NOTHING,
+) -> AsyncIterator[AttachedStack]:  # fmt: skip
+    """A deployment of the swarm, for as long as it is measured; with settings of a cell's own it starts anew.
 
     `logs` gets what its tasks wrote meanwhile (``server-<service>.log``) and what the swarm saw happen to its
     services and nodes (``hosts.log``). Of the latter `tell` is told in one line.
 
     Raises:
         TimeoutError: Fewer workers answer than the service should have.
+        StackFailed: Its tasks did not end, or did not start.
     """
+    [service] = running.containers
+    await settle(service, env, url=running.url, manager=stack.manager)
     met = await meet(running.url, expected=running.workers * running.replicas, within_s=WORKERS_S)
     if strangers := sorted(worker for worker in met if not stack.host_of(worker)):
         raise UnusableStack(f"{strangers[0]}: this worker's name begins with no node of the swarm: {UP}")
     spread = {stack.host_of(worker) for worker in met}
     tell(f"{running.name}: {len(met)} workers answer from {len(spread)} hosts")
     logs.mkdir(parents=True, exist_ok=True)
-    files = {service: logs / f"server-{service}.log" for service in running.containers}
+    files = {service: logs / f"server-{service}.log"}
     for file in files.values():
         file.touch()
     async with happenings("", logs / "hosts.log", engine=stack.manager, scope="swarm") as happened:
         try:
-            yield AttachedStack(deployment=row, base_url=running.url, expected_workers=len(met))
+            yield AttachedStack(
+                deployment=row,
+                base_url=running.url,
+                expected_workers=len(met),
+                hosts=SwarmHosts(
+                    service=service, manager=stack.manager, nodes=stack.nodes, busy=stack.busy, file=stack.hosts,
+                    root=stack.root,
+                ),
+            )  # fmt: skip
         finally:
             for service, file in files.items():
                 await save_log(service, file, since_s=happened.since_s, service=True, engine=stack.manager)
@@ -166,20 +171,25 @@ def _replicas(service: Json) -> int:
     return int(service["Spec"]["Mode"].get("Replicated", {}).get("Replicas", 0))
 
 
-def _environment(service: Json) -> dict[str, str]:
-    spec = service["Spec"]["TaskTemplate"]["ContainerSpec"]
-    return dict(line.partition("=")[::2] for line in spec.get("Env", ()))
-
-
 def _running(service: Json, url: str) -> Running:
-    env = _environment(service)
+    settings = given(service)
     return Running(
         name=_label(service, DEPLOYMENT),
         url=url,
-        workers=int(env.get("LAB_WORKERS") or 1),
-        replicas=_replicas(service),
+        workers=int(settings.env.get("LAB_WORKERS") or 1),
+        replicas=settings.replicas,
         containers=(_name(service),),
     )
+
+
+async def _busy(services: Iterable[Json], nodes: Sequence[Node], manager: str) -> frozenset[str]:
+    """The hosts that run what is no worker, and the manager's."""
+    leaders = (await docker("node", "ls", "--quiet", "--filter", "role=manager", engine=manager)).split()
+    there = {node.id for node in nodes if any(node.id.startswith(one) for one in leaders)}
+    for service in services:
+        if not _label(service, DEPLOYMENT):
+            there |= {task["NodeID"] for task in await running_tasks(_name(service), manager)}
+    return frozenset(node.host for node in nodes if node.id in there)
 
 
 async def _nodes(manager: str) -> tuple[Node, ...]:
@@ -208,21 +218,6 @@ async def _addresses(services: Iterable[Json], nodes: Sequence[Node], manager: s
     if not found:
         raise UnusableStack(f"the swarm's stack has no balancer running: {UP}")
     return sorted(found)
-
-
-async def running_tasks(service: str, manager: str) -> list[Json]:
-    """The tasks of a service that run, in the order of their slots."""
-    ids = (
-        await docker(
-            "service", "ps", "--quiet", "--no-trunc", "--filter", "desired-state=running", service,
-            engine=manager,
-        )
-    ).split()  # fmt: skip
-    if not ids:
-        return []
-    tasks: list[Json] = msgspec.json.decode(await docker("inspect", "--type", "task", *ids, engine=manager))
-    running = [task for task in tasks if task["Status"]["State"] == "running"]
-    return sorted(running, key=lambda task: task.get("Slot", 0))
 
 
 async def _same_code(root: Path, images: Sequence[str], manager: str) -> None:

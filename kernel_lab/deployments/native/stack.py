@@ -135,6 +135,11 @@ class NativeStack:
         return self
 
     @property
+    def hosts(self) -> None:
+        """It runs on this machine alone."""
+        return
+
+    @property
     def processes(self) -> Mapping[str, Process]:
         """The servers, by name; of one that has ended, the last pid it had."""
         return self._servers.processes
