@@ -24,6 +24,7 @@ from kernel_lab.faults.around import Around
 from kernel_lab.faults.fault import Fault, disturb, prepared
 from kernel_lab.faults.liveness import Probed, probing
 from kernel_lab.judge.history import read_history
+from kernel_lab.judge.verdict import Validity
 from kernel_lab.run.effect import NOTHING, Effect, effect, write_effects
 from kernel_lab.run.folder import CellFolder
 from kernel_lab.run.plan import Plan, PlannedCell
@@ -130,7 +131,8 @@ class FaultRun:
 
     async def _suffer(self, stack: Stack) -> None:
         """Start a stack, run its cells around the fault, and stop it; a stack that fails costs its own cells."""
-        if why := stack.fault.excluded(stack.deployment):
+        known = "" if not self.plan.own_kernel else _tells_nothing(stack)
+        if why := stack.fault.excluded(stack.deployment) or known:
             self._skip(stack, why)
             return
         name = f"{stack.deployment.name}-{stack.fault.name}"
@@ -238,6 +240,17 @@ class FaultRun:
         finally:
             around.end()
         return "", probed
+
+
+def _tells_nothing(stack: Stack) -> str:
+    """Why a stack is not started for the claim that needs it for itself; an empty string where it is."""
+    broken_anyway = [
+        cell.scenario.own_stack and cell.scenario.expect(cell.deployment, cell.policy) is Validity.INVALID
+        for cell in stack.cells
+    ]
+    if not all(broken_anyway):
+        return ""
+    return "it needs a stack of its own, and it is broken on this deployment without a fault too"
 
 
 def _key(cell: PlannedCell) -> tuple[str, str, str]:

@@ -126,6 +126,14 @@ async def test_a_deployment_that_cannot_have_a_fault_is_not_started(tmp_path):
     assert not list((tmp_path / "run" / "stacks").glob("*"))
 
 
+async def test_a_claim_that_is_broken_anyway_gets_no_stack_of_its_own(tmp_path):
+    _, rows = await suffer(tmp_path, "memory-4", [registry.faults()["reload"]], ["budget"])
+    [row] = rows.values()
+    assert row.result.validity is Validity.SKIPPED
+    assert "broken on this deployment without a fault too" in row.result.reason
+    assert not list((tmp_path / "run" / "stacks").glob("*"))
+
+
 async def test_a_skewed_clock_is_skipped_with_its_reason(tmp_path):
     _, rows = await suffer(tmp_path, "redis", [registry.faults()["clock_skew"]], ["tokens"])
     [row] = rows.values()
