@@ -49,7 +49,7 @@ from kernel_lab.judge.checkers.parameters import CLOCKS_DIFFER, nanoseconds, num
 from kernel_lab.judge.checkers.story import lasting, named, short
 from kernel_lab.judge.history import FOREVER, AnyOperation, Expand, Invoke, Outcome
 from kernel_lab.judge.verdict import Beside, Cell, Verdict
-from kernel_lab.judge.work import spend
+from kernel_lab.judge.work import CutOff, spend
 
 CLAIM = "handles"
 JUDGES = frozenset({"expand"})
@@ -124,7 +124,7 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
             "foreign_expands": found.counts["foreign_expand"],
         },
         found=found,
-        unknown=unknown,
+        unknown=life.cut_off or unknown,
     )
 
 
@@ -164,6 +164,8 @@ class Life:
         slack_ns += 0 if ttl_s is None else ttl_ns // CLOCKS_DIFFER
         self._least_ns, self._most_ns = ttl_ns - slack_ns, ttl_ns + slack_ns
         self._cap = number(cell, "handle_cap", least=1)
+        self.cut_off = ""
+        """Why it was not told of some handles whether they had been pushed out."""
         stores: list[Invoke | Beside] = []
         self._calls: list[int] = []
         self._returns: list[int] = []
@@ -201,7 +203,11 @@ class Life:
             return over - first >= self._cap
         # those under way at either end make the difference: look at each
         between = self._sure[first : bisect_left(self._sure_calls, op.call_ns)]
-        spend(len(between), "the count of what was stored between an invoke and an expand")
+        try:
+            spend(len(between), "the count of what was stored between an invoke and an expand")
+        except CutOff as why:
+            self.cut_off = str(why)
+            return False
         return sum(stored.end_ns < op.call_ns for stored in between) >= self._cap
 
     def newer(self, invoke: Invoke, op: Expand) -> list[Invoke]:

@@ -16,7 +16,7 @@ from itertools import islice
 from kernel_lab.judge.checkers.parameters import number
 from kernel_lab.judge.history import AnyOperation, Expand, Grant, Invoke, Outcome
 from kernel_lab.judge.verdict import Beside, Cell
-from kernel_lab.judge.work import spend
+from kernel_lab.judge.work import CutOff, spend
 
 Action = Invoke | Expand
 """What has an action of its own, and a trace of that."""
@@ -31,6 +31,8 @@ class Kept:
         if cap is not None:
             recorded = [op for op in history if _may_record(op)]
             recorded += [op for op in cell.beside if op.f != "grant" or op.outcome is not Outcome.OK]
+        self.cut_off = ""
+        """Why it was not told of some traces whether they had been pushed out."""
         self.all = cap is None or len(recorded) <= cap
         """Nothing can have been pushed out."""
         self._calls = [] if self.all else sorted(op.call_ns for op in recorded)
@@ -70,7 +72,11 @@ class Kept:
             return over - first >= self.cap
         # those under way at either end make the difference: look at each
         between = self._sure[first : bisect_left(self._sure_calls, question.call_ns)]
-        spend(len(between), "the count of what was recorded between an action and a question")
+        try:
+            spend(len(between), "the count of what was recorded between an action and a question")
+        except CutOff as why:
+            self.cut_off = str(why)
+            return False
         return sum(op.recorded_ns < question.call_ns for op in between) >= self.cap
 
     def newer(self, action: AnyOperation, question: AnyOperation) -> list[AnyOperation]:

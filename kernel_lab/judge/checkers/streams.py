@@ -91,7 +91,8 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
             found.add("cut_short", [op], _say_cut, op)
         elif frames is not None and _frames_of_whole(op, frames) < frames:
             found.add("lost_frames", [op], _say_lost_frames, op, frames)
-    explains = Explains(whole, Kept(history, cell))
+    kept = Kept(history, cell)
+    explains = Explains(whole, kept)
     broken = {op.output.action_id for op in served if op.output} - whole.keys()
     untraced = 0
     for question in history:
@@ -114,7 +115,7 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
             "untraced_breaks": untraced,
         },
         found=found,
-        unknown=""
+        unknown=kept.cut_off
         if streams and asked
         else "nothing to judge: no stream was asked for, or none had an answer",
     )

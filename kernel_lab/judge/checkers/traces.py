@@ -124,7 +124,7 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
         "audits": audits.count,
     }
     unknown = "" if asked else "nothing to judge: no trace was asked for after its invoke had returned"
-    return Judgement(measures=measures, found=found, unknown=cut_off or unknown)
+    return Judgement(measures=measures, found=found, unknown=cut_off or kept.cut_off or unknown)
 
 
 class Explains:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from sketch import ORACLE, cell, expand, history, invoke, kinds
 
+from kernel_lab.judge import work
 from kernel_lab.judge.checkers import handles
 from kernel_lab.judge.history import Expand, Invoke, Outcome
 from kernel_lab.judge.verdict import Beside, Validity
@@ -181,3 +182,22 @@ def test_it_agrees_with_trying_everything():
         assert (verdict.validity is not Validity.INVALID) == wanted, (ttl, cap, operations, verdict)
         seen[wanted] += 1
     assert min(seen.values()) > ORACLE // 10
+
+
+def test_a_count_that_is_cut_off_is_unknown_and_accuses_nobody(monkeypatch):
+    monkeypatch.setattr(work, "STEPS", -1000)
+    told = [
+        made(3, 3),
+        made(2, 2, handle="g"),
+        made(2, 4, handle="i"),
+        expand(5, 6, handle="i"),
+        expand(4, 5, handle="g"),
+    ]
+    verdict = judged(*told, cap=1)
+    assert verdict.validity is Validity.UNKNOWN
+    assert "given up" in verdict.reason
+
+
+def test_one_under_way_at_the_end_does_not_hide_that_another_was_pushed_out():
+    told = [made(3, 3), made(2, 2, handle="g"), made(2, 4, handle="i"), expand(4, 5, handle="g")]
+    assert kinds(judged(*told, cap=1)) == {"cap_exceeded"}
