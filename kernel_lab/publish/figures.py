@@ -59,7 +59,7 @@ def short(cell: SavedCell) -> str:
     part = share(cell)
     if part is None:
         found = cell.measures.get(COUNT_OF_ANOMALIES)
-        return f"{found} ×" if found else ""
+        return f"{found} anomalies" if found else ""
     if not part.hits:
         return f"0 of {part.of}, ≤ {percent(part.interval[1])}" if cell.validity is Validity.VALID else ""
     return lasting(cell) or percent(part.value)

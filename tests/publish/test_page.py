@@ -287,3 +287,28 @@ def test_each_deployment_has_a_box_for_each_fault_with_what_broke_and_how_long_r
     assert "7 requests failed over 1.5 s; back 1.6 s after the fault" in part
     assert '<td class="v none">–</td>' in part
     assert "what happens under faults" not in page
+
+
+def test_how_soon_a_revocation_holds_stands_in_the_matrix_with_what_it_covers(run):
+    usual = {
+        "max_stale_ms": "",
+        "reason": "",
+        "max_covers": "0.9901",
+        "width_p50_ms": "2.6",
+        "max_ms": "11.6",
+    }
+    told = (
+        {"deployment": "single", "end": "refusal", **usual},
+        {"deployment": "memory-2", "end": "expiry", **usual},
+    )
+    read = {"mix": "read-heavy", "step": "closed", "throughput_vs_memory": "0.5"}
+    cost = ({"deployment": "single", **read}, {"deployment": "memory-2", **read, "throughput_vs_memory": ""})
+    more = msgspec.structs.replace(run, tables=run.tables | {"convergence": told, "cost": cost})
+    (table, *_) = tables(more, making.subjects().deployments, making.subjects().front)
+    names = [name for name, _ in table.columns]
+    rows = {row.name: dict(zip(names, row.facts, strict=True)) for row in table.facts}
+    holds = rows["a revocation holds on every worker"]
+    assert holds["single"] == "99.0 % within 12 ms, known to 3 ms"
+    assert holds["memory-2"] == "only when the token expires"
+    reads = rows["throughput vs memory-4 (sessions that mostly read, on loopback)"]
+    assert (reads["single"], reads["memory-2"]) == ("× 0.50, one measurement", "")

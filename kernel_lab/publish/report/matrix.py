@@ -25,6 +25,8 @@ THIN = "holds, few tests"
 """Where no failure was seen, and a failure rate above 10 % is still plausible."""
 COST_OF = "invoke-200"
 """The load whose throughput stands in the matrix: an invoke of 200 rows."""
+READS = "read-heavy"
+"""The load of the second row: one grant, eight invokes of 200 rows, two expansions, an explanation."""
 ABREAST = 9
 """Deployments that fit beside each other."""
 
@@ -138,6 +140,14 @@ def _facts(run: SavedRun, names: Sequence[str], known: Sequence[Deployment | Non
             name="throughput vs memory-4 (invokes of 200 rows)",
             facts=tuple(_cost(run, name) for name in names),
         ),
+        Row(
+            name="throughput vs memory-4 (sessions that mostly read, on loopback)",
+            facts=tuple(_near(run, name, READS) for name in names),
+        ),
+        Row(
+            name="a revocation holds on every worker",
+            facts=tuple(_converges(run, name, one) for name, one in zip(names, known, strict=True)),
+        ),
         Row(name="use it for", facts=tuple(one.use_for if one else "" for one in known)),
     )
 
@@ -168,12 +178,32 @@ def _cost(run: SavedRun, deployment: str) -> str:
         return ", ".join(told)
     if "cost_distance" in run.tables:
         return ""
+    told = _near(run, deployment, COST_OF)
+    return f"{told} on loopback" if told else ""
+
+
+def _near(run: SavedRun, deployment: str, mix: str) -> str:
     near = [
         row
         for row in run.tables.get("cost", ())
-        if (row["deployment"], row["mix"], row["step"]) == (deployment, COST_OF, "closed")
+        if (row["deployment"], row["mix"], row["step"]) == (deployment, mix, "closed")
     ]
-    return f"{ratio(near[0], VERSUS)} on loopback" if near and near[0][VERSUS] else ""
+    return ratio(near[0], VERSUS) if near and near[0][VERSUS] else ""
+
+
+def _converges(run: SavedRun, name: str, deployment: Deployment | None) -> str:
+    """Until when a revocation holds everywhere, of ``convergence.csv``, at the staleness that the deployment states."""
+    stated = deployment.stale.get("max_stale_ms") if deployment else None
+    for row in run.tables.get("convergence", ()):
+        if row["deployment"] != name or row["max_stale_ms"] != ("" if stated is None else str(stated)):
+            continue
+        if row["reason"]:
+            return ""
+        if row["end"] != "refusal" or not row["max_ms"]:
+            return "only when the token expires"
+        covers = f"{100 * float(row['max_covers']):.1f} %" if row["max_covers"] else ""
+        return f"{covers} within {float(row['max_ms']):.0f} ms, known to {float(row['width_p50_ms']):.0f} ms"
+    return ""
 
 
 VERSUS = "throughput_vs_memory"
