@@ -1,5 +1,6 @@
 """Convergence is measured on live deployments: an injected delay must lie inside of every bracket."""
 
+import itertools
 import os
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from effort import effort
 
 from kernel_lab.convergence.measure import STALENESS_MS, Case, lags, measure, planned
+from kernel_lab.convergence.watch import EDGE_S, pause_s
 from kernel_lab.deployments import StackUnavailable
 from kernel_lab.judge.lag import End
 from kernel_lab.run import registry
@@ -63,6 +65,18 @@ async def test_every_end_is_seen_by_refusal_or_by_expiry(tmp_path, name, end):
     assert row["p50_ms"] <= row["p99_ms"] <= row["max_ms"]
     assert row["p99_high_ms"] is None  # four say nothing of a 99th percentile
     assert (row["expired"] == 4) is (end is End.EXPIRY)
+
+
+def test_a_delayed_call_at_an_expiry_costs_its_delay_and_not_the_life_of_the_token():
+    left_s, asked = 2.0, []
+    while left_s > EDGE_S:
+        left_s -= pause_s(left_s)
+        asked.append(left_s)
+    # each call is followed by another after at most as much again: whichever is the last, it was not long before
+    assert asked[0] == 1.0
+    assert asked[-1] == pytest.approx(EDGE_S)
+    assert all(later >= before / 2 - 1e-9 for before, later in itertools.pairwise(asked))
+    assert len(asked) < 10
 
 
 def test_a_deployment_that_states_its_staleness_is_measured_at_each():
