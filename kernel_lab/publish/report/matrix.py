@@ -178,8 +178,8 @@ def _cost(run: SavedRun, deployment: str) -> str:
         return ", ".join(told)
     if "cost_distance" in run.tables:
         return ""
-    told = _near(run, deployment, COST_OF)
-    return f"{told} on loopback" if told else ""
+    near = _near(run, deployment, COST_OF)
+    return f"{near} on loopback" if near else ""
 
 
 def _near(run: SavedRun, deployment: str, mix: str) -> str:
