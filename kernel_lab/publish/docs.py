@@ -17,7 +17,7 @@ from kernel_lab.bad_input import EXIT_CODE
 from kernel_lab.convergence import table as promised
 from kernel_lab.judge.verdict import Validity
 from kernel_lab.load import tables as cost_tables
-from kernel_lab.publish import agreement, figures, markers
+from kernel_lab.publish import agreement, figures, hosts, markers
 from kernel_lab.publish.charts.standalone import standalone
 from kernel_lab.publish.charts.survival import survival
 from kernel_lab.publish.charts.workers import against_workers
@@ -111,6 +111,7 @@ def tables_for(path: Path) -> dict[str, Callable[[SavedRun], str]]:
         "faults": faults,
         "faults losses": faults_losses,
         "convergence": promised.table,
+        "hosts": hosts.table,
         "predictions": partial(agreement.sentence, controls=CONTROLS),
         "misses": partial(agreement.table, controls=CONTROLS),
         **cost_tables.TABLES,

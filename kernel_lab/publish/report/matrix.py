@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.judge.verdict import Validity
 from kernel_lab.load.tables import ratio
-from kernel_lab.publish import figures
+from kernel_lab.publish import figures, hosts
 from kernel_lab.publish.charts import link
 from kernel_lab.publish.report.faults import store_away
 from kernel_lab.run.saved import SavedCell, SavedRun
@@ -134,7 +134,7 @@ def _table(
 def _facts(run: SavedRun, names: Sequence[str], known: Sequence[Deployment | None]) -> tuple[Row, ...]:
     return (
         Row(name="workers", facts=tuple(_workers(run, name) for name in names)),
-        Row(name="spans hosts", facts=tuple(_spans(one) for one in known)),
+        Row(name="spans hosts", facts=tuple(_spans(run, one) for one in known)),
         Row(name="store away (measured)", facts=tuple(store_away(run, name) for name in names)),
         Row(
             name="throughput vs memory-4 (invokes of 200 rows)",
@@ -215,9 +215,11 @@ def _workers(run: SavedRun, deployment: str) -> str:
     return f"{cell.workers}{hosts}"
 
 
-def _spans(deployment: Deployment | None) -> str:
+def _spans(run: SavedRun, deployment: Deployment | None) -> str:
     if deployment is None:
         return ""
+    if measured := hosts.spans(run, deployment):
+        return measured
     if deployment.spans_hosts:
         return "yes"
     if deployment.processes == 1:

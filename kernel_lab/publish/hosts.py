@@ -1,0 +1,132 @@
+"""What was measured over several hosts, beside the run: ``hosts.csv``.
+
+::
+
+    python -m kernel_lab.publish.hosts RUN OUT
+
+writes ``OUT/hosts.csv`` with one row for each cell of a run on a swarm, and ``OUT/environment.json``. `OUT` can be
+packed beside another run (``kernel-lab pack --beside``).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from kernel_lab.deployments.deployment import Deployment
+from kernel_lab.judge.verdict import Validity
+from kernel_lab.publish import markers
+from kernel_lab.publish.figures import share
+from kernel_lab.run import registry
+from kernel_lab.run.folder import RunFolder
+from kernel_lab.run.results import write_rows
+from kernel_lab.run.saved import NotASavedRun, Row, SavedCell, SavedRun, read_run
+
+COLUMNS = (
+    "deployment", "replicas", "workers", "routing", "scenario", "connections", "quick", "validity", "expected",
+    "figure", "reason",
+)  # fmt: skip
+JUDGED = (Validity.VALID, Validity.INVALID)
+MARKS = {"valid": "✓", "invalid": "✗", "unknown": "?", "skipped": "–"}
+POLICIES = ("round_robin", "fresh", "keep_alive")
+KINDS_OF_STATE = ("memory", "sqlite", "redis", "sticky", "sidecar", "remote")
+
+
+def rows(run: SavedRun) -> list[dict[str, object]]:
+    """A row for each cell of a run on a swarm."""
+    known = registry.hosts()
+    quick = {(row["scenario"], row["deployment"]): row.get("quick", "") for row in run.tables["verdicts"]}
+    return [
+        {
+            "deployment": cell.deployment, "replicas": cell.replicas, "workers": cell.workers,
+            "routing": known[cell.deployment].routing, "scenario": cell.scenario, "connections": cell.connections,
+            "quick": quick[cell.scenario, cell.deployment], "validity": cell.validity, "expected": cell.expected or "",
+            "figure": _figure(run, cell), "reason": cell.reason,
+        }
+        for cell in run.cells
+        if cell.deployment in known and not cell.fault
+    ]  # fmt: skip
+
+
+def _figure(run: SavedRun, cell: SavedCell) -> str:
+    """The figure that a claim is about, in words; empty where none was observed."""
+    if cell.validity not in JUDGED:
+        return ""
+    if cell.scenario == "rate_limit":
+        key = {"deployment": cell.deployment, "connections": cell.connections, "fault": ""}
+        [row] = [one for one in run.tables["rate_limit"] if all(one[name] == key[name] for name in key)]
+        return f"{row['certain_max']} of {row['limit']} allowed"
+    part = share(cell)
+    return "" if part is None else str(part)
+
+
+def table(run: SavedRun) -> str:
+    """Claims by deployments over hosts: a mark for each connection policy, and the figure with every worker asked."""
+    measured = run.tables.get("hosts", ())
+    if not measured:
+        return markers.cells([["what"], [markers.NOT_MEASURED]])
+    names = list(dict.fromkeys(row["deployment"] for row in measured))
+    shapes = {row["deployment"]: f"{row['replicas']} × {row['workers']}" for row in measured}
+    head = ["claim", *(f"`{name}` ({shapes[name]})" for name in names)]
+    body = [
+        [claim.replace("_", " "), *(_box(measured, claim, name) for name in names)]
+        for claim in dict.fromkeys(row["scenario"] for row in measured)
+    ]
+    return markers.cells([head, *body])
+
+
+def _box(measured: Sequence[Row], claim: str, name: str) -> str:
+    cells = {
+        row["connections"]: row for row in measured if (row["scenario"], row["deployment"]) == (claim, name)
+    }
+    marks = "".join(MARKS[cells[policy]["validity"]] for policy in POLICIES if policy in cells)
+    figure = cells.get("round_robin", {}).get("figure", "")
+    return f"{marks} {figure}".strip()
+
+
+def spans(run: SavedRun, deployment: Deployment) -> str:
+    """How many claims hold over hosts where the state is kept as in this deployment; empty where not measured."""
+    name = f"hosts-{_kind(deployment)}"
+    judged: dict[str, set[str]] = {}
+    for row in run.tables.get("hosts", ()):
+        if row["deployment"] == name and row["validity"] in JUDGED:
+            judged.setdefault(row["scenario"], set()).add(row["validity"])
+    if not judged:
+        return ""
+    held = sum(found == {Validity.VALID.value} for found in judged.values())
+    return f"{held} of {len(judged)} claims hold over hosts ({name})"
+
+
+def _kind(deployment: Deployment) -> str:
+    """Of which of the deployments over hosts it is one replica; empty where of none."""
+    if deployment.name in KINDS_OF_STATE:
+        return deployment.name
+    return "memory" if deployment.name in ("memory-2", "memory-4", "memory-8", "replicas") else ""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write ``hosts.csv`` of a run into a folder."""
+    if len(arguments) != 2:
+        print(
+            "hosts: two arguments are needed: a run on a swarm, and the folder to write to", file=sys.stderr
+        )
+        return 64
+    source, out = Path(arguments[0]), RunFolder(Path(arguments[1]))
+    try:
+        run = read_run(source)
+    except NotASavedRun as error:
+        print(f"hosts: {error}", file=sys.stderr)
+        return 64
+    found: list[Mapping[str, object]] = [*rows(run)]
+    if not found:
+        print(f"hosts: {source}: has no deployment over hosts", file=sys.stderr)
+        return 64
+    out.path.mkdir(parents=True, exist_ok=True)
+    write_rows(out.table("hosts"), COLUMNS, found)
+    out.write_environment(run.environment)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
