@@ -162,6 +162,7 @@ def test_a_driver_that_fails_does_not_hide_that_a_revoked_token_was_accepted(her
 
 
 @pytest.mark.live
+@pytest.mark.slow
 def test_a_kernel_is_judged_by_its_own_limit(here, tmp_path):
     done = measured(here, "own_limits", "single", "rate_limit")
     assert done.returncode == 0, done.stderr

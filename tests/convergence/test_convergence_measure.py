@@ -22,6 +22,7 @@ DELAYS_MS = (pytest.param(20, marks=SLOW), 250, *([2000] if RUNS >= 20 else []))
 
 
 @pytest.mark.live
+@pytest.mark.counted
 @pytest.mark.parametrize("delay_ms", DELAYS_MS)
 async def test_an_injected_delay_lies_inside_of_the_bracket_of_every_run(tmp_path, delay_ms):
     shared = msgspec.structs.replace(registry.deployments()["memory-4"], shares=("revocations",))
@@ -50,7 +51,7 @@ async def test_an_injected_delay_lies_inside_of_the_bracket_of_every_run(tmp_pat
     [
         pytest.param("memory-2", End.EXPIRY, marks=SLOW),
         pytest.param("replicas", End.EXPIRY, marks=SLOW),
-        ("redis-cached", End.REFUSAL),
+        pytest.param("redis-cached", End.REFUSAL, marks=SLOW),
     ],
 )
 async def test_every_end_is_seen_by_refusal_or_by_expiry(tmp_path, name, end):

@@ -254,7 +254,14 @@ async def test_a_missing_config_is_told_by_gunicorn_itself(tiny, tmp_path, lefto
 
 
 @pytest.mark.parametrize(
-    "row", [{}, {"replicas": 2, "routing": "round_robin"}, {"store": "redis"}, {"remote": True}], ids=str
+    "row",
+    [
+        {},
+        pytest.param({"replicas": 2, "routing": "round_robin"}, marks=pytest.mark.slow),
+        {"store": "redis"},
+        pytest.param({"remote": True}, marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 async def test_a_port_that_somebody_else_took_meanwhile_costs_another_try(stack_of, monkeypatch, row):
     monkeypatch.delenv("LAB_REDIS_URL", raising=False)

@@ -181,9 +181,9 @@ async def test_an_error_inside_the_stack_stops_it(tiny, tmp_path, leftovers):
 @pytest.mark.parametrize(
     "row",
     [
-        {"workers": 2},
+        pytest.param({"workers": 2}, marks=SLOW),
         {"workers": 2, "replicas": 2, "routing": "round_robin", "store": "redis", "state": "{store}"},
-        {"replicas": 2, "routing": "round_robin", "remote": True},
+        pytest.param({"replicas": 2, "routing": "round_robin", "remote": True}, marks=SLOW),
     ],
     ids=str,
 )

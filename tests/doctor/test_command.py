@@ -62,18 +62,18 @@ def test_the_factors_multiply_to_the_sum(capsys):
     assert [(each["factor"], each["line"]) for each in document["processes"]["from"]] == [(3, 11), (24, 5)]
 
 
-def test_exit_codes(tmp_path):
+def test_exit_codes(tmp_path, command_line):
     right = tmp_path / "start.sh"
     right.write_text("exec uvicorn a:b\n")
-    assert command("doctor", str(right)).returncode == 0
+    assert command_line("doctor", str(right)).returncode == 0
     four = tmp_path / "web.service"
     four.write_text(UNIT)
-    assert command("doctor", str(four)).returncode == 1
-    assert command("doctor", str(four), "--fail-on", "error").returncode == 0
-    assert command("doctor", str(four), "--fail-on", "never").returncode == 0
-    bad = command("doctor", str(tmp_path / "nowhere"))
+    assert command_line("doctor", str(four)).returncode == 1
+    assert command_line("doctor", str(four), "--fail-on", "error").returncode == 0
+    assert command_line("doctor", str(four), "--fail-on", "never").returncode == 0
+    bad = command_line("doctor", str(tmp_path / "nowhere"))
     assert (bad.returncode, bad.stdout, bad.stderr.count("\n")) == (64, "", 1)
-    assert command("doctor", str(four), "--fail-on", "sometimes").returncode == 64
+    assert command_line("doctor", str(four), "--fail-on", "sometimes").returncode == 64
 
 
 def test_the_machine_is_one_line_by_default_and_a_list_when_asked(tmp_path):

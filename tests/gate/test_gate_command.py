@@ -102,6 +102,7 @@ def test_the_gate_of_a_service_that_is_not_the_labs(command_line, declare, tmp_p
 
 
 @pytest.mark.live
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_guarantee_around_a_fault_is_measured_on_a_stack_that_suffers_it(command_line, declare, tmp_path):
     path = declare("""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import schemathesis
+from effort import effort
 from fastapi.routing import APIRoute
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -39,8 +40,14 @@ CONFORMS = [
 WIDE = {"READ": (10**9, 60.0), "WRITE": (10**9, 60.0), "DESTRUCTIVE": (10**9, 60.0)}
 
 
+pytestmark = pytest.mark.counted
+
 BRIEFLY = settings(
-    max_examples=30, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None
+    max_examples=effort(12, 30),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize=True,
+    database=None,
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

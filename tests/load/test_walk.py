@@ -70,6 +70,7 @@ async def test_two_deployments_are_measured_side_by_side(bench):
     assert "over_admission" in "".join(failures)
 
 
+@pytest.mark.slow
 async def test_a_generator_that_cannot_begin_says_why(bench):
     broken = bench.folder / "broken.py"
     broken.write_text("raise RuntimeError('no such thing')\n")

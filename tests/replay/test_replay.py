@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from effort import effort
 
 from kernel_lab.judge.verdict import Anomaly, Cell, DeploymentFacts, Validity, Verdict
 from kernel_lab.replay.script import script, write_replay
@@ -29,7 +28,7 @@ BROKEN = sorted(
 SHOWN = [
     "revocation/memory-4-round_robin", "rate_limit/memory-4-round_robin", "handles/memory-4-fresh",
     "traces/memory-4-fresh",
-][: effort(2, 4)]  # fmt: skip
+]  # fmt: skip
 
 
 def written(tmp_path, place):
@@ -61,7 +60,7 @@ def test_broken_cells_of_the_reference_run_have_replays_that_import_nothing_of_o
 
 
 @pytest.mark.live
-@pytest.mark.counted
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_replay_shows_the_anomaly_where_it_is_and_not_on_redis(tmp_path):
     scripts = {place: written(tmp_path, place) for place in SHOWN}

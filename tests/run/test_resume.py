@@ -45,7 +45,7 @@ def kill_when(run, finished):
 
 
 @pytest.mark.live
-@pytest.mark.counted
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_run_that_is_killed_and_resumed_equals_one_that_was_not(tmp_path, command_line):
     for number in range(effort(1, 2, "RESUMES")):

@@ -182,7 +182,6 @@ def test_every_claim_has_an_adversary():
     assert set(ADVERSARIES) == set(CHECKERS)
 
 
-@pytest.mark.counted
 @pytest.mark.parametrize(("claim", "made"), EACH, ids=[made.__name__ for _, made in EACH])
 def test_the_steps_grow_no_faster_than_n_log_n_or_are_cut_off(claim, made):
     for size in SIZES:

@@ -11,8 +11,6 @@ from kernel_lab.judge.checkers import CHECKERS
 from kernel_lab.judge.history import Invoke, Outcome
 from kernel_lab.judge.verdict import Validity
 
-pytestmark = pytest.mark.counted
-
 
 def less(rng, history):
     """The same history, with less known of some operations: outcomes, instants, workers."""

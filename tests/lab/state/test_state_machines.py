@@ -29,6 +29,8 @@ from weaver_kernel.stores import InMemoryRevocationStore
 
 from lab.state import State, StateOptions
 
+pytestmark = pytest.mark.counted
+
 CHECKED = settings(
     max_examples=effort(12, 30),
     stateful_step_count=40,
