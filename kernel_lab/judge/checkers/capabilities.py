@@ -139,8 +139,9 @@ def _judge_phantoms(name: str, one: Imported, found: Findings) -> None:
     importing = first or one.any_import()
     for shown in (*one.found_there, *one.served):
         if first is None or shown.end_ns < first.call_ns:
-            proof = [missing, shown, importing]
-            found.add("phantom_capability", list(dict.fromkeys(proof)), _say_appeared, name, shown, missing)
+            # one may stand for two of them; an operation cannot be hashed where it holds arguments
+            proof = {op.index: op for op in (missing, shown, importing)}
+            found.add("phantom_capability", list(proof.values()), _say_appeared, name, shown, missing)
 
 
 def _imported(history: Sequence[AnyOperation]) -> dict[str, Imported]:

@@ -49,6 +49,9 @@ ILLEGAL = {
     "not found, then there, and nobody imported it": (
         [unfound(0, 1), exists(2, 3), grant(4, 5)], "phantom_capability",
     ),
+    "not found, then invoked with arguments, and nobody imported it": (
+        [unfound(0, 1), exists(2, 3), invoke(4, 5, args={"id": 1})], "phantom_capability",
+    ),
     "there, before the only import that may have put it there": (
         [unfound(0, 1), grant(2, 3), imported(4)], "phantom_capability",
     ),
