@@ -112,6 +112,7 @@ def tables_for(path: Path) -> dict[str, Callable[[SavedRun], str]]:
         "faults losses": faults_losses,
         "convergence": promised.table,
         "hosts": hosts.table,
+        "hosts compared": hosts.compared,
         "predictions": partial(agreement.sentence, controls=CONTROLS),
         "misses": partial(agreement.table, controls=CONTROLS),
         **cost_tables.TABLES,

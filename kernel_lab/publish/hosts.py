@@ -30,6 +30,10 @@ COLUMNS = (
 JUDGED = (Validity.VALID, Validity.INVALID)
 MARKS = {"valid": "✓", "invalid": "✗", "unknown": "?", "skipped": "–"}
 POLICIES = ("round_robin", "fresh", "keep_alive")
+PAIRS = (("memory-4", "hosts-memory"), ("redis", "hosts-redis"))
+"""State in each worker and state in one store: on one host, and over several."""
+WHERE = ("one host,", "several hosts,")
+COMPARED = ("tokens", "rate_limit", "revocation", "handles", "traces", "capabilities")
 KINDS_OF_STATE = ("memory", "sqlite", "redis", "sticky", "sidecar", "remote")
 
 
@@ -74,6 +78,41 @@ def table(run: SavedRun) -> str:
         for claim in dict.fromkeys(row["scenario"] for row in measured)
     ]
     return markers.cells([head, *body])
+
+
+def compared(run: SavedRun) -> str:
+    """One host beside three, with every worker asked in turn; each cell is measured."""
+    measured = run.tables.get("hosts", ())
+    if not measured:
+        return markers.cells([["what"], [markers.NOT_MEASURED]])
+    there = {row["deployment"] for row in measured}
+    pairs = [(one, three) for one, three in PAIRS if three in there]
+    head = [
+        "claim",
+        *(f"{where} `{name}`" for pair in pairs for where, name in zip(WHERE, pair, strict=True)),
+    ]
+    body = [
+        [
+            claim.replace("_", " "),
+            *(box for one, three in pairs for box in (_one(run, claim, one), _three(measured, claim, three))),
+        ]
+        for claim in COMPARED
+    ]
+    return markers.cells([head, *body])
+
+
+def _one(run: SavedRun, claim: str, name: str) -> str:
+    cells = [cell for cell in run.of(claim, name) if cell.connections == POLICIES[0]]
+    return f"{MARKS[cells[0].validity]} {_figure(run, cells[0])}" if cells else markers.NOT_MEASURED
+
+
+def _three(measured: Sequence[Row], claim: str, name: str) -> str:
+    found = [
+        row
+        for row in measured
+        if (row["scenario"], row["deployment"], row["connections"]) == (claim, name, POLICIES[0])
+    ]
+    return f"{MARKS[found[0]['validity']]} {found[0]['figure']}" if found else markers.NOT_MEASURED
 
 
 def _box(measured: Sequence[Row], claim: str, name: str) -> str:

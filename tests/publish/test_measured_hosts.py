@@ -36,8 +36,24 @@ def test_the_table_has_a_mark_for_each_policy_and_a_figure():
     assert "| stats |  | ? |" in said
 
 
+def test_one_host_stands_beside_several_and_what_was_not_measured_is_not_told():
+    [limit] = [
+        line for line in hosts.compared(run_with(MEASURED)).splitlines() if line.startswith("| rate limit")
+    ]
+    memory, on_hosts, redis, redis_on_hosts = limit.split(" | ")[1:]
+    assert memory.startswith("✗ ")
+    assert memory.endswith(" of 4 allowed")
+    assert (on_hosts, redis, redis_on_hosts) == (
+        "✗ 21 of 4 allowed",
+        "✓ 4 of 4 allowed",
+        "✓ 4 of 4 allowed |",
+    )
+    assert hosts.compared(run_with(MEASURED)).count("not measured in this run") == 10
+
+
 def test_a_run_without_hosts_says_so():
     assert "not measured in this run" in hosts.table(run_with(()))
+    assert "not measured in this run" in hosts.compared(run_with(()))
 
 
 def test_a_claim_that_one_policy_broke_does_not_hold_over_hosts():
