@@ -34,7 +34,7 @@ class NotBridged(RuntimeError):  # noqa: N818 - it names a state
 
 
 class _Stack(greenlet):
-    """A stack on which one call after another runs."""
+    """A greenlet with its call stack, on which one call after another runs."""
 
     def __init__(self) -> None:
         super().__init__(self._serve)
@@ -109,7 +109,7 @@ def wait(awaitable: Awaitable[T]) -> T:
 
 
 def owe(end: Callable[[], object]) -> None:
-    """Have `end` called before this scope ends: in order, once each, also when the call raised.
+    """Call `end` before this scope ends. Each `end` is called once, in order, also if the call raised.
 
     Raises:
         NotBridged: When the caller does not run inside `bridged`.
@@ -121,7 +121,7 @@ def owe(end: Callable[[], object]) -> None:
 
 
 def settle() -> None:
-    """Do now what the running scope owes. All of it is done; then the first failure is raised."""
+    """Do now everything that the running scope owes. After all of it was tried, the first failure is raised."""
     stack = getcurrent()
     if type(stack) is not _Stack or not stack.owed:
         return
@@ -179,5 +179,5 @@ def bridged(call: Callable[..., T], *arguments: Any, **named: Any) -> Awaitable[
 
 
 def bridged_await(start: Callable[..., Awaitable[T]], *arguments: Any, **named: Any) -> Awaitable[T]:
-    """Await this to have the result of the awaitable that `start` makes; its synchronous parts may `wait`."""
+    """The result of the awaitable that `start` makes. Its synchronous parts may `wait`."""
     return _Bridged(lambda: wait(start(*arguments, **named)))

@@ -148,7 +148,10 @@ class PinnedDriver(InMemoryDriver):
 
 
 class StreamDriver(PinnedDriver):
-    """Every invoice in `STREAM_CHUNKS` chunks, `chunk_ms` apart; whole for an invoke that does not stream."""
+    """Streams every invoice in `STREAM_CHUNKS` chunks, `chunk_ms` apart.
+
+    An invoke without a stream gets all at once.
+    """
 
     def __init__(self, chunk_ms: int, *, log: ExecutionLog | None = None) -> None:
         super().__init__("stream", log=log)
@@ -174,5 +177,5 @@ class ImportedDriver:
     driver_id = "imported"
 
     async def execute(self, ctx: ExecutionContext) -> RawResult:
-        """One row: what was asked for."""
+        """One row, which repeats what was asked for."""
         return RawResult(ctx.capability_id, [{"capability": ctx.capability_id, "answered": True}])

@@ -28,7 +28,7 @@ _PLACEHOLDER = "{store_password}"
 
 
 class UnreadableSecret(ValueError):  # noqa: N818 - it names a thing
-    """A secret's file cannot be read, or a password is needed and nobody gave one."""
+    """A secret's file cannot be read, or a password is needed and was not given."""
 
 
 def environment(given: Mapping[str, str], *, secrets: Path, name: str, drawn: Path = DRAWN) -> dict[str, str]:
@@ -68,7 +68,7 @@ def replica(name: str) -> str:
 
 
 def own_name() -> str:
-    """What the engine's name service calls this container; where it does not, the host name."""
+    """The name of this container in the engine's name service; the host name if it has none there."""
     host = socket.gethostname()
     try:
         # from the name service alone: /etc/hosts would answer with the host name, which is the container's id

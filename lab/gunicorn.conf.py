@@ -42,11 +42,11 @@ keepalive = settings.keepalive_s
 # only imports happen before the fork then: the kernel and its state are opened in each worker either way
 preload_app = settings.preload
 
-# recycling: a fault of its own, so off unless asked for
+# recycling of workers loses their state, so it is off unless a setting asks for it
 max_requests = settings.max_requests
 max_requests_jitter = settings.max_requests_jitter
 
-# one listening socket per worker: connections spread evenly; off, because a plain gunicorn shares one
+# one listening socket per worker spreads connections evenly; off by default, because a plain gunicorn has one socket
 reuse_port = settings.reuse_port
 
 # gunicorn's default is one socket for all of a user's gunicorns: the second run would take it from the first
@@ -84,12 +84,12 @@ def on_starting(server: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001 - gunicorn's signature
-    """The line between arbiter and sidecar is theirs alone."""
+    """Close the worker's copy of the line between arbiter and sidecar."""
     if settings.sidecar:
         server.sidecar.forget()
 
 
 def on_exit(server: Any) -> None:
-    """The sidecar goes last: its workers have none to forward to without it."""
+    """End the sidecar after the workers, which forward their calls to it."""
     if settings.sidecar:
         server.sidecar.stop()

@@ -38,7 +38,7 @@ class WorkerReply(TypedDict):
     handle_ttl_s: float | None
     handle_cap: int | None
     trace_cap: int | None
-    """Of a kernel that another factory builds, what it does not tell is null."""
+    """Null if the kernel of another factory does not tell it."""
     budget_total: int | None
     chained_audit: bool | None
     """Null in a worker that forwards to another process and was not told."""

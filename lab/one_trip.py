@@ -48,7 +48,7 @@ class TrackedToken:
         self._token.set(token)
 
     def take(self) -> CapabilityToken | None:
-        """The token of this grant. It is given out once."""
+        """The token of this grant. A second call returns None."""
         token = self._token.get()
         self._token.set(None)
         return token
@@ -85,7 +85,7 @@ class TrackingLimiter:
 
 
 class OneTripTokens(LimitedLifeTokens):
-    """Upstream's tokens; the token that this grant has tracked already is signed and issued."""
+    """Upstream's token provider, which signs and issues the token that this grant has already tracked."""
 
     def __init__(self, settings: Settings, grants: Grants, tracked: TrackedToken) -> None:
         super().__init__(

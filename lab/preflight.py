@@ -105,7 +105,7 @@ async def try_parts(kernel: Kernel, settings: Settings, asked: dict[str, Any]) -
 
 
 def _parts(said: dict[str, Any], listed: list[dict[str, Any]]) -> dict[str, Any]:
-    """The parts that were said, and the first capability of each safety class for those that were not."""
+    """The stated parts, and for each part that was not stated the first capability of its safety class."""
     parts = dict(said)
     for part, safety_class in (("read", "READ"), ("write", "WRITE")):
         for capability in sorted(listed, key=lambda one: str(one["capability_id"])):
@@ -116,7 +116,7 @@ def _parts(said: dict[str, Any], listed: list[dict[str, Any]]) -> dict[str, Any]
 
 
 async def _try(http: httpx.AsyncClient, capability: str, args: dict[str, Any]) -> dict[str, Any]:
-    """What became of a grant of a capability and of one invoke."""
+    """The results of one grant of a capability and of one invoke of it."""
     about: dict[str, Any] = {"capability": capability, "args": args, "grant": "", "invoke": "", "detail": ""}
     try:
         async with asyncio.timeout(CALL_S):

@@ -111,7 +111,7 @@ def problem_response(problem: Problem, headers: Mapping[str, str] | None = None)
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What a route's description says of the statuses that it refuses with: each is a problem document."""
+    """The part of a route's description that lists its refusals: each status has a problem document."""
     fields = {name: {"type": "integer" if name == "status" else "string"} for name in Problem.__slots__}
     schema = {"title": "Problem", "type": "object", "properties": fields, "required": list(fields)}
     return {

@@ -1,4 +1,4 @@
-"""What a worker is told through its environment: ``LAB_*`` and ``WEAVER_KERNEL_SECRET``.
+"""The settings of a worker, read from its environment: ``LAB_*`` and ``WEAVER_KERNEL_SECRET``.
 
 `read_settings` is called where a bad value can still stop everything: when gunicorn reads its configuration,
 before there is a worker, and again in each worker when the server starts it. `Settings` is frozen; a factory
@@ -144,7 +144,7 @@ class Settings(BaseSettings):
     max_body_bytes: Positive = Field(1_048_576, description=_WHOLE)
     stream_chunk_ms: int = Field(20, ge=0, description=_COUNT)
     execution_log: str | None = Field(None, description="a path")
-    """Where the drivers write a line for each execution, before it; nowhere unless it is said."""
+    """The file in which the drivers write a line before each execution; no line is written if it is not set."""
 
     replica: str = Field("r0", pattern=r"^[\w.-]+$", description="letters, digits, '.', '_' and '-'")
     workers: Positive = Field(1, description=_WHOLE)

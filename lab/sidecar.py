@@ -208,7 +208,8 @@ class Forwarder:
     ) -> None:
         """Chunk by chunk; a client that has left is a connection to the process that is closed.
 
-        A process that dies on the way has no status left to say so: the last line says it, as in `lab.app`.
+        If the process dies during the reply, the status has already been sent, so the last line says it, as in
+        `lab.app`.
         """
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         left = asyncio.ensure_future(receive())

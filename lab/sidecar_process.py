@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lab.settings import Settings
 
 RESTART_PAUSE_S = 0.2
-"""Between a sidecar's death and its successor's start: one that cannot boot must not fill the machine."""
+"""The pause between a sidecar's death and the start of the next, so that a sidecar that cannot boot takes no CPU."""
 END_S = 4.0
 """How long a sidecar may take to end before it is killed."""
 _SERVING = b"+"
@@ -137,7 +137,7 @@ class Sidecar:
 
 
 def is_occupied(path: Path) -> bool:
-    """Whether something is at `path` that is no socket. A link is something of its own, wherever it leads."""
+    """Whether something other than a socket is at `path`. A link counts as something else, wherever it leads."""
     try:
         return not stat.S_ISSOCK(path.lstat().st_mode)
     except FileNotFoundError:
@@ -145,7 +145,7 @@ def is_occupied(path: Path) -> bool:
 
 
 def remove_socket(path: Path) -> None:
-    """Remove the socket at `path`; whatever else is there belongs to somebody else and stays."""
+    """Remove the socket at `path`. Anything other than a socket belongs to somebody else and stays."""
     if not is_occupied(path):
         path.unlink(missing_ok=True)
 
@@ -185,7 +185,7 @@ def serve(path: str, line: socket.socket, log_level: str, *, own_folder: bool) -
         access_log=False,
         log_level=log_level,
         backlog=2048,
-        timeout_keep_alive=3600,  # the workers' kept connections are theirs to close
+        timeout_keep_alive=3600,  # the workers close their kept connections themselves
         timeout_graceful_shutdown=2,
     )
     server = _Tied(config, line)

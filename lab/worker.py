@@ -113,7 +113,7 @@ class Worker:
                 return
             if key == b"transfer-encoding":  # no length was announced: count
                 receive = self._counted(receive)
-        with suppress(ClientDisconnect):  # nobody is there to be answered, and a traceback would fill the log
+        with suppress(ClientDisconnect):  # the client has gone, and a traceback would fill the log
             await self._inner(scope, receive, named)
 
     def _counted(self, receive: Receive) -> Receive:

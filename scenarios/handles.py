@@ -35,13 +35,14 @@ ATTEMPTS = 24
 """Invokes after which a trial without a handle is given up."""
 
 MANY = 48
-"""Handles that one principal holds at once, of one row each: a loss of one in ten cannot hide (0.6 %)."""
+"""Handles that one principal holds at once, of one row each: a run misses a loss of one in ten with a probability
+of 0.6 %."""
 
 MANY_AT_FULL = 150
-"""At full: a loss of one in fifty cannot hide (5 %)."""
+"""The same in a full run, which misses a loss of one in fifty with a probability of 5 %."""
 
 STRANGERS_AT_FULL = 7
-"""How often a stranger tries each handle at full: with one in fifty served, some are (97 %)."""
+"""How often a stranger tries each handle in a full run. If one try in fifty succeeds, the run sees it with 97 %."""
 
 SHORT_S = 5.0
 """A handle that lives no longer is watched until it has expired."""
@@ -62,7 +63,7 @@ async def drive(session: Session) -> None:
     async def column(first: int) -> None:
         for number in range(first, trials, 4):
             await _trial(session, session.client, number)
-            # twice: the probe's routing should be known better than the measurement's
+            # twice, so that the probe's routing is known better than the measurement's
             await _trial(session, session.probe, number)
             await _trial(session, session.probe, number)
 
@@ -87,7 +88,7 @@ async def _trial(session: Session, client: Caller, number: int) -> None:
             break
     if not made.ok or not made.body.get("handle_id"):
         return
-    # alternating invoke and expand by round robin would miss every time: all pairs of workers instead
+    # alternating invokes and expands in round robin would miss every time, so all pairs of workers are tried
     for step in range(max(session.lanes, EXPANSIONS)):
         await agent.expand(made.body["handle_id"], lane=number + step)
     for step in range(2 if session.quick or client == session.probe else STRANGERS_AT_FULL):
@@ -153,7 +154,7 @@ async def under_fault(session: Session, around: Around) -> None:
 def predict(
     probe: Sequence[AnyOperation], deployment: Deployment, parameters: dict[str, Any]
 ) -> Forecast | None:
-    """An expansion misses where it meets another home of handles than the invoke did."""
+    """An expansion misses where it meets another home of handles (place where they are kept) than the invoke did."""
     del parameters
     made = {
         op.output.handle_id: (op.worker, op.input.principal)

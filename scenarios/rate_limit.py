@@ -1,4 +1,4 @@
-"""In every window no more grants than the limit, and no denial while fewer could have counted."""
+"""In every window at most the limit is granted, and no grant is denied while fewer could have counted."""
 
 from __future__ import annotations
 
@@ -33,20 +33,21 @@ from . import sample as cast
 BURSTS_AT = (0.0, 0.7, 1.45)
 """When the bursts begin, in windows. The first fills the limit."""
 TRICKLE = (0.8, 1.2, 20)
-"""From when to when, in windows, how many single attempts are made: whether a window ends a little too early
-or too late shows only to whoever asks just then."""
+"""The first and the last time of the single attempts, in windows, and their number. Only an attempt at the right
+time shows that a window ends a little too early or too late."""
 
 CROWDS = 3
-"""Principals who ask over many connections at the same moment: to look and then to record shows here."""
+"""Principals who ask over many connections at the same moment. A limiter that checks first and records later fails
+here."""
 MOST = 64
-"""In a crowd, however wide the limit."""
+"""The largest number of grants in a crowd, even if the limit is larger."""
 
 PROBES = 4
 """Probe grants after each attempt where the routing is not known beforehand."""
 
 
 async def drive(session: Session) -> None:
-    """Three bursts by one principal and a trickle between, two others beside it, one grant invoked often, crowds."""
+    """Send three bursts by one principal, single attempts between them, two further principals, and crowds."""
     capability = cast.limited(session.target)
     window_s = float(session.parameters["window_s"])
     agent = session.principal("agent")
@@ -85,11 +86,11 @@ async def drive(session: Session) -> None:
 
     async def agenda() -> None:
         await burst(0)
-        # what is counted are grants: one token is invoked far more often than the limit, and takes no place
+        # only grants count: one token is invoked far more often than the limit, and uses nothing of the window
         for lane in range(3 * limit if tokens else 0):
             await clients[0].invoke(tokens[0], lane=lane)
         await burst(1)
-        # a window is one principal's: whoever else asks finds it empty
+        # each principal has its own window: another principal finds an empty one
         await session.client(session.principal("neighbour")).grant(capability, lane=0)
         begin, end, attempts = TRICKLE
         for number in range(attempts):
@@ -98,7 +99,7 @@ async def drive(session: Session) -> None:
         await burst(2)
 
     async def in_steps(role: str, steps: Sequence[tuple[float, int]]) -> None:
-        """A principal who asks so often at such times, one attempt after the other."""
+        """Let a new principal make attempts at the given times, one after the other."""
         member = session.principal(role)
         client = session.client(member)
         followers = [session.probe(member) for _ in range(_probes(session))]
@@ -108,7 +109,7 @@ async def drive(session: Session) -> None:
 
     limit = int(session.parameters["limit"])
     stepping, idle = steps_of(limit)
-    # both ask less than a crowd does: the prediction counts them as it counts the others
+    # both ask less often than a crowd does, and the prediction counts them like the others
     await session.together([agenda(), in_steps("steps", stepping), in_steps("idle", idle)])
     for number in range((1 if session.quick else CROWDS) if callers > 1 else 0):
         await _crowd(session, number)
@@ -119,8 +120,8 @@ def steps_of(limit: int) -> tuple[list[tuple[float, int]], list[tuple[float, int
 
     The first fills its limit little by little, so that its windows do not coincide with those of a limiter
     that counts from the first grant, or from the last one, or from full multiples of the window. The second
-    fills it at once and is idle until shortly before the window's end: what is forgotten by then is
-    admitted.
+    fills it at once and is idle until shortly before the window's end. A limiter that has forgotten it by then admits
+    its next attempt.
     """
     few = min(limit, MOST)
     return [(0.0, 1), (0.55, few - 1), (1.07, 2), (1.35, 1), (1.72, few)], [(0.0, few), (0.93, 1)]
@@ -138,7 +139,7 @@ def _probes(session: Session) -> int:
 
 
 async def _crowd(session: Session, number: int) -> None:
-    """As many grants at once as would fill every worker's window, of a principal who has none yet."""
+    """Ask at once for as many grants as would fill every worker's window, for a new principal."""
     member = session.principal("crowd")
     size = min(MOST, int(session.parameters["limit"]) * max(2, session.target.workers))
     clients = [session.client(member) for _ in range(size)]
@@ -154,9 +155,9 @@ async def _crowd(session: Session, number: int) -> None:
 
 
 async def under_fault(session: Session, around: Around) -> None:
-    """The limit is used up before the fault; whoever asks afterwards is denied until the window has passed.
+    """Use up the limit before the fault. Later attempts must be denied until the window has passed.
 
-    In every eighth round somebody new asks, who has all of the limit left.
+    In every eighth round a new principal asks, who has the whole limit left.
     """
     agent, capability = session.client(session.principal()), cast.limited(session.target)
     for _ in range(int(session.parameters["limit"]) + 1):
@@ -170,11 +171,12 @@ async def under_fault(session: Session, around: Around) -> None:
 def predict(
     probe: Sequence[AnyOperation], deployment: Deployment, parameters: dict[str, Any]
 ) -> Forecast | None:
-    """What windows that live where the deployment says would admit of the probe's routing.
+    """The number of grants that windows, kept where the deployment keeps them, would admit on the probe's routing.
 
-    The probe stands `probes` times for the attempts: had its first calls been the attempts, this many would
-    have been admitted; had its second ones, that many. The prediction is their mean, and the neighbour's one.
-    Windows are a principal's, so each is walked by itself.
+    After each attempt the probe makes `probes` calls. The first calls of all attempts form one sequence, the second
+    calls another, and so on. Each sequence is taken for the attempts, and a window log counts how many it would admit.
+    The prediction is the mean over the sequences, plus the one grant of the neighbour. Each principal has its own
+    windows, so each is counted by itself.
     """
     if deployment.races:
         return None
@@ -194,16 +196,17 @@ def predict(
 
 
 def expect(deployment: Deployment, policy: Policy) -> Validity | None:
-    """Broken where one principal's attempts reach several windows; or each window has a part of the limit."""
+    """Broken where one principal's attempts reach several windows, or where each window has a part of the limit."""
     if deployment.races and policy is Policy.FRESH:
-        return None  # a connection takes longer to open than to look and to record: they seldom fall together
+        # opening a connection takes longer than the check and the record, so two attempts seldom overlap there
+        return None
     split = "LAB_SPLIT_LIMIT" in deployment.env
     if policy is Policy.KEEP_ALIVE and deployment.routing == "direct":
-        # one worker is met: its own window is exact, unless it holds a part of the limit only
+        # only one worker is met, and its own window is exact, unless it has only a part of the limit
         return Validity.INVALID if split else Validity.VALID
     if split:
-        # the parts add up for a fair balancer alone; and a worker that a crowd asks twice before another is
-        # asked at all denies too early: in round robin that is chance
+        # the parts add up only behind a fair balancer. A worker that a crowd asks twice before another worker is
+        # asked at all denies too early; with round robin this is random
         return None if policy is Policy.ROUND_ROBIN else Validity.INVALID
     return Validity.VALID if deployment.homes_of_one("limiter") == 1 else Validity.INVALID
 

@@ -37,13 +37,13 @@ from . import sample as cast
 INVOKES = 4
 """Invokes after a revoke where the connection policy cannot choose the worker."""
 TOKENS = 3
-"""Tokens of a principal whose every token is revoked at once."""
+"""The number of tokens of a principal whose tokens are all revoked at once."""
 PAGE = 13
 """Tokens of one such principal: more than a page of ten."""
 MANY = (8, 4)
-"""Principals, and tokens of each, revoked one by one: a loss of one in ten can hardly hide (3 %)."""
+"""Principals, and tokens of each, revoked one by one. A run misses a loss of one in ten with a probability of 3 %."""
 MANY_AT_FULL = (36, 4)
-"""The same at full: a loss of one in fifty can hardly hide (5 %). The probe is not judged, and does not need it."""
+"""The same in a full run, which misses a loss of one in fifty with a probability of 5 %. The probe does not need it."""
 POLL_EVERY_S = 0.1
 AFTER_EXPIRY_S = 0.4
 
@@ -71,7 +71,7 @@ async def drive(session: Session) -> None:
 
 
 def _actors(session: Session, client: Caller, number: int) -> tuple[RecordingClient, RecordingClient]:
-    """The agent, and who revokes: in even trials the agent, in odd ones an administrator."""
+    """The agent, and the client that revokes: in even trials the agent itself, in odd trials an administrator."""
     agent = session.principal()
     admin = session.principal("admin", roles=("admin",))
     return client(agent), client(admin if number % 2 else agent)
@@ -86,7 +86,7 @@ async def _revoke_one(session: Session, client: Caller, number: int) -> None:
     token = granted.body["token"]
     await agent.invoke(token, lane=number + 1)
     await revoker.revoke(token["token_id"], lane=number)
-    # another worker than the one that revoked is asked first: it is the one that may not have heard
+    # the first worker that is asked is not the worker that revoked, so it may not have heard of the revoke
     for step in range(max(session.lanes, INVOKES)):
         await agent.invoke(token, lane=number + 1 + step)
     if kept.ok:
@@ -128,7 +128,7 @@ async def _many(session: Session, client: Caller, first: int) -> None:
 
 
 async def _under_fire(session: Session, client: Caller, number: int) -> None:
-    """Invokes go on, overlapping, while the token is revoked: a refusal that is taken back shows here."""
+    """Send overlapping invokes while the token is revoked. An accept after a refusal shows here."""
     agent, revoker = _actors(session, client, number + 1)
     granted = await agent.grant(cast.reading(session.target), lane=number)
     if not granted.ok:
@@ -150,7 +150,7 @@ async def _under_fire(session: Session, client: Caller, number: int) -> None:
 
 
 async def _until_expiry(session: Session, client: Caller, number: int) -> None:
-    """A revoked token of short life, asked for until it expires: how long stale authority lasts."""
+    """Present a revoked, short-lived token until it expires: how long do workers still accept it?"""
     capability = cast.brief(session.target)
     if capability is None:
         return
@@ -184,7 +184,7 @@ async def under_fault(session: Session, around: Around) -> None:
     async def revoke_one() -> None:
         granted = await agent.grant(cast.reading(session.target))
         if granted.ok:
-            # what was not acknowledged is asked for as well: the fault may have cut off the answer alone
+            # tokens whose revoke was not acknowledged are presented too: the fault may have cut off only the answer
             await agent.revoke(granted.body["token"]["token_id"])
             revoked.append(granted.body["token"])
 
@@ -202,10 +202,11 @@ async def under_fault(session: Session, around: Around) -> None:
 def predict(
     probe: Sequence[AnyOperation], deployment: Deployment, parameters: dict[str, Any]
 ) -> Forecast | None:
-    """The share of invokes after a revoke that meet a home which has not heard of it.
+    """The share of invokes after a revoke that meet a home which has not heard of the revoke.
 
-    A home knows the revokes that were sent to it, and of a principal's tokens those it issued itself. Without
-    a common secret, only the worker that minted a token accepts it at all.
+    A *home* is a place where revocations are kept: the store, a sidecar, or a worker. It knows the revokes that were
+    sent to it. Of a revoke of all tokens of a principal, it knows the tokens that it issued itself. Without a
+    common secret, only the worker that minted a token accepts it.
     """
     if deployment.races:
         return None
@@ -249,7 +250,7 @@ def predict(
 
 
 def expect(deployment: Deployment, policy: Policy) -> Validity | None:
-    """Broken where there are several homes of revocations: who revokes is not always who was granted."""
+    """Broken where there are several homes of revocations: a revoke and an invoke may meet different ones."""
     del policy
     if deployment.races:
         return None
@@ -360,12 +361,12 @@ def tell(seen: Observed) -> str:
 
 
 def _life_s(seen: Observed) -> float | None:
-    """How long a token lives, in seconds: what ends it where nothing else does."""
+    """How long a token lives, in seconds: a token that is never refused ends then."""
     return seen.parameter("token_ttl_s")
 
 
 def _ends(seen: Observed) -> str:
-    """When the last worker refused, or that none of it was seen: never the length of our own test alone."""
+    """A sentence that says when the last worker refused, or that this was not seen."""
     lasted, latest_ms = duration(seen.number(LAG_LOWER_MAX)), seen.find(LAG_UPPER_MAX)
     if not seen.find(LAG_OPEN) and latest_ms is not None:
         by_expiry = ", because they expired" if seen.find(LAG_EXPIRED) else ""

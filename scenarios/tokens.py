@@ -1,4 +1,4 @@
-"""A token minted on any worker verifies on every worker; a tampered one nowhere."""
+"""A token minted on any worker verifies on every worker; a tampered token verifies nowhere."""
 
 from __future__ import annotations
 
@@ -24,16 +24,19 @@ VERIFICATIONS = 4
 """Invokes per token where the connection policy cannot choose the worker."""
 
 TRIALS_AT_FULL = 40
-"""At full: one accepted forgery in fifty can hardly hide (4 %)."""
+"""Trials of a full run. If one forgery in fifty is accepted, the run misses it with a probability of 4 %."""
 
 AFTER = (1.03, 1.15, 1.5)
-"""When a token of short life is presented once more, in lives: it must be refused."""
+"""The times, in lives of a short-lived token, at which it is presented after its end. It must be refused."""
 
 Caller = Callable[[Principal], RecordingClient]
 
 
 async def drive(session: Session) -> None:
-    """Mint on each worker in turn; present everywhere: whole, tampered, by a stranger, and until its life ends."""
+    """Mint tokens on each worker in turn.
+
+    Present them everywhere: whole, tampered, by a stranger, until they expire.
+    """
     trials = 8 if session.quick else TRIALS_AT_FULL
 
     async def column(first: int) -> None:
@@ -58,7 +61,7 @@ async def _trial(session: Session, client: Caller, number: int) -> None:
         await agent.invoke(token, lane=number + step)
         if step % 2:
             altered = _tamper(token, number + step // 2, principal=stranger.principal.name, capability=other)
-            # whoever alters the principal is the one that it then names
+            # a token whose principal was altered is presented by the principal that it then names
             thief = stranger if altered["principal_id"] != token["principal_id"] else agent
             await thief.invoke(altered, lane=number + step, tampered=True)
         elif client == session.client:
@@ -66,7 +69,7 @@ async def _trial(session: Session, client: Caller, number: int) -> None:
 
 
 async def _through_life(session: Session, client: Caller, number: int) -> None:
-    """A token of short life, presented as often as others, but spread over it: it must not end early."""
+    """Present a short-lived token as often as others, spread over its life. It must not expire early."""
     capability = cast.brief(session.target)
     if capability is None:
         return
@@ -85,13 +88,13 @@ async def _through_life(session: Session, client: Caller, number: int) -> None:
 
 
 def _another(target: Target, capability: str) -> str:
-    """A capability that a token is not for; a made-up one where the kernel has no other."""
+    """Another capability than the token's; a made-up name where the kernel has no other."""
     others = (name for name in (cast.listing(target), *sorted(target.capabilities)) if name != capability)
     return next(others, f"{capability}.other")
 
 
 def _tamper(token: dict[str, Any], step: int, *, principal: str, capability: str) -> dict[str, Any]:
-    """The token with one thing altered, so that an unsigned one would do somebody good.
+    """The token with one field altered, such that an attacker would gain something if that field were not signed.
 
     `capability` and `principal` are others than the token's. Every change changes something: an unaltered token that
     is called altered would accuse a right kernel.
@@ -116,7 +119,7 @@ def _tamper(token: dict[str, Any], step: int, *, principal: str, capability: str
 
 
 async def under_fault(session: Session, around: Around) -> None:
-    """Tokens from before the fault are presented in every round, and one new token in each."""
+    """Present tokens from before the fault in every round, and one new token in each round."""
     agent = session.client(session.principal())
     granted = [await agent.grant(cast.reading(session.target)) for _ in range(4)]
     tokens = [reply.body["token"] for reply in granted if reply.ok]

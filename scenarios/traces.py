@@ -25,12 +25,13 @@ ATTEMPTS = 24
 """Invokes after which a trial without an action is given up."""
 
 MANY = 48
-"""Actions of one principal: so many that a loss of one in ten cannot hide (0.6 %)."""
+"""Actions of one principal. A run misses a loss of one in ten with a probability of 0.6 %."""
 
 MANY_AT_FULL = 150
-"""At full: a loss of one in fifty cannot hide (5 %)."""
+"""The same in a full run, which misses a loss of one in fifty with a probability of 5 %."""
 LATER, PAUSE_S = 6, 1.2
-"""Actions that are asked for once more, and after how long: what is kept for a second is forgotten by then."""
+"""The number of actions that are asked for once more, and the pause before. A store that keeps traces for a second
+has forgotten them by then."""
 DENIALS = 4
 """Denials, and expansions, of one principal."""
 
@@ -41,7 +42,7 @@ async def drive(session: Session) -> None:
     """Act on each worker in turn; ask each for the action and for the list; verify the chain at the end.
 
     One principal acts many times, and each of its actions is asked for, some of them once more after a while.
-    Another is denied grants and expands a handle, and the listings of these are asked for too.
+    Another principal is denied grants and expands a handle. The listings of its denials and expansions are read too.
     """
     trials = max(8, 2 * session.lanes) if session.quick else max(24, 3 * session.lanes)
 
@@ -147,7 +148,7 @@ async def under_fault(session: Session, around: Around) -> None:
 def predict(
     probe: Sequence[AnyOperation], deployment: Deployment, parameters: dict[str, Any]
 ) -> Forecast | None:
-    """An explanation is lost where it meets another home of traces than the invoke did."""
+    """An explanation is lost where it meets another home of traces (place where they are kept) than the invoke did."""
     del parameters
     acted = {
         op.output.action_id: op.worker

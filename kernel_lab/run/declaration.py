@@ -223,7 +223,7 @@ class Component:
     seen: str
     """What a caller sees with N workers on M hosts."""
     bound: str
-    """The most it can go wrong by."""
+    """The largest possible violation, such as × N."""
     away: str
     """What a caller gets while a shared store cannot be reached (docs/state.md)."""
     repair: str

@@ -91,7 +91,7 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
 
 
 NOTHING = Effect()
-"""Of a cell that was not recorded, or whose fault did not land."""
+"""The effect for a cell that was not recorded, or whose fault did not land."""
 
 
 def failed(op: AnyOperation) -> bool:
@@ -107,7 +107,7 @@ def effect(
     executions: Mapping[str, int] | None = None,
     probed: Probed | None = None,
 ) -> Effect:
-    """What the fault of a history did; nothing is told of a fault that did not land.
+    """What the fault of a history did. For a fault that did not land, every field is empty.
 
     Args:
         history: The recorded operations, the fault's among them.

@@ -40,7 +40,7 @@ class NotARun(ValueError):  # noqa: N818 - it names a thing
 
 
 def plain_name(name: str) -> str:
-    """The name, which is fit to be a part of a path.
+    """Return the name if it is fit to be a part of a path.
 
     Raises:
         NotARun: It is not.
@@ -147,7 +147,7 @@ class CellFolder:
 
     @property
     def history(self) -> Path:
-        """The history that there is.
+        """The path of the history, packed or as it was recorded.
 
         Raises:
             NotARun: There is none.
@@ -178,7 +178,7 @@ class CellFolder:
         write_json(self.facts, {**plain, "sha256": self._digest(plain)})
 
     def damage(self) -> str:
-        """Why this cell is not as it was recorded; empty where it is, or where nobody sealed it.
+        """Why this cell is not as it was recorded; empty if it is, or if it has no digest.
 
         Raises:
             MalformedHistory: The history cannot be read.
@@ -268,7 +268,7 @@ class RunFolder:
         return self.path / "stacks"
 
     def exists(self) -> bool:
-        """Whether a run was finished or interrupted here: it has verdicts."""
+        """Whether the folder holds a run, finished or interrupted: it has verdicts."""
         return self.table("verdicts").exists()
 
     def create(self) -> None:

@@ -38,13 +38,13 @@ from kernel_lab.run.scenario import Scenario
 
 
 def judge_path(path: Path) -> list[tuple[CellFolder, Cell, list[Verdict]]]:
-    """Every cell of a run folder, or the one cell of a cell folder, in the order of their paths.
+    """Judge every cell of a run folder, or the one cell of a cell folder, in the order of their paths.
 
     A cell of a run that cannot be judged is unknown, and the others are judged.
 
     Raises:
         NotARun: There is no cell, or the one cell cannot be read.
-        MalformedHistory: The history of the one cell is none; with the number of the first bad line.
+        MalformedHistory: The history of the one cell cannot be read; with the number of the first bad line.
     """
     folders = cell_folders(path)
     if folders == [CellFolder(path)]:
@@ -136,7 +136,7 @@ def judge_cell(folder: CellFolder | Path, scenario: Scenario | None = None) -> l
 
 
 def not_valid(verdict: Verdict, why: str) -> Verdict:
-    """The verdict with a reason why it cannot be valid; a violation that was proven stays one."""
+    """The verdict, made unknown with a reason; an invalid verdict stays invalid, because its violation is proven."""
     validity = Validity.INVALID if verdict.validity is Validity.INVALID else Validity.UNKNOWN
     reason = "; ".join(filter(None, (why, verdict.reason)))
     return msgspec.structs.replace(verdict, validity=validity, reason=reason)
@@ -171,7 +171,7 @@ def judge_recorded(
 def judge_history(
     history: Sequence[AnyOperation], cell: Cell, checker: Checker, *, damaged: str = ""
 ) -> Verdict:
-    """The checker's verdict, made unknown where the history could not carry it.
+    """The checker's verdict; unknown if the history is not complete enough for it.
 
     Args:
         history: What was recorded.

@@ -26,7 +26,7 @@ from kernel_lab.traffic.connections import Policy
 SIDE_BY_SIDE = 4
 """Cells of one stack that run at once: most of a cell's time is spent waiting for a window or an expiry."""
 STACKS_AT_ONCE = 2
-"""Stacks that are up at once, where they are started here: one starts or stops while the other works."""
+"""Stacks that run at once on this machine: one starts or stops while the other works."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class PlannedCell:
     deployment: Deployment
     policy: Policy
     expected: Validity | None = None
-    """The verdict that is expected; None where nothing is."""
+    """The verdict that is expected; None if no verdict is expected."""
     fault: Fault | None = None
     """What is broken in the deployment while the cell is recorded."""
 
@@ -75,7 +75,7 @@ class Plan:
     seed: int
     quick: bool
     env: dict[str, str] = field(default_factory=dict)
-    """Settings of every worker, under each deployment's own."""
+    """Settings of every worker. Each deployment's own settings replace them."""
     stacks_at_once: int = STACKS_AT_ONCE
     promises: Promises = field(default_factory=Promises)
     """What the deployments promise, beside what their workers report."""
@@ -84,7 +84,7 @@ class Plan:
     own_kernel: bool = True
     """Whether the lab's own kernel is measured. The scenarios' expected verdicts hold for this kernel only."""
     only: frozenset[tuple[str, str, str]] | None = None
-    """The cells to run, as (scenario, deployment, connection policy); every one where nothing is said."""
+    """The cells to run, as (scenario, deployment, connection policy); every cell if None."""
 
     @cached_property
     def batches(self) -> list[Batch]:
@@ -119,7 +119,7 @@ class Plan:
         )
 
     def unjudged(self, cell: PlannedCell) -> CellResult:
-        """The row of a cell before anything is known of it."""
+        """The row of a cell before its result is known."""
         return CellResult(
             run=self.name,
             scenario=cell.scenario.name,
@@ -217,7 +217,10 @@ def _changed(one: Deployment, changed: dict[str, Any]) -> Deployment:
 
 
 def new_run(out: Path | None) -> tuple[str, RunFolder]:
-    """The name and the folder of a run that begins now: the one that was asked for, or one named by the time."""
+    """The name and the folder of a run that begins now.
+
+    The folder that was asked for, or a folder named by the time.
+    """
     folder = out or registry.results() / datetime.now(tz=UTC).strftime("%Y%m%dT%H%M%SZ")
     return folder.name, RunFolder(folder.absolute())
 

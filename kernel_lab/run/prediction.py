@@ -1,11 +1,11 @@
 """From a routing probe to what should be measured.
 
-The probe makes the scenario's own calls, in its own pairing and concurrency, interleaved with it, over other
-tokens and keys. Of the probe only the routing is used: which worker met which call, and when. A model of the
-kernel, whose every kind of state lives where the deployment says (`Deployment.home`), is then walked along
-that routing; what it would have answered is the prediction. Nothing of the run it predicts goes in, and no
-answer of the probe does. Pairs keep their correlation this way: on a shared socket two calls that follow each
-other almost never meet the same worker, so multiplying the workers' shares would mislead.
+The probe makes the same calls as the scenario, in the same order and with the same concurrency, between the scenario's
+own calls. It uses other tokens and keys. Of the probe only the routing is used: which worker answered which call, and
+when. A model of the kernel keeps each kind of state where the deployment keeps it (`Deployment.home`). The model is
+asked the same calls on the same workers, and its answers are the prediction. Neither the measured calls nor the probe's
+replies are used. This keeps the correlation of pairs: on a shared socket two successive calls almost never meet the
+same worker, so a product of the workers' shares would be wrong.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from kernel_lab.judge.history import AnyOperation
 
 
 def admitted(routing: Iterable[tuple[int, str]], *, limit: int, window_s: float) -> int:
-    """How many of a sequence of attempts sliding windows would admit: see `admitted_at`."""
+    """The number of attempts that sliding windows would admit: see `admitted_at`."""
     return len(admitted_at(routing, limit=limit, window_s=window_s))
 
 

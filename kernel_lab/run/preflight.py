@@ -33,7 +33,7 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
     grant: str = ""
     """``ok``, or the reason code of the refusal."""
     invoke: str = ""
-    """``ok``, the reason code, or nothing where there was no token to present."""
+    """``ok``, the reason code of the refusal, or empty if there was no token to present."""
     detail: str = ""
 
     @property

@@ -88,7 +88,7 @@ class InvokeRequest(StreamRequest):
 
 
 class DryRunReply(FrameReply):
-    """What a dry run says would happen: no action, no handle, no rows."""
+    """The reply to a dry run: it has no action, no handle and no rows."""
 
     dry_run: Literal[True]
     driver_id: str

@@ -19,14 +19,14 @@ Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
 class Asked(BaseModel):
-    """A request that is read strictly: a field that nobody reads is refused, because it is a misspelt one."""
+    """A request that is read strictly: an unknown field is refused, because it is probably misspelt."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What one worker's handlers work on."""
+    """The values that the handlers of one worker share."""
 
     kernel: Kernel
     view: KernelView

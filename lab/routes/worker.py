@@ -22,7 +22,7 @@ class HealthReply(TypedDict):
 
 @router.get("/worker", summary="Who answers, and what its deployment promises")
 async def describe(served: ServedHere) -> WorkerReply:
-    """What a run must know of a service that it did not start."""
+    """What a run must know about a service that it did not start."""
     return {**served.worker, "warnings": warnings()}
 
 

@@ -51,8 +51,7 @@ class _Home(Protocol):
 def open_state(url: str, options: StateOptions = StateOptions()) -> State:  # noqa: B008 - it is frozen
     """The five stores of `url`, the kinds in `options.overrides` taken from a URL of their own.
 
-    Nothing is connected that could not cross a fork: shared stores connect at their first call, in the
-    process that makes it.
+    No connection is made before a fork: a shared store connects at its first call, in the process that makes the call.
 
     Raises:
         BadStateURL: When a URL cannot be used; its message names the kind if it is an override's.

@@ -36,7 +36,7 @@ from lab.state.url import StateURL
 
 DEFAULT_MAX_STALE_MS = 500
 _REMEMBERED = 100_000
-"""Tokens remembered at most; then everything is forgotten and asked again."""
+"""The largest number of remembered tokens. Beyond it, everything is forgotten and asked again."""
 _AGAIN_S = 0.1
 """Pause after the listening was interrupted."""
 
@@ -120,7 +120,7 @@ class CachedRevocations:
         self.store.track(principal_id, token_id, expires_at)
 
     def revoke_principal(self, principal_id: str) -> int:
-        """The store's own; nobody says here which tokens it was, so all that is remembered is asked again."""
+        """Revoke in the store, and forget all cached answers: the reply does not say which tokens it revoked."""
         try:
             return self.store.revoke_principal(principal_id)
         finally:
@@ -144,7 +144,7 @@ class CachedRevocations:
 
     def _alive(self, as_of_s: float) -> None:
         if self._as_of_s == float("-inf"):
-            # what was asked before anybody listened may have been revoked unheard
+            # a token that was checked before the thread listened may have been revoked without a message
             with self._lock:
                 self._forget()
         self._as_of_s = as_of_s

@@ -2,7 +2,7 @@
 
 A shared store keeps a copy. What is read must equal what was stored, on every worker, whoever wrote it: no
 code in the data (never pickle), no guess about types. So a value may be None, a bool, a 64-bit int, a finite
-float, a str, a list, or a dict with str keys, to any depth JSON has. A tuple, a datetime, a Decimal, bytes, a
+float, a str, a list, or a dict with str keys, to any depth that JSON allows. A tuple, a datetime, a Decimal, bytes, a
 set, NaN are refused, and the error names their type and path. They would come back as something else, and upstream's
 expansions compare by equality. Upstream's in-memory store keeps a reference instead, so it takes anything, and sees
 later changes.

@@ -160,7 +160,7 @@ class NaiveRevocations:
         return len(newly)
 
     def sweep_expired(self, now: dt.datetime) -> int:  # noqa: ARG002 - upstream's
-        """Nothing: a control lives no longer than its run."""
+        """Does nothing: a control is never used for longer than one run."""
         return 0
 
 

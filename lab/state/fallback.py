@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 def _either(shared: Callable[[], T], own: Callable[[], T]) -> T:
-    """What the store says, or what this process says where the store says nothing."""
+    """The store's answer, or this process's own answer if the store does not answer."""
     try:
         return shared()
     except StateUnavailable:

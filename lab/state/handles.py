@@ -128,18 +128,18 @@ class SharedHandles(HandleStore, ABC):
 
     @abstractmethod
     def _read(self, handle_id: str) -> tuple[bytes | None, Life] | None:
-        """Data and life, the data None once expired; None for a row there is not."""
+        """The handle's data and its life. The data is None once it has expired. None if there is no such row."""
 
     @abstractmethod
     def _describe(self, handle_id: str) -> tuple[bytes, Life] | None:
-        """Meta and life; None for a row there is not."""
+        """The handle's metadata and its life; None if there is no such row."""
 
     @abstractmethod
     def _bytes(self) -> int: ...
 
 
 def _kept(handle: Handle, life: Life) -> None:
-    """Write into a handle what the store's clock has made of it."""
+    """Write the times of the store's clock into a handle."""
     handle.created_at, handle.expires_at = _at(life.created_us), _at(life.expires_us)
 
 

@@ -8,12 +8,12 @@ MARGIN_S = 300
 """How long after a token's expiry its revocation is kept, by the store's clock.
 
 A verifier whose clock is behind the store's still takes a token for live when the store takes it for expired.
-As long as no verifier is further behind than this, no revocation is forgotten while anybody would accept its
-token.
+As long as no verifier's clock is further behind than this, no revocation is forgotten while a verifier would still
+accept its token.
 """
 
 UNTRACKED_S = 30 * 86_400
-"""How long the revocation of a token is kept that nobody tracked, so that its expiry is unknown."""
+"""How long the revocation of an untracked token is kept, whose expiry is unknown."""
 
 
 def microseconds(when: dt.datetime) -> int:

@@ -16,7 +16,7 @@ KINDS: tuple[Kind, ...] = ("revocations", "limiter", "handles", "traces", "budge
 
 
 class StateUnavailable(Exception):  # noqa: N818 - it names what the caller is told
-    """The store could not be asked, or could not keep what it was told: nothing may be assumed from it.
+    """The store could not be asked, or could not keep what it was told, so its state is not known.
 
     A change whose answer was lost may have happened. It is no ``AgentKernelError``, because upstream handles
     some of those: an absent store must reach the edge and become a refusal there.
@@ -41,7 +41,7 @@ class Limiter(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateOptions:
-    """What the stores must know beside their place."""
+    """What the stores must know beside their URL."""
 
     handle_ttl_s: int = 3600
     handle_cap: int = 10_000
@@ -72,7 +72,8 @@ class State:
     closers: tuple[Callable[[], None], ...] = ()
     warners: tuple[Callable[[], list[str]], ...] = ()
     waits: bool = False
-    """Calls wait for a server or a file: make them inside `lab.bridge.bridged`, or they hold the loop."""
+    """Whether calls wait for a server or a file. Make such calls inside `lab.bridge.bridged`, or they block the
+    loop."""
 
     def warnings(self) -> list[str]:
         """What an operator should know of the stores, such as that one forgets when it is restarted."""

@@ -75,7 +75,7 @@ class SQLiteFile:
         return round(self._clock() * 1_000_000)
 
     def read(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        """The rows of one statement, as of one instant.
+        """The rows of one statement, all read at one instant.
 
         Raises:
             StateUnavailable: When the file could not be read in time.

@@ -207,7 +207,7 @@ _CHECKPOINT_EVERY = 256
 def _outcome(
     connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], Any]
 ) -> tuple[Any, Exception | None]:
-    """What a work returned, or why it failed: then nothing of it is left.
+    """What a work returned, or why it failed. The changes of a work that failed are undone.
 
     Raises:
         sqlite3.Error: When the whole transaction is gone, as after a full disk.

@@ -165,7 +165,7 @@ class Life:
         self._least_ns, self._most_ns = ttl_ns - slack_ns, ttl_ns + slack_ns
         self._cap = number(cell, "handle_cap", least=1)
         self.cut_off = ""
-        """Why it was not told of some handles whether they had been pushed out."""
+        """Why it was not decided for some handles whether they had been pushed out; empty if it was for all."""
         stores: list[Invoke | Beside] = []
         self._calls: list[int] = []
         self._returns: list[int] = []

@@ -4,10 +4,11 @@
 ``token_revoked`` a refusal; tampered tokens are another claim's business. Any other failure proves nothing:
 an expired token or an absent store says nothing of a revocation. An info proves nothing either.
 
-**Which revokes.** A token's own; and each ``revoke_all`` of its principal: it covers every token whose
-grant returned before its call, may cover one whose grant overlaps it, and never one whose grant was called
-after it returned. (A token whose grant is not in the history may be covered, by any of them.) A revoke that
-is ok takes effect within ``[call, return]``; one that is info at any time after its call, or never.
+**Which revokes.** A token is covered by its own revokes and by each ``revoke_all`` of its principal. A ``revoke_all``
+covers every token whose grant had returned before its call. It may cover a token whose grant overlaps it. It never
+covers a token whose grant was called after it returned. (A token whose grant is not in the history may be covered, by
+any of them.) A revoke that is ok takes effect within ``[call, return]``; one that is info at any time after its call,
+or never.
 
 **Legal.** For each token there is an instant X, within a revoke that covers it or may cover it, not later
 than the return of any ok one that certainly does, such that every accept was called by X and every refusal
@@ -100,7 +101,7 @@ class Totals:
 
     tokens: int = 0
     asked: int = 0
-    """Invokes that could have told whether their token was revoked."""
+    """The number of invokes whose reply could show whether their token was revoked."""
     after: int = 0
     leaked: int = 0
     """Invokes called after a certain revoke had returned that could have been accepted, and those that were."""

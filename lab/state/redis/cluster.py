@@ -23,7 +23,7 @@ _MAP_EVERY_S = 1.0
 
 
 class Cluster:
-    """One `Link` a node. A node that is away takes its own slots with it and no others.
+    """One `Link` for each node. If a node cannot be reached, its own slots cannot be asked, and all others can.
 
     Redirections are followed, because a node that redirects has not carried out the command; nothing else is
     sent twice.

@@ -76,7 +76,7 @@ class RedisRevocations:
         )
 
     def sweep_expired(self, now: dt.datetime) -> int:  # noqa: ARG002 - upstream's signature
-        """Nothing: the server forgets by itself."""
+        """Does nothing: expired keys go by themselves."""
         return 0
 
 
