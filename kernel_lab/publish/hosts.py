@@ -17,7 +17,7 @@ from pathlib import Path
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.judge.verdict import Validity
 from kernel_lab.publish import markers
-from kernel_lab.publish.figures import share
+from kernel_lab.publish.figures import share, times
 from kernel_lab.run import registry
 from kernel_lab.run.folder import RunFolder
 from kernel_lab.run.results import write_rows
@@ -33,7 +33,6 @@ POLICIES = ("round_robin", "fresh", "keep_alive")
 PAIRS = (("memory-4", "hosts-memory"), ("redis", "hosts-redis"))
 """State in each worker and state in one store: on one host, and over several."""
 WHERE = ("one host,", "several hosts,")
-COMPARED = ("tokens", "rate_limit", "revocation", "handles", "traces", "capabilities")
 KINDS_OF_STATE = ("memory", "sqlite", "redis", "sticky", "sidecar", "remote")
 
 
@@ -46,21 +45,19 @@ def rows(run: SavedRun) -> list[dict[str, object]]:
             "deployment": cell.deployment, "replicas": cell.replicas, "workers": cell.workers,
             "routing": known[cell.deployment].routing, "scenario": cell.scenario, "connections": cell.connections,
             "quick": quick[cell.scenario, cell.deployment], "validity": cell.validity, "expected": cell.expected or "",
-            "figure": _figure(run, cell), "reason": cell.reason,
+            "figure": _figure(cell), "reason": cell.reason,
         }
         for cell in run.cells
         if cell.deployment in known and not cell.fault
     ]  # fmt: skip
 
 
-def _figure(run: SavedRun, cell: SavedCell) -> str:
+def _figure(cell: SavedCell) -> str:
     """The figure that a claim is about, in words; empty where none was observed."""
     if cell.validity not in JUDGED:
         return ""
-    if cell.scenario == "rate_limit":
-        key = {"deployment": cell.deployment, "connections": cell.connections, "fault": ""}
-        [row] = [one for one in run.tables["rate_limit"] if all(one[name] == key[name] for name in key)]
-        return f"{row['certain_max']} of {row['limit']} allowed"
+    if (over := times(cell)) is not None:
+        return f"× {over:.1f}"
     part = share(cell)
     return "" if part is None else str(part)
 
@@ -96,14 +93,14 @@ def compared(run: SavedRun) -> str:
             claim.replace("_", " "),
             *(box for one, three in pairs for box in (_one(run, claim, one), _three(measured, claim, three))),
         ]
-        for claim in COMPARED
+        for claim in dict.fromkeys(row["scenario"] for row in measured)
     ]
     return markers.cells([head, *body])
 
 
 def _one(run: SavedRun, claim: str, name: str) -> str:
     cells = [cell for cell in run.of(claim, name) if cell.connections == POLICIES[0]]
-    return f"{MARKS[cells[0].validity]} {_figure(run, cells[0])}" if cells else markers.NOT_MEASURED
+    return f"{MARKS[cells[0].validity]} {_figure(cells[0])}" if cells else markers.NOT_MEASURED
 
 
 def _three(measured: Sequence[Row], claim: str, name: str) -> str:

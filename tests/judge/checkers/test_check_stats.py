@@ -142,7 +142,7 @@ def random_history(rng):
         call = rng.randint(0, 10)
         ret = call + rng.choice([0, 1, 2, 6])
         now = rng.randint(call, ret)
-        value = baseline + sum(t <= now for t in instants) + rng.choice([-1, 0, 0, 0, 0, 0, 0, 1])
+        value = baseline + sum(t <= now for t in instants) + rng.choice([-1, 0, 0, 0, 0, 1])
         operations.append(stats(call, ret, **{"invocations" if streams else "grants": max(0, value)}))
     return operations
 
