@@ -27,7 +27,7 @@ setup: .venv/.ready ## the environment in .venv (uv if it is there or can be had
 # against the compose stack if it is up (ARGS='--attach none': in no case); without a Python, from inside of it
 ifneq ($(PYTHON),)
 scenarios: setup ## run the matrix and judge it (QUICK=1: a subset in a minute or two; ARGS='--deployment memory-4')
-	@$(BIN)/kernel-lab run --attach auto $(if $(QUICK),--quick) $(ARGS)
+	@$(BIN)/kernel-lab run $(if $(findstring --attach,$(ARGS)),,--attach auto) $(if $(QUICK),--quick) $(ARGS)
 else
 scenarios:
 	@command -v docker >/dev/null || { echo "kernel-lab needs Python 3.11 or newer on PATH, or docker and \`make up\`"; exit 1; }

@@ -15,6 +15,8 @@ Argument: TypeAlias = str | bytes | int
 
 QUEUED_AT_MOST = 2048
 """Commands that may be in flight on one connection; whoever comes then is refused at once."""
+GRACE = 0.2
+"""A part of the time-out: how much longer an overdue command is waited for, so that a late event loop can read."""
 BYTES_AT_MOST = 64 * 2**20
 """Bytes of commands that may wait for the server to read them."""
 
@@ -270,8 +272,9 @@ class Channel(asyncio.Protocol):
     def _look(self) -> None:
         """Watch the oldest command; end the connection if it is overdue.
 
-        A turn of the event loop may have been a long one, and the reply may lie unread behind it. So an
-        overdue command is looked at again after the loop has read once more.
+        A turn of the event loop may have been a long one. Then the reply may lie unread, or the command may
+        not have left yet. So the connection ends only if the command is still overdue after the loop has turned
+        for a while longer. A delay of 0 would be too short: uvloop runs such a call before it reads.
         """
         self._timer = None
         if self.closed or not self._calls:
@@ -283,6 +286,6 @@ class Channel(asyncio.Protocol):
             self._timer = self.loop.call_later(left_s, self._look)
         elif self._overdue is not oldest:
             self._overdue = oldest
-            self._timer = self.loop.call_later(0, self._look)
+            self._timer = self.loop.call_later(self._timeout_s * GRACE, self._look)
         else:
             self.close(f"no reply within {self._timeout_s:g} s")

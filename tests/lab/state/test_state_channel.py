@@ -5,11 +5,14 @@ import os
 import random
 import resource
 import signal
+import socket
+import threading
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import uvloop
 
 from beside_upstream.servers import Valkey, server, trace
 from lab.bridge import bridged
@@ -239,6 +242,27 @@ async def test_a_long_turn_of_the_loop_is_no_silence_of_the_server(state: State)
 
     answered, _ = await asyncio.gather(bridged(state.revocations.is_revoked, "t1"), busy())
     assert answered is False
+
+
+def test_a_reply_that_came_in_a_long_turn_is_read_before_the_server_is_called_silent(valkey: Valkey) -> None:
+    """Under uvloop, as the workers run: what is called soon goes before what lies unread."""
+
+    async def late_by_a_turn() -> int:
+        channel = await channel_to(valkey, timeout_s=0.25)
+        assert await channel.send(("PING",)) == b"PONG"
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            loop.add_reader(ours, lambda: (ours.recv(1), time.sleep(0.5)))
+            threading.Timer(0.05, theirs.send, [b"x"]).start()
+            try:
+                reply: int = await channel.send(("WAIT", "1", "150"))  # it answers in the middle of the turn
+            finally:
+                loop.remove_reader(ours)
+        channel.close()
+        return reply
+
+    assert uvloop.run(late_by_a_turn()) == 0
 
 
 async def test_service_resumes_by_itself_and_what_was_acknowledged_is_there(
