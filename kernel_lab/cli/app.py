@@ -19,11 +19,11 @@ from kernel_lab.apps.adapter import NEEDS
 from kernel_lab.apps.faults import FAULTS
 from kernel_lab.apps.mapping import Service, read
 from kernel_lab.bad_input import BadInput, pick
-from kernel_lab.cli.exits import EXIT, MARK
+from kernel_lab.cli.exits import EXIT
 from kernel_lab.cli.screen import short
 from kernel_lab.cli.signals import INTERRUPTED, until_terminated
 from kernel_lab.cli.terminal import visible
-from kernel_lab.judge.verdict import Validity, merge
+from kernel_lab.judge.verdict import MARK, Validity, merge
 from kernel_lab.publish import reporting
 from kernel_lab.redaction import without_headers
 from kernel_lab.run import environment, registry

@@ -12,10 +12,10 @@ import msgspec
 import typer
 
 from kernel_lab.bad_input import BadInput
-from kernel_lab.cli.exits import EXIT, MARK
+from kernel_lab.cli.exits import EXIT
 from kernel_lab.cli.terminal import visible
 from kernel_lab.judge.history import MalformedHistory
-from kernel_lab.judge.verdict import Cell, Verdict, merge
+from kernel_lab.judge.verdict import MARK, Cell, Verdict, merge
 from kernel_lab.replay.script import write_replay
 from kernel_lab.run import judging, registry
 from kernel_lab.run.folder import CellFolder, NotARun

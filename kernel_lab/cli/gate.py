@@ -14,14 +14,14 @@ from typing import Annotated
 import typer
 
 from kernel_lab.bad_input import BadInput
-from kernel_lab.cli.exits import EXIT, MARK
+from kernel_lab.cli.exits import EXIT
 from kernel_lab.cli.screen import short
 from kernel_lab.cli.signals import until_terminated
 from kernel_lab.gate import outputs
 from kernel_lab.gate.guarantees import Declared, Guarantee, deployment_name, read_guarantees
 from kernel_lab.gate.judging import About, Held, about, hold, open_run, refuse_quick
 from kernel_lab.gate.running import Work, plan_work, run_work
-from kernel_lab.judge.verdict import Validity, merge
+from kernel_lab.judge.verdict import MARK, Validity, merge
 from kernel_lab.run.folder import NotARun, write_whole
 from kernel_lab.run.results import CellResult
 

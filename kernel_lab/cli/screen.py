@@ -19,9 +19,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from kernel_lab.cli.exits import MARK
 from kernel_lab.cli.terminal import visible
-from kernel_lab.judge.verdict import Validity, merge
+from kernel_lab.judge.verdict import MARK, Validity, merge
 from kernel_lab.run import registry
 from kernel_lab.run.results import CellResult
 from kernel_lab.run.scenario import Scenario

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from kernel_lab.compare.changes import Difference
 from kernel_lab.compare.over_time import Line, Point
 from kernel_lab.gate.judging import About
+from kernel_lab.judge.verdict import MARK, Validity
 
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}
@@ -18,7 +19,6 @@ th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #ddd;vertical
 @media(prefers-color-scheme:dark){body{background:#151515;color:#e8e8e8}th,td{border-color:#444}
 .valid,.better{color:#6fcf8a}.invalid,.worse{color:#ff8a80}.unknown{color:#e0b45c}}
 """
-_MARK = {"valid": "✓", "invalid": "✗", "unknown": "?"}
 _TITLE = {
     "verdict": "Verdicts",
     "share": "Shares, with 95 % intervals",
@@ -63,7 +63,7 @@ def _dot(point: Point) -> str:
     if not point.validity:
         return f'<span class="dot" title="{_text(point.run)}: not measured">·</span>'
     said = _text(f"{point.run}: {point.said}")
-    return f'<span class="dot {point.validity}" title="{said}">{_MARK[point.validity]}</span>'
+    return f'<span class="dot {point.validity}" title="{said}">{MARK[Validity(point.validity)]}</span>'
 
 
 def _told(one: About) -> str:

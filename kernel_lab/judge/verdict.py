@@ -28,6 +28,8 @@ class Validity(StrEnum):
     SKIPPED = "skipped"
 
 
+MARK = {Validity.VALID: "✓", Validity.INVALID: "✗", Validity.UNKNOWN: "?", Validity.SKIPPED: "–"}
+"""How a validity is written where there is room for one character."""
 _RANK = {Validity.SKIPPED: 0, Validity.VALID: 1, Validity.UNKNOWN: 2, Validity.INVALID: 3}
 
 

@@ -15,14 +15,14 @@ from pathlib import Path
 
 from kernel_lab.bad_input import EXIT_CODE
 from kernel_lab.convergence import table as promised
-from kernel_lab.judge.verdict import Validity
+from kernel_lab.judge.verdict import MARK, Validity
 from kernel_lab.load import tables as cost_tables
 from kernel_lab.publish import agreement, figures, hosts, markers
 from kernel_lab.publish.charts.standalone import standalone
 from kernel_lab.publish.charts.survival import survival
 from kernel_lab.publish.charts.workers import against_workers
 from kernel_lab.publish.report.faults import FaultBox, fault_table
-from kernel_lab.publish.report.matrix import MARK, WORD
+from kernel_lab.publish.report.matrix import WORD
 from kernel_lab.publish.report.page import in_order
 from kernel_lab.publish.report.tiles import plain
 from kernel_lab.publish.report.trust import beside

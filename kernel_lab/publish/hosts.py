@@ -15,21 +15,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kernel_lab.deployments.deployment import Deployment
-from kernel_lab.judge.verdict import Validity
+from kernel_lab.judge.verdict import MARK, Validity
 from kernel_lab.publish import markers
 from kernel_lab.publish.figures import share, times
 from kernel_lab.run import registry
 from kernel_lab.run.folder import RunFolder
 from kernel_lab.run.results import write_rows
 from kernel_lab.run.saved import NotASavedRun, Row, SavedCell, SavedRun, read_run
+from kernel_lab.traffic.connections import Policy
 
 COLUMNS = (
     "deployment", "replicas", "workers", "routing", "scenario", "connections", "quick", "validity", "expected",
     "figure", "reason",
 )  # fmt: skip
 JUDGED = (Validity.VALID, Validity.INVALID)
-MARKS = {"valid": "✓", "invalid": "✗", "unknown": "?", "skipped": "–"}
-POLICIES = ("round_robin", "fresh", "keep_alive")
 PAIRS = (("memory-4", "hosts-memory"), ("redis", "hosts-redis"))
 """State in each worker and state in one store: on one host, and over several."""
 WHERE = ("one host,", "several hosts,")
@@ -99,25 +98,25 @@ def compared(run: SavedRun) -> str:
 
 
 def _one(run: SavedRun, claim: str, name: str) -> str:
-    cells = [cell for cell in run.of(claim, name) if cell.connections == POLICIES[0]]
-    return f"{MARKS[cells[0].validity]} {_figure(cells[0])}" if cells else markers.NOT_MEASURED
+    cells = [cell for cell in run.of(claim, name) if cell.connections == Policy.ROUND_ROBIN]
+    return f"{MARK[cells[0].validity]} {_figure(cells[0])}" if cells else markers.NOT_MEASURED
 
 
 def _three(measured: Sequence[Row], claim: str, name: str) -> str:
     found = [
         row
         for row in measured
-        if (row["scenario"], row["deployment"], row["connections"]) == (claim, name, POLICIES[0])
+        if (row["scenario"], row["deployment"], row["connections"]) == (claim, name, Policy.ROUND_ROBIN)
     ]
-    return f"{MARKS[found[0]['validity']]} {found[0]['figure']}" if found else markers.NOT_MEASURED
+    return f"{MARK[Validity(found[0]['validity'])]} {found[0]['figure']}" if found else markers.NOT_MEASURED
 
 
 def _box(measured: Sequence[Row], claim: str, name: str) -> str:
     cells = {
         row["connections"]: row for row in measured if (row["scenario"], row["deployment"]) == (claim, name)
     }
-    marks = "".join(MARKS[cells[policy]["validity"]] for policy in POLICIES if policy in cells)
-    figure = cells.get("round_robin", {}).get("figure", "")
+    marks = "".join(MARK[Validity(cells[policy]["validity"])] for policy in Policy if policy in cells)
+    figure = cells.get(Policy.ROUND_ROBIN, {}).get("figure", "")
     return f"{marks} {figure}".strip()
 
 

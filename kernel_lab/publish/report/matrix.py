@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kernel_lab.deployments.deployment import Deployment
-from kernel_lab.judge.verdict import Validity
+from kernel_lab.judge.verdict import MARK, Validity
 from kernel_lab.load.tables import ratio
 from kernel_lab.publish import figures, hosts
 from kernel_lab.publish.charts import link
 from kernel_lab.publish.report.faults import store_away
 from kernel_lab.run.saved import SavedCell, SavedRun
 
-MARK = {Validity.VALID: "✓", Validity.INVALID: "✗", Validity.UNKNOWN: "?", Validity.SKIPPED: "–"}
 WORD = {
     Validity.VALID: "holds",
     Validity.INVALID: "broken",
