@@ -21,6 +21,7 @@ from weaver_kernel import AgentKernelError, HandleExpired, HandleNotFound
 from weaver_kernel.rate_limit import RateLimiter
 from weaver_kernel.stores import InMemoryRevocationStore
 
+from lab.settings import Settings
 from lab.state import StateUnavailable
 from mutants.mutant import Mutant, Part, Wrap, elsewhere
 
@@ -93,26 +94,24 @@ class Tracks(Wrap):
             return
 
 
-@reaction("revocations", "revocation", "leak", "stop_store", "resurrection", alone=REST)
-class AnswersNotRevokedWhileAway(Wrap):
-    """Takes every token for good while the store is away, as a breaker with a default answer does."""
+class GoodWithoutAStore(Wrap):
+    """A store that cannot be asked has revoked nothing."""
 
-    def is_revoked(self, token_id):
+    def is_revoked(self, token_id: str) -> bool:
         try:
-            return self.right.is_revoked(token_id)
+            return bool(self.right.is_revoked(token_id))
         except StateUnavailable:
             return False
+
+
+@reaction("revocations", "revocation", "leak", "stop_store", "resurrection", alone=REST)
+class AnswersNotRevokedWhileAway(GoodWithoutAStore):
+    """Takes every token for good while the store is away, as a breaker with a default answer does."""
 
 
 @reaction("revocations", "revocation", "leak", "kill_store", "resurrection", alone=REST)
-class AnswersNotRevokedOfADeadStore(Wrap):
+class AnswersNotRevokedOfADeadStore(GoodWithoutAStore):
     """Takes every token for good as soon as the store has died."""
-
-    def is_revoked(self, token_id):
-        try:
-            return self.right.is_revoked(token_id)
-        except StateUnavailable:
-            return False
 
 
 @reaction("revocations", "revocation", "leak", "stop_store", "resurrection", alone=REST)
@@ -233,10 +232,15 @@ class TakesASlowAnswerForNo(Wrap):
         return found and time.monotonic() - asked_s < 0.02
 
 
+def goes_on_after_a_restart(settings: Settings) -> Settings:
+    """The settings, with a store that may come back empty."""
+    return settings.model_copy(update={"state": f"{settings.state}?restarted=accept"})
+
+
 @reaction("settings", "revocation", "leak", "kill_store", "resurrection", alone=REST)
 def trusts_a_store_that_came_back_empty(settings):
     """Goes on with a store that was restarted and has kept nothing."""
-    return settings.model_copy(update={"state": f"{settings.state}?restarted=accept"})
+    return goes_on_after_a_restart(settings)
 
 
 @reaction("settings", "revocation", "leak", "kill_worker", "resurrection", alone=REST)
@@ -366,7 +370,7 @@ class SaysExpiredWhileAway(Wrap):
 @reaction("settings", "handles", "miss", "kill_store", alone=NO_HANDLES)
 def returns_handles_of_a_store_that_was_reset(settings):
     """Goes on with a store that was restarted empty, and has handed out handles whose data is gone."""
-    return settings.model_copy(update={"state": f"{settings.state}?restarted=accept"})
+    return goes_on_after_a_restart(settings)
 
 
 @reaction("settings", "handles", "miss", "kill_worker", alone=NO_HANDLES)

@@ -17,6 +17,7 @@ import sys
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -119,12 +120,14 @@ class InMemory(SharedLimiter):
 class ReadsThenCounts(InMemory):
     """Unsafe: it reads the window, lets others run, and counts."""
 
-    chance: Chance
+    def __init__(self, limiter: RateLimiter, chance: Chance) -> None:
+        super().__init__(limiter)
+        self._chance = chance
 
     def acquire(self, key: str, limit: int, window_seconds: float) -> bool:
         """Not one step."""
         free = self.peek(key, limit, window_seconds)
-        self.chance.switch()
+        self._chance.switch()
         return free and super().acquire(key, sys.maxsize, window_seconds)
 
 
@@ -140,7 +143,7 @@ class _Unsafe:
 
 
 class ReadsThenRevokes(_Unsafe):
-    """Unsafe: it reads which tokens are revoked, lets others run, and writes them back with one more."""
+    """Unsafe: it reads the set of revoked tokens, lets others run, and writes the set back with one token added."""
 
     def __init__(self, store: Any, chance: Chance) -> None:
         super().__init__(store, chance)
@@ -162,7 +165,7 @@ class ReadsThenRevokes(_Unsafe):
 
 
 class ChecksThenStores(_Unsafe):
-    """Unsafe: it reads which handles there are, lets others run, and writes them back with its own."""
+    """Unsafe: it reads the set of handles, lets others run, and writes the set back with its own handle added."""
 
     def __init__(self, store: Any, chance: Chance) -> None:
         super().__init__(store, chance)
@@ -238,22 +241,7 @@ def build_kernel(settings: Settings) -> Kernel:
     return _built(settings, interrupted)
 
 
-def _unsafe(kind: str) -> Callable[[str, Any, Chance], Any]:
-    """Exchange one store for its unsafe variant, and leave the others as they are."""
-
-    def change(its: str, store: Any, chance: Chance) -> Any:
-        if its != kind:
-            return _one_step(store) if its == "limiter" else store
-        if kind == "limiter":
-            limiter = ReadsThenCounts(store)
-            limiter.chance = chance
-            return limiter
-        return UNSAFE[kind](store, chance)
-
-    return change
-
-
-UNSAFE: Mapping[str, Any] = {
+UNSAFE: Mapping[str, Callable[[Any, Chance], Any]] = {
     "limiter": ReadsThenCounts,
     "revocations": ReadsThenRevokes,
     "handles": ChecksThenStores,
@@ -262,21 +250,18 @@ UNSAFE: Mapping[str, Any] = {
 """By the kind of state that they keep."""
 
 
-def build_unsafe_limiter(settings: Settings) -> Kernel:
-    """A kernel whose limiter is `ReadsThenCounts`."""
-    return _built(settings, lambda state: _switching(state, _unsafe("limiter")))
+def _build_unsafe(kind: str, settings: Settings) -> Kernel:
+    """A kernel with one store exchanged for its unsafe variant, and the others as they are."""
+
+    def change(its: str, store: Any, chance: Chance) -> Any:
+        if its == kind:
+            return UNSAFE[kind](store, chance)
+        return _one_step(store) if its == "limiter" else store
+
+    return _built(settings, lambda state: _switching(state, change))
 
 
-def build_unsafe_revocations(settings: Settings) -> Kernel:
-    """A kernel whose revocations are `ReadsThenRevokes`."""
-    return _built(settings, lambda state: _switching(state, _unsafe("revocations")))
-
-
-def build_unsafe_handles(settings: Settings) -> Kernel:
-    """A kernel whose handles are `ChecksThenStores`."""
-    return _built(settings, lambda state: _switching(state, _unsafe("handles")))
-
-
-def build_unsafe_traces(settings: Settings) -> Kernel:
-    """A kernel whose traces are `ReadsThenRecords`."""
-    return _built(settings, lambda state: _switching(state, _unsafe("traces")))
+build_unsafe_limiter = partial(_build_unsafe, "limiter")
+build_unsafe_revocations = partial(_build_unsafe, "revocations")
+build_unsafe_handles = partial(_build_unsafe, "handles")
+build_unsafe_traces = partial(_build_unsafe, "traces")

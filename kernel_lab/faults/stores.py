@@ -52,7 +52,14 @@ def port_of_store(live: Live) -> int:
 
 @asynccontextmanager
 async def _kill(live: Live, _aim: str | None, arguments: Sequence[str] = ()) -> AsyncIterator[Landing]:
-    servers, name = servers_of(live), store_of(live)
+    async with _killed(live, store_of(live), arguments) as landing:
+        yield landing
+
+
+@asynccontextmanager
+async def _killed(live: Live, name: str, arguments: Sequence[str] = ()) -> AsyncIterator[Landing]:
+    """A server is killed, and started again on its port when this is left."""
+    servers = servers_of(live)
     servers.signal(name, signal.SIGKILL)
     gone = await until(lambda: name in servers.ended())
     try:
@@ -272,14 +279,8 @@ def _remoteless(deployment: Deployment) -> str:
 
 @asynccontextmanager
 async def _kill_remote(live: Live, _aim: str | None) -> AsyncIterator[Landing]:
-    servers = servers_of(live)
-    servers.signal(REMOTE, signal.SIGKILL)
-    gone = await until(lambda: REMOTE in servers.ended())
-    try:
-        yield Landing(landed=gone, evidence=f"SIGKILL: {REMOTE} {'has ended' if gone else 'still runs'}")
-    finally:
-        if gone:
-            await servers.restart(REMOTE)
+    async with _killed(live, REMOTE) as landing:
+        yield landing
 
 
 FAULTS = (

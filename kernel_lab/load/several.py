@@ -23,6 +23,7 @@ from pathlib import Path
 import msgspec
 
 from kernel_lab.deployments.attached import AttachedStack
+from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.judge.verdict import Validity, Verdict, merge
 from kernel_lab.load.clocks import Clock, tolerance_ms
 from kernel_lab.load.judged import cell_under_load, judge_load, merge_histories
@@ -58,12 +59,12 @@ def one_history(folder: Path, clocks: Mapping[str, Clock], path: Path) -> int:
     return merge_histories(parts, path, ahead_ns)
 
 
-async def judge(folder: Path, name: str, url: str) -> dict[str, Verdict]:
+async def judge(
+    folder: Path, deployment: Deployment, url: str, clocks: Mapping[str, Clock]
+) -> dict[str, Verdict]:
     """Judge by every claim that load puts to the test; cell folders stay in the recording's folder."""
-    clocks = read_clocks(folder)
     history = folder / "merged.jsonl"
     await asyncio.to_thread(one_history, folder, clocks, history)
-    deployment = {**registry.deployments(), **registry.hosts()}[name]
     target = await look_at(
         AttachedStack(deployment=deployment, base_url=url, expected_workers=deployment.processes)
     )
@@ -73,7 +74,7 @@ async def judge(folder: Path, name: str, url: str) -> dict[str, Verdict]:
             cell = cell_under_load(scenario, deployment, target)
             tolerant = {**cell.parameters, "tolerance_ms": tolerance_ms(clocks.values())}
             cells.append(msgspec.structs.replace(cell, parameters=tolerant))
-    return await asyncio.to_thread(judge_load, RunFolder(folder.absolute()), name, history, cells)
+    return await asyncio.to_thread(judge_load, RunFolder(folder.absolute()), deployment.name, history, cells)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -85,12 +86,13 @@ def main(arguments: Sequence[str]) -> int:
         )
         return 64
     folder, name, url = Path(arguments[0]), arguments[1], arguments[2]
-    if name not in {**registry.deployments(), **registry.hosts()}:
+    deployment = {**registry.deployments(), **registry.hosts()}.get(name)
+    if deployment is None:
         print(f"several {name}: not known; `kernel-lab list deployments` names them", file=sys.stderr)
         return 64
     try:
         clocks = read_clocks(folder)
-        verdicts = asyncio.run(judge(folder, name, url))
+        verdicts = asyncio.run(judge(folder, deployment, url, clocks))
     except (OSError, ValueError, msgspec.MsgspecError) as error:
         print(f"several {folder}: {error}", file=sys.stderr)
         return 64

@@ -69,12 +69,23 @@ def needs(run: SavedRun) -> str:
     return _table(head, body)
 
 
+AGAINST_MEMORY = ("CPU per call, against memory-4", "throughput, against memory-4", "reached")
+
+
+def _against_memory(row: Mapping[str, str]) -> tuple[str, str, str]:
+    """The cells below `AGAINST_MEMORY`."""
+    return (
+        ratio(row, "cpu_vs_memory"),
+        ratio(row, "throughput_vs_memory"),
+        _figure(row, "achieved_per_s", "/s"),
+    )
+
+
 def distance(run: SavedRun) -> str:
     """A row per round trip: CPU first, then blocked time, ceiling and what was reached."""
     head = [
-        "deployment", "mix", "round trip added", "as measured", "CPU per call, against memory-4",
-        "throughput, against memory-4", "reached", "round trips per call", "blocked per call", "ceiling",
-        "CPU of the proxy per call",
+        "deployment", "mix", "round trip added", "as measured", *AGAINST_MEMORY, "round trips per call",
+        "blocked per call", "ceiling", "CPU of the proxy per call",
     ]  # fmt: skip
     body = [
         [
@@ -82,9 +93,7 @@ def distance(run: SavedRun) -> str:
             row["mix"],
             f"{row['rtt_ms']} ms" if row["ping_ms"] else "–",
             _figure(row, "ping_ms", " ms"),
-            ratio(row, "cpu_vs_memory"),
-            ratio(row, "throughput_vs_memory"),
-            _figure(row, "achieved_per_s", "/s"),
+            *_against_memory(row),
             _figure(row, "store_calls_per_call"),
             _figure(row, "blocked_ms_per_call", " ms"),
             _figure(row, "ceiling_per_s", "/s"),
@@ -141,18 +150,13 @@ def _aim(row: Mapping[str, str], aim: float) -> str:
 
 def callers(run: SavedRun) -> str:
     """A row per deployment and number of callers."""
-    head = [
-        "deployment", "mix", "callers", "CPU per call, against memory-4", "throughput, against memory-4",
-        "reached", "p50", "p99",
-    ]  # fmt: skip
+    head = ["deployment", "mix", "callers", *AGAINST_MEMORY, "p50", "p99"]
     body = [
         [
             row["deployment"],
             row["mix"],
             row["callers"],
-            ratio(row, "cpu_vs_memory"),
-            ratio(row, "throughput_vs_memory"),
-            _figure(row, "achieved_per_s", "/s"),
+            *_against_memory(row),
             _figure(row, "p50_ms", " ms"),
             _figure(row, "p99_ms", " ms"),
         ]

@@ -185,7 +185,7 @@ async def test_two_generators_and_a_coordinator_for_real(tmp_path):
         # one machine: the clocks differ by what was put ahead, and by nothing else
         assert abs(behind.ahead_ns) <= behind.error_ns
         assert abs(ahead.ahead_ns - AHEAD_MS * MS) <= ahead.error_ns
-        verdicts = await several.judge(folder, "single", live.base_url)
+        verdicts = await several.judge(folder, live.deployment, live.base_url, clocks)
     assert verdicts["rate_limit"].validity in {Validity.VALID, Validity.UNKNOWN}, verdicts["rate_limit"]
     merged = read_history(folder / "merged.jsonl")
     assert {operation.client.partition(".")[0] for operation in merged} == {"g0", "g1"}
