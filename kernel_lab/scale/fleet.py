@@ -1,7 +1,7 @@
 """Which replicas are live when, and which worker a balancer gives a call to.
 
 A worker is named ``replica/number``, and a replica ``r<slot>.<generation>``. One that was replaced comes back under
-another name, because it comes back without its state.
+another name, because it has lost its state.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class Phase:
 
 
 def phases(replicas: int, seconds: float, *, scaled_to: int | None, rolling: bool) -> tuple[Phase, ...]:
-    """The fleet over time. What changes, changes in the middle third.
+    """Which replicas are live in each phase. Scaling and rolling updates happen in the middle third of the time.
 
     Args:
-        replicas: At the beginning.
-        seconds: How long is simulated.
-        scaled_to: So many replicas are live in the middle third.
-        rolling: One replica after another is replaced, with one more than usual while that goes on.
+        replicas: The number of live replicas at the beginning.
+        seconds: The length of the simulated time.
+        scaled_to: The number of live replicas in the middle third, if it changes.
+        rolling: Whether one replica after another is replaced, with one surge replica meanwhile.
     """
     usual = tuple(f"r{slot}.0" for slot in range(replicas))
     begin, end = seconds / 3, 2 * seconds / 3
@@ -84,11 +84,11 @@ def router(
     """How a balancer spreads calls over the fleet.
 
     Args:
-        fleet: Its phases.
-        workers: Of each replica.
+        fleet: The phases of the fleet.
+        workers: The number of workers of each replica.
         balance: The policy.
-        rng: Where its chance comes from.
-        shares: Of each worker, for `Balance.SHARES`.
+        rng: The source of randomness.
+        shares: The share of each worker, for `Balance.SHARES`.
         call_s: How long a call lasts, for `Balance.LEAST`.
     """
     begins = [phase.begin_s for phase in fleet]

@@ -19,16 +19,16 @@ from kernel_lab.run.prediction import admitted_at
 from kernel_lab.scale.fleet import Balance, phases, router
 
 PAIRS = 4000
-"""Pairs of a change and a later call, by which leaks and misses are counted."""
+"""The number of simulated pairs: a change, and a later call that may or may not see it."""
 WINDOWS = 3
-"""So many windows are simulated: one before a change of the fleet, one during it, one after."""
+"""The simulated windows: one before the fleet changes, one meanwhile, and one afterwards."""
 MOST = 1_000_000
-"""Attempts that are simulated at most: more take longer than ten seconds."""
+"""The largest number of attempts that is simulated. More would take longer than ten seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What is simulated."""
+    """The deployment to simulate, and its traffic."""
 
     deployment: Deployment
     limit: int
@@ -36,30 +36,30 @@ class Asked:
     rate: float
     """Attempts per second, of all keys together."""
     keys: int = 1
-    """Principals who make them. Each has a limit of its own."""
+    """The number of principals that make the attempts. Each has a limit of its own."""
     balance: Balance = Balance.FAIR
     shares: tuple[float, ...] = ()
     scaled_to: int | None = None
     rolling: bool = False
     life_s: float = 3600.0
-    """Of a token and of a handle."""
+    """The life of a token and of a handle."""
     call_s: float = 0.005
     seed: int = 1
 
     @property
     def seconds(self) -> float:
-        """How long is simulated."""
+        """The length of the simulated time."""
         return WINDOWS * self.window_s
 
     @property
     def most_replicas(self) -> int:
-        """How many replicas are live at the most."""
+        """The largest number of replicas that are live at once."""
         return max(self.deployment.replicas + self.rolling, self.scaled_to or 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What the simulation says."""
+    """The result of a simulation."""
 
     attempts: int
     admitted: int
@@ -71,7 +71,7 @@ class Told:
     misses: Share
     lost_traces: Share
     homes: int
-    """Places that a revocation must reach."""
+    """The number of places that a revocation must reach."""
 
 
 def simulate(asked: Asked) -> Told:
@@ -161,9 +161,9 @@ class StoreLoad:
     expansions: float
     revocations: float
     heartbeats: float
-    """Of caches: whether each still hears the news."""
+    """Questions of the caches whether they still hear of revocations."""
     news: float
-    """Messages to caches: one for each revocation and process."""
+    """Messages to the caches, one for each revocation and process."""
 
     @property
     def total(self) -> float:

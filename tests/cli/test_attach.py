@@ -112,12 +112,13 @@ def proxy(lab):
 
 
 SOONER = 60
-"""So many calls in a row that meet no new one of four workers: one in ten million times, one is missed."""
+"""The search ends after so many calls in a row that meet no new worker. Of four workers, it misses one about once in
+eight million searches."""
 
 
 @pytest.fixture
 def sooner(monkeypatch):
-    """The search for workers ends sooner, where a test is about something else."""
+    """End the search for workers early, in a test that is about something else."""
     monkeypatch.setattr("kernel_lab.deployments.attached.QUIET", SOONER)
     monkeypatch.setattr("kernel_lab.deployments.attached.QUIET_S", 0.0)
 

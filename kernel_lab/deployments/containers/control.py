@@ -31,7 +31,7 @@ class SwarmHosts:
     """Where the manager's engine answers."""
     nodes: tuple[Node, ...]
     busy: frozenset[str]
-    """Hosts that have a store or a balancer."""
+    """The hosts that run the manager, a store or a balancer."""
     file: Hosts | None
     root: Path
     """The checkout: the commands of ``.hosts.toml`` run there."""
