@@ -75,6 +75,22 @@ def test_no_module_imports_itself_by_way_of_others():
     assert set(order.static_order()) == set(paths)
 
 
+def test_a_folder_of_the_instrument_imports_only_folders_below_it():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    lines = page.partition("<!-- layers -->\n```\n")[2].partition("```\n<!-- /layers -->")[0].splitlines()
+    level = {folder: number for number, line in enumerate(lines) for folder in line.split()}
+    paths = {name_of(path): path for path in (ROOT / "kernel_lab").rglob("*.py")}
+    paths.pop("kernel_lab")  # the interface for scripts imports everything that it offers
+    assert set(level) == {name.split(".")[1] for name in paths}
+    broken = [
+        f"{name} imports {other}"
+        for name, path in paths.items()
+        for other in sorted(modules_imported(path, set(paths)))
+        if (mine := name.split(".")[1]) != (theirs := other.split(".")[1]) and level[mine] >= level[theirs]
+    ]
+    assert broken == []
+
+
 def test_a_test_files_name_is_found_once():
     """pytest imports test files by their bare names: of two that are called the same, one is not run."""
     names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))

@@ -16,7 +16,6 @@ from kernel_lab.cli.exits import EXIT
 from kernel_lab.cli.terminal import visible
 from kernel_lab.judge.history import MalformedHistory
 from kernel_lab.judge.verdict import MARK, Cell, Verdict, merge
-from kernel_lab.replay.script import write_replay
 from kernel_lab.run import judging, registry
 from kernel_lab.run.folder import CellFolder, NotARun
 
@@ -71,7 +70,7 @@ def _write_replays(judged: Judged) -> None:
     for folder, cell, verdicts in judged:
         scenario = registry.scenarios()[cell.scenario]
         try:
-            why = write_replay(folder, cell, verdicts, scenario.claim)
+            why = judging.write_replay(folder, cell, verdicts, scenario.claim)
         except OSError as error:
             raise BadInput(f"{folder.replay}: cannot be written ({error.strerror})") from None
         if why:

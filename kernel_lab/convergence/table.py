@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kernel_lab.publish import markers
+from kernel_lab import markdown
 from kernel_lab.run.saved import Row, SavedRun
 
 
@@ -19,8 +19,8 @@ def table(run: SavedRun) -> str:
         "bracket",
     ]
     if not rows:
-        return markers.cells([["what"], ["not measured in this run"]])
-    return markers.cells([head, *(_row(row) for row in rows)])
+        return markdown.table([["what"], ["not measured in this run"]])
+    return markdown.table([head, *(_row(row) for row in rows)])
 
 
 def _row(row: Row) -> list[str]:

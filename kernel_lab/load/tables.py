@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from kernel_lab.publish import markers
+from kernel_lab import markdown
 from kernel_lab.run.saved import Row, SavedRun
 
 NOTHING = "not measured in this run"
@@ -299,7 +299,7 @@ TABLES: Mapping[str, Callable[[SavedRun], str]] = {
 
 
 def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    return markers.cells([head, *(body or [[NOTHING, *[""] * (len(head) - 1)]])])
+    return markdown.table([head, *(body or [[NOTHING, *[""] * (len(head) - 1)]])])
 
 
 def _by_key(run: SavedRun, table: str) -> dict[tuple[str, str, str], Row]:

@@ -10,9 +10,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from statistics import median
 
+from kernel_lab import markdown
 from kernel_lab.intervals import percentile
 from kernel_lab.judge.history import MalformedHistory, read_history
-from kernel_lab.publish import figures, markers
+from kernel_lab.publish import figures
 from kernel_lab.run import registry
 from kernel_lab.run.folder import CellFolder, NotARun
 from kernel_lab.run.measures import Kind, percent
@@ -154,7 +155,7 @@ def misses(run: SavedRun, controls: Collection[str]) -> list[list[str]]:
 def table(run: SavedRun, controls: Collection[str]) -> str:
     """The docs' table of the misses."""
     rows = misses(run, controls)
-    return markers.cells([[*HEAD], *rows] if rows else [["misses"], ["none"]])
+    return markdown.table([[*HEAD], *rows] if rows else [["misses"], ["none"]])
 
 
 def _said(run: SavedRun, one: Compared) -> list[str]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from kernel_lab import markdown
 from kernel_lab.bad_input import EXIT_CODE
 from kernel_lab.convergence import table as promised
 from kernel_lab.judge.verdict import MARK, Validity
@@ -139,7 +140,7 @@ def provenance(run: SavedRun) -> str:
         ["cells", _tally(run)],
         *([["measured apart, put beside it", _apart(run)]] if _apart(run) else []),
     ]
-    return markers.cells([["what", "which"], *rows])
+    return markdown.table([["what", "which"], *rows])
 
 
 def _apart(run: SavedRun) -> str:
@@ -164,7 +165,7 @@ def front(run: SavedRun, linked: Linked) -> str:
             except NotObserved:
                 row.append(linked(cell, WORD[cell.validity]))
         rows.append(row)
-    return markers.cells([["deployment", *(shown.title for shown in fronts.values())], *rows])
+    return markdown.table([["deployment", *(shown.title for shown in fronts.values())], *rows])
 
 
 def components(run: SavedRun, linked: Linked) -> str:
@@ -175,7 +176,7 @@ def components(run: SavedRun, linked: Linked) -> str:
     ]  # fmt: skip
     found = [(one, name) for name, scenario in run.declared.items() for one in scenario.components]
     found.sort(key=lambda pair: pair[0].order)
-    return markers.cells([head, *(_component(run, one, name, linked) for one, name in found)])
+    return markdown.table([head, *(_component(run, one, name, linked) for one, name in found)])
 
 
 def _component(run: SavedRun, one: Component, scenario: str, linked: Linked) -> list[str]:
@@ -202,7 +203,7 @@ def growth(run: SavedRun, linked: Linked) -> str:
             cell = _cell(run, scenario, name, "round_robin")
             row.append(_with_prediction(cell, linked) if cell else "not run")
         rows.append(row)
-    return markers.cells([["claim", *names], *rows])
+    return markdown.table([["claim", *names], *rows])
 
 
 def connections(run: SavedRun, linked: Linked) -> str:
@@ -214,7 +215,7 @@ def connections(run: SavedRun, linked: Linked) -> str:
             rows.append(
                 [scenario.replace("_", " "), *(_with_prediction(c, linked) if c else "" for c in cells)]
             )
-    return markers.cells([["claim, memory-4", *(policy.replace("_", " ") for policy in POLICIES)], *rows])
+    return markdown.table([["claim, memory-4", *(policy.replace("_", " ") for policy in POLICIES)], *rows])
 
 
 def counter_example(run: SavedRun, scenario: str) -> str:
@@ -233,7 +234,7 @@ def repairs(run: SavedRun, linked: Linked) -> str:
     for name in [name for name in known if name in run.deployments]:
         cells = [_worst(run, scenario, name, linked, bound=True) for scenario in scenarios]
         rows.append([f"**{name}**", *cells])
-    return markers.cells([["deployment", *(name.replace("_", " ") for name in scenarios)], *rows])
+    return markdown.table([["deployment", *(name.replace("_", " ") for name in scenarios)], *rows])
 
 
 def lags(run: SavedRun, scenario: str, linked: Linked) -> str:
@@ -265,7 +266,7 @@ def lags(run: SavedRun, scenario: str, linked: Linked) -> str:
         "deployment", "connections", "seen accepted for", "refused everywhere by", "known to within, median",
         "invokes accepted",
     ]  # fmt: skip
-    return markers.cells([head, *rows])
+    return markdown.table([head, *rows])
 
 
 def columns(run: SavedRun) -> str:
@@ -277,7 +278,7 @@ def columns(run: SavedRun) -> str:
                 later = " (after `reason`)" if one.column is Column.AFTER else ""
                 of = f"; of `{one.of.name}`" if one.of else ""
                 rows.append([name, f"`{one.name}`{later}", f"{one.unit or one.kind}{of}", one.meaning])
-    return markers.cells([["CSV", "column", "unit", "meaning"], *rows])
+    return markdown.table([["CSV", "column", "unit", "meaning"], *rows])
 
 
 def deployments(run: SavedRun) -> str:
@@ -287,7 +288,7 @@ def deployments(run: SavedRun) -> str:
         if name in run.deployments:
             shares = ", ".join(one.shares) or "nothing"
             rows.append([f"`{name}`", one.title, shares, one.store_away or "–", one.use_for])
-    return markers.cells([["deployment", "what it is", "shared", "store away", "use it for"], *rows])
+    return markdown.table([["deployment", "what it is", "shared", "store away", "use it for"], *rows])
 
 
 def runbook(run: SavedRun) -> str:
@@ -302,19 +303,19 @@ def runbook(run: SavedRun) -> str:
         body.append([f"`{deployment}`", step.replace("_", " "), *said])
     wrong = [f"{kind}, wrong before → after" for kind in kinds]
     head = ["deployment", "step", *wrong]
-    return markers.cells([head, *body] if body else [["what"], ["not measured in this run"]])
+    return markdown.table([head, *body] if body else [["what"], ["not measured in this run"]])
 
 
 def faults(run: SavedRun) -> str:
     """Faults by deployments: which claims broke, and how long requests failed."""
     table = fault_table(run)
     if table is None:
-        return markers.cells([["what"], ["not measured in this run"]])
+        return markdown.table([["what"], ["not measured in this run"]])
     body = [
         [f"`{fault}`", *("–" if box is None else _box_of(box) for box in boxes)]
         for fault, boxes in table.rows
     ]
-    return markers.cells([["fault", *(f"`{name}`" for name in table.columns)], *body])
+    return markdown.table([["fault", *(f"`{name}`" for name in table.columns)], *body])
 
 
 def _box_of(box: FaultBox) -> str:
@@ -336,7 +337,7 @@ def faults_losses(run: SavedRun) -> str:
         for row in rows
     ]  # fmt: skip
     head = ["deployment", "fault", "claim", "proven losses", "what shows that the fault was in force"]
-    return markers.cells([head, *body] if body else [["what"], ["not measured in this run"]])
+    return markdown.table([head, *body] if body else [["what"], ["not measured in this run"]])
 
 
 def _tally(run: SavedRun) -> str:

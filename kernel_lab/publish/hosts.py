@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from kernel_lab import markdown
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.judge.verdict import MARK, Validity
 from kernel_lab.publish import markers
@@ -65,7 +66,7 @@ def table(run: SavedRun) -> str:
     """Claims by deployments over hosts: a mark for each connection policy, and the figure with every worker asked."""
     measured = run.tables.get("hosts", ())
     if not measured:
-        return markers.cells([["what"], [markers.NOT_MEASURED]])
+        return markdown.table([["what"], [markers.NOT_MEASURED]])
     names = list(dict.fromkeys(row["deployment"] for row in measured))
     shapes = {row["deployment"]: f"{row['replicas']} × {row['workers']}" for row in measured}
     head = ["claim", *(f"`{name}` ({shapes[name]})" for name in names)]
@@ -73,14 +74,14 @@ def table(run: SavedRun) -> str:
         [claim.replace("_", " "), *(_box(measured, claim, name) for name in names)]
         for claim in dict.fromkeys(row["scenario"] for row in measured)
     ]
-    return markers.cells([head, *body])
+    return markdown.table([head, *body])
 
 
 def compared(run: SavedRun) -> str:
     """One host beside three, with every worker asked in turn; each cell is measured."""
     measured = run.tables.get("hosts", ())
     if not measured:
-        return markers.cells([["what"], [markers.NOT_MEASURED]])
+        return markdown.table([["what"], [markers.NOT_MEASURED]])
     there = {row["deployment"] for row in measured}
     pairs = [(one, three) for one, three in PAIRS if three in there]
     head = [
@@ -94,7 +95,7 @@ def compared(run: SavedRun) -> str:
         ]
         for claim in dict.fromkeys(row["scenario"] for row in measured)
     ]
-    return markers.cells([head, *body])
+    return markdown.table([head, *body])
 
 
 def _one(run: SavedRun, claim: str, name: str) -> str:

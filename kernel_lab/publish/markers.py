@@ -143,10 +143,3 @@ def _say(row: Row, column: str, kind: Kind | None, words: str) -> str:
 
 def _put(kind: str, name: str, text: str) -> str:
     return f"<!-- {kind}: {name} -->{text}<!-- /{kind} -->"
-
-
-def cells(rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table: the first row is its head."""
-    head, *body = rows
-    lines = [head, ["---"] * len(head), *body]
-    return "\n".join("| " + " | ".join(part.replace("|", "\\|") for part in line) + " |" for line in lines)

@@ -10,33 +10,29 @@ from typing import Any
 import msgspec
 
 from kernel_lab.judge.history import open_history
-from kernel_lab.judge.verdict import Cell, Validity, Verdict
+from kernel_lab.judge.verdict import Cell, Verdict
 from kernel_lab.replay import teller
 from kernel_lab.replay.story import NoStory, story_of
-from kernel_lab.run.folder import CellFolder, write_whole
 
 MARK = "# --- from here on the text is copied ---\n"
 WIDTH = 100
 
 
-def write_replay(folder: CellFolder, cell: Cell, verdicts: Sequence[Verdict], claim: str) -> str:
-    """Write ``replay.py`` beside an invalid verdict, and say why not where that cannot be done.
+def replay_of(history: Path, cell: Cell, verdict: Verdict, claim: str) -> str:
+    """The text of the script that does the counter-example of an invalid verdict again.
 
-    An older one goes in any case: it would be about another verdict.
+    Args:
+        history: The file of the recorded history.
+        cell: The cell that was recorded.
+        verdict: The invalid verdict on it.
+        claim: The guarantee, in words.
+
+    Raises:
+        NoStory: The counter-example cannot be done again from outside.
     """
-    folder.replay.unlink(missing_ok=True)
-    broken = next((one for one in verdicts if one.validity is Validity.INVALID), None)
-    if broken is None:
-        return ""
     if cell.fault:
-        return f"a script cannot cause the fault {cell.fault}"
-    try:
-        history = [line for line in _lines(folder.history) if isinstance(line.get("f"), str)]
-        text = script(history, broken, cell, claim)
-    except NoStory as why:
-        return str(why)
-    write_whole(folder.replay, text.encode())
-    return ""
+        raise NoStory(f"a script cannot cause the fault {cell.fault}")
+    return script([line for line in _lines(history) if isinstance(line.get("f"), str)], verdict, cell, claim)
 
 
 def script(history: Sequence[dict[str, Any]], verdict: Verdict, cell: Cell, claim: str) -> str:

@@ -20,8 +20,8 @@ import venv
 from collections.abc import Sequence
 from pathlib import Path
 
+from kernel_lab import markdown
 from kernel_lab.bad_input import EXIT_CODE, BadInput
-from kernel_lab.publish import markers
 from kernel_lab.run import registry
 from kernel_lab.upstream import followups
 
@@ -131,7 +131,7 @@ def table(rows: Sequence[dict[str, str]], kind: str) -> str:
         [subject, *(_cell(said[subject, version]) for version in versions)]
         for subject in dict.fromkeys(row["subject"] for row in rows if row["kind"] == kind)
     ]
-    return markers.cells([[kind, *versions], *body])
+    return markdown.table([[kind, *versions], *body])
 
 
 def _cell(row: dict[str, str]) -> str:

@@ -4,8 +4,8 @@ import csv
 
 import pytest
 
+from kernel_lab import runbook
 from kernel_lab.deployments import StackUnavailable
-from kernel_lab.faults import runbook
 
 pytestmark = pytest.mark.live
 

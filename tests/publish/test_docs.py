@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from kernel_lab import runbook
 from kernel_lab.convergence import measure as convergence
-from kernel_lab.faults import runbook
 from kernel_lab.load import curves, distance, frontier, table
 from kernel_lab.publish import docs
 from kernel_lab.publish.markers import NOT_MEASURED, BadMarker, check, fill

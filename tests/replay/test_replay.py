@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from kernel_lab.judge.verdict import Anomaly, Cell, DeploymentFacts, Validity, Verdict
-from kernel_lab.replay.script import script, write_replay
+from kernel_lab.replay.script import script
 from kernel_lab.replay.story import NoStory
 from kernel_lab.run import registry
 from kernel_lab.run.folder import CellFolder
-from kernel_lab.run.judging import judge_cell
+from kernel_lab.run.judging import judge_cell, write_replay
 from kernel_lab.run.native import open_native
 
 ROOT = Path(__file__).resolve().parents[2]

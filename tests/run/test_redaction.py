@@ -4,9 +4,9 @@ import httpx
 
 from kernel_lab.deployments.live import StackFailed
 from kernel_lab.judge.checkers import CHECKERS
+from kernel_lab.judge.completeness import judge_history
 from kernel_lab.judge.verdict import Cell, DeploymentFacts
 from kernel_lab.redaction import told
-from kernel_lab.run.judging import judge_history
 from kernel_lab.run.record import cause
 
 SECRET = "s3cret-of-somebody"

@@ -18,9 +18,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kernel_lab import markdown
 from kernel_lab.bad_input import EXIT_CODE, BadInput
 from kernel_lab.deployments.live import StackUnavailable
-from kernel_lab.publish import markers
 from kernel_lab.run import registry
 from kernel_lab.upstream.rollout.servers import Balanced, Side, balanced
 
@@ -177,7 +177,7 @@ def filled(page: str, found: Sequence[Row]) -> str:
     head, _, rest = page.partition(mark)
     table = [["experiment", "made by", "asked of", "outcomes"]]
     table += [[row["experiment"], row["made_by"], row["asked_of"], row["outcomes"]] for row in found]
-    return f"{head}{mark}{markers.cells(table)}\n{rest[rest.index('<!-- /rollout -->') :]}"
+    return f"{head}{mark}{markdown.table(table)}\n{rest[rest.index('<!-- /rollout -->') :]}"
 
 
 if __name__ == "__main__":

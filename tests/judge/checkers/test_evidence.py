@@ -4,9 +4,9 @@ import pytest
 from sketch import cell, expand, grant, history, invoke, revoke
 
 from kernel_lab.judge.checkers import CHECKERS, revocation, tokens
+from kernel_lab.judge.completeness import judge_history
 from kernel_lab.judge.evidence import ERRORS, Proves, proves, untried
 from kernel_lab.judge.verdict import Validity
-from kernel_lab.run.judging import judge_history
 
 
 def judged(claim, *operations):

@@ -7,10 +7,11 @@ import pytest
 from sketch import cell, expand, grant, history, invoke, revoke
 
 from kernel_lab.judge.checkers import CHECKERS, revocation
+from kernel_lab.judge.completeness import judge_history, most_in_flight
 from kernel_lab.judge.history import MalformedHistory, write_history
 from kernel_lab.judge.verdict import Assumptions, Validity
 from kernel_lab.run.folder import CellFolder, NotARun
-from kernel_lab.run.judging import judge_cell, judge_history, judge_path, most_in_flight
+from kernel_lab.run.judging import judge_cell, judge_path
 
 LEAK = [grant(0, 1), revoke(2, 3), invoke(4, 5, worker="r0/2/b")]
 RIGHT = [grant(0, 1), revoke(2, 3), invoke(4, 5, error="token_revoked")]

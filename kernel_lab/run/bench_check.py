@@ -1,4 +1,4 @@
-"""How fast a history is read and judged: ``python -m kernel_lab.judge.bench_check [OPERATIONS]``.
+"""How fast a history is read and judged: ``python -m kernel_lab.run.bench_check [OPERATIONS]``.
 
 For each claim a simulated right deployment makes a legal history of so many operations, and of a tenth of
 them, in several shapes: more calls in flight, one key, many keys, keys that are asked for unevenly, many denials, and
@@ -321,7 +321,7 @@ def write(name: str, operations: int, folder: Path) -> None:
 def measure(folder: Path) -> dict[str, Any]:
     """Judge a cell in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "kernel_lab.judge.bench_check", str(folder)],
+        [sys.executable, "-m", "kernel_lab.run.bench_check", str(folder)],
         check=True,
         capture_output=True,
         text=True,

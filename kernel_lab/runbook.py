@@ -1,6 +1,6 @@
 """What an operator's step costs in state: reload, recycle, restart, scale up, restart the store.
 
-``python -m kernel_lab.faults.runbook`` starts a deployment, makes state, counts what is wrong with it
+``python -m kernel_lab.runbook`` starts a deployment, makes state, counts what is wrong with it
 (nothing, on a deployment that shares what it should), does one step, and counts again. ``runbook.csv`` has
 one row per deployment, step and kind of state: what was wrong, of how many asked, before and after.
 
