@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
+from typing import Final
 
-from kernel_lab.judge.operation import AnyOperation, Invoke, Outcome
+from kernel_lab.judge.operation import OK, AnyOperation, Invoke, Outcome
 
 
 class Proves(StrEnum):
@@ -28,6 +29,11 @@ class Proves(StrEnum):
     NOTHING = "nothing"
     """The call was refused for another reason, or nobody knows what became of it."""
 
+
+ACCEPTED: Final = Proves.ACCEPTED
+REVOKED: Final = Proves.REVOKED
+NOTHING: Final = Proves.NOTHING
+"""The same under short names, as those of the outcomes: they are asked for once for each operation."""
 
 ERRORS: Mapping[str, Proves] = {
     "token_revoked": Proves.REVOKED,
@@ -54,14 +60,14 @@ def begun(op: Invoke) -> bool:
 
 def proves(op: Invoke) -> Proves:
     """What an invoke proves about its token: by its outcome, its frames, or its reason code."""
-    if op.outcome is Outcome.OK or begun(op):
-        return Proves.ACCEPTED
-    return ERRORS.get(op.error or "", Proves.NOTHING)
+    if op.outcome is OK or begun(op):
+        return ACCEPTED
+    return ERRORS.get(op.error or "", NOTHING)
 
 
 def accepted(op: AnyOperation) -> bool:
     """Whether this is an invoke whose token was accepted."""
-    return isinstance(op, Invoke) and proves(op) is Proves.ACCEPTED
+    return isinstance(op, Invoke) and proves(op) is ACCEPTED
 
 
 def _done(*kinds: str) -> Callable[[AnyOperation], bool]:

@@ -17,6 +17,8 @@ import stat
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import repeat
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, BinaryIO, NoReturn, Self, cast
@@ -25,8 +27,11 @@ import msgspec
 from msgspec.structs import force_setattr
 
 from kernel_lab.judge.operation import (  # fmt: skip
+    FAIL,
     FOREVER,
+    INFO,
     KINDS,
+    OK,
     AnyOperation,
     Audit,
     Budget,
@@ -43,13 +48,14 @@ from kernel_lab.judge.operation import (  # fmt: skip
     Revoke,
     RevokeAll,
     Stats,
+    of_kind,
 )
 
 __all__ = [
-    "FOREVER", "KINDS", "AnyOperation", "Audit", "Budget", "Called", "Expand", "Explain", "FaultEvent",
-    "Grant", "HistoryWriter", "ImportCapability", "Invoke", "ListTraces", "MalformedHistory", "Operation",
-    "Outcome", "Revoke", "RevokeAll", "Stats", "collector_paused", "iter_history", "open_history",
-    "parse_line", "read_history", "to_line", "write_history",
+    "FAIL", "FOREVER", "INFO", "KINDS", "OK", "AnyOperation", "Audit", "Budget", "Called", "Expand",
+    "Explain", "FaultEvent", "Grant", "HistoryWriter", "ImportCapability", "Invoke", "ListTraces",
+    "MalformedHistory", "Operation", "Outcome", "Revoke", "RevokeAll", "Stats", "collector_paused",
+    "iter_history", "of_kind", "open_history", "parse_line", "read_history", "to_line", "write_history",
 ]  # fmt: skip
 
 
@@ -61,14 +67,15 @@ _called = msgspec.json.Decoder(Called)
 _fault = msgspec.json.Decoder(FaultEvent)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
+_index = attrgetter("index")
 
 _CHUNK_BYTES = 1 << 18
 LONGEST_LINE = 1 << 22
 """Bytes of the longest line that is read."""
 MOST_BYTES = 4 << 30
 """Bytes of the longest history that is read, unpacked."""
-_SCOPED = (Grant, Invoke)
-_OWNED = (Expand, RevokeAll)
+_SCOPED = frozenset({Grant, Invoke})
+_OWNED = frozenset({Expand, RevokeAll})
 
 
 @contextmanager
@@ -215,6 +222,8 @@ def unpacked(path: Path) -> Iterator[bytes]:
 
 def cut_line(path: Path) -> str:
     """Where the last line of a history breaks off, in a few words; empty where the history ends with a whole line."""
+    if path.suffix != ".gz" and _last_byte(path) == b"\n":
+        return ""  # as nearly always; it is not read again for that
     lines = at = 0
     rest = b""
     for chunk in unpacked(path):
@@ -229,6 +238,13 @@ def cut_line(path: Path) -> str:
     except MalformedHistory:
         return f"line {lines + 1} of {path.name} is cut off at byte {at}"
     return ""
+
+
+def _last_byte(path: Path) -> bytes:
+    """The last byte of a plain file; nothing where it is empty."""
+    with open_history(path) as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+        return _read(file, path)
 
 
 def _read(file: IO[bytes], path: Path) -> bytes:
@@ -248,24 +264,26 @@ def _parse_lines(
         operations = _called.decode_lines(lines)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _parse_each(lines, where=where, first=first)
-    once = same.setdefault
-    info = Outcome.INFO
-    for op in operations:
-        return_ns = op.return_ns
-        if op.outcome is not info if return_ns is None else return_ns < op.call_ns:
-            return _parse_each(lines, where=where, first=first)
-        # frozen for everybody else: these values have not been handed to anybody yet
-        force_setattr(op, "worker", once(op.worker, op.worker))
-        if op.error is not None:
-            force_setattr(op, "error", once(op.error, op.error))
-        if isinstance(op, _SCOPED):
-            scoped = op.input
-            force_setattr(scoped, "principal", once(scoped.principal, scoped.principal))
-            force_setattr(scoped, "capability", once(scoped.capability, scoped.capability))
-        elif isinstance(op, _OWNED):
-            owned = op.input
-            force_setattr(owned, "principal", once(owned.principal, owned.principal))
+    if [
+        op
+        for op in operations
+        if (op.outcome is not INFO if op.return_ns is None else op.return_ns < op.call_ns)
+    ]:
+        return _parse_each(lines, where=where, first=first)
+    _keep_once(same, "worker", operations)
+    _keep_once(same, "error", [op for op in operations if op.error is not None])
+    scoped = [op.input for op in operations if type(op) in _SCOPED]
+    _keep_once(same, "principal", scoped)
+    _keep_once(same, "capability", scoped)
+    _keep_once(same, "principal", [op.input for op in operations if type(op) in _OWNED])
     return operations
+
+
+def _keep_once(same: dict[str | None, str | None], name: str, owners: Sequence[Any]) -> None:
+    """Make equal values of a field one object. Owners are frozen, but have not been handed to anybody yet."""
+    values = list(map(attrgetter(name), owners))
+    for _ in map(force_setattr, owners, repeat(name), map(same.setdefault, values, values)):
+        pass
 
 
 def _parse_each(lines: bytes, *, where: str, first: int) -> list[AnyOperation]:
@@ -292,9 +310,9 @@ def read_history(
     taken: set[int] = set()
     with collector_paused():
         for operations in _chunks(path):
-            taken.update([op.index for op in operations])
+            taken.update(map(_index, operations))
             # while it is still at hand
-            missing = any(lacks(op) for op in operations) if lacks is not None else False
+            missing = any(map(lacks, operations)) if lacks is not None else False
             history += operations
             if missing or len(taken) < len(history):
                 _refuse(path, history, lacks)

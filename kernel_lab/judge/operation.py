@@ -8,8 +8,9 @@ touches or overlaps is concurrent.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 
@@ -23,6 +24,15 @@ class Outcome(StrEnum):
     """The call was refused and certainly had no effect; ``error`` is the stable reason code."""
     INFO = "info"
     """Unknown: a 5xx, a time-out, a dropped connection. It may have happened."""
+
+
+OK: Final = Outcome.OK
+FAIL: Final = Outcome.FAIL
+INFO: Final = Outcome.INFO
+"""The outcomes under short names, for code that asks once for each operation.
+
+Python 3.11 calls a function for each `Outcome.OK`. That takes longer than the comparison it is needed for.
+"""
 
 
 FOREVER = 1 << 100
@@ -46,7 +56,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def end_ns(self) -> int:
         """The latest instant at which it can have taken effect: its return, or `FOREVER` where it is info."""
-        return FOREVER if self.return_ns is None or self.outcome is Outcome.INFO else self.return_ns
+        return_ns = self.return_ns
+        return FOREVER if return_ns is None or self.outcome is INFO else return_ns
 
     @property
     def recorded_ns(self) -> int:
@@ -318,3 +329,14 @@ Called = (
 AnyOperation = Called | FaultEvent
 
 KINDS: tuple[str, ...] = tuple(kind.f for kind in Called.__args__)
+
+_Kind = TypeVar("_Kind", bound=AnyOperation)
+
+
+def of_kind(history: Iterable[AnyOperation], kind: type[_Kind]) -> list[_Kind]:
+    """Return the operations of one kind, in their order.
+
+    The class of an operation is always the kind itself. So `is` decides, which takes a fraction of the time
+    of `isinstance`, and a loop over the result meets one class alone, whose fields Python then finds faster.
+    """
+    return [op for op in history if type(op) is kind]
