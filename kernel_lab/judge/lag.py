@@ -18,9 +18,9 @@ tells nothing about its lag, and has no bracket.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
+from typing import Final, NamedTuple
 
 from kernel_lab.judge.operation import Invoke
 
@@ -34,10 +34,11 @@ class End(StrEnum):
 
 
 _RANK = {End.REFUSAL: 0, End.EXPIRY: 1, End.NOT_SEEN: 2}
+_REFUSAL: Final = End.REFUSAL
+_OPEN: Final = (inf, End.NOT_SEEN)
 
 
-@dataclass(frozen=True, slots=True)
-class Bracket:
+class Bracket(NamedTuple):
     """How long a revoked token was accepted: at least `lower_ns`, at most `upper_ns`."""
 
     lower_ns: int
@@ -74,17 +75,17 @@ def brackets(
             last[op.worker] = op.call_ns
     ends: dict[str | None, tuple[float, End]] = {}
     for op in refusals:
-        later = op.end_ns >= last.get(op.worker, called_ns)
-        if later and op.end_ns < ends.get(op.worker, (inf, End.NOT_SEEN))[0]:
-            ends[op.worker] = op.end_ns, End.REFUSAL
-        elif op.end_ns >= called_ns:
-            ends.setdefault(op.worker, (inf, End.NOT_SEEN))
+        worker, end_ns = op.worker, op.end_ns
+        if end_ns >= last.get(worker, called_ns) and end_ns < ends.get(worker, _OPEN)[0]:
+            ends[worker] = end_ns, _REFUSAL
+        elif end_ns >= called_ns:
+            ends.setdefault(worker, _OPEN)
     for worker, call_ns in last.items():
         if call_ns > revoked_ns:
-            ends.setdefault(worker, (inf, End.NOT_SEEN))
+            ends.setdefault(worker, _OPEN)
     for op in expired:
         known = ends.get(op.worker)
-        if known and known[1] is not End.REFUSAL and last.get(op.worker, called_ns) <= op.end_ns < known[0]:
+        if known and known[1] is not _REFUSAL and last.get(op.worker, called_ns) <= op.end_ns < known[0]:
             ends[op.worker] = op.end_ns, End.EXPIRY
     return {
         worker: Bracket(max(0, last.get(worker, 0) - revoked_ns), end_ns - called_ns, end)
@@ -97,11 +98,8 @@ def of_all(known: Iterable[Bracket]) -> Bracket | None:
     found = list(known)
     if not found:
         return None
-    return Bracket(
-        max(one.lower_ns for one in found),
-        max(one.upper_ns for one in found),
-        max((one.end for one in found), key=_RANK.__getitem__),
-    )
+    lowers, uppers, ends = zip(*found, strict=True)
+    return Bracket(max(lowers), max(uppers), max(ends, key=_RANK.__getitem__))
 
 
 def worst(known: Iterable[Bracket]) -> End | None:

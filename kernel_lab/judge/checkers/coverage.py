@@ -13,8 +13,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from kernel_lab.judge.evidence import Proves, proves
-from kernel_lab.judge.history import FOREVER, AnyOperation, Grant, Invoke, Outcome, Revoke, RevokeAll
+from kernel_lab.judge.evidence import ACCEPTED, REVOKED, proves
+from kernel_lab.judge.history import (
+    FAIL,
+    FOREVER,
+    OK,
+    AnyOperation,
+    Grant,
+    Invoke,
+    Revoke,
+    RevokeAll,
+    of_kind,
+)
 
 AnyRevoke = Revoke | RevokeAll
 
@@ -39,7 +49,7 @@ class Case:
         """The revoke that returned first of those that are ok and certainly cover the token."""
         first: AnyRevoke | None = self.sweeps.first_called_after(self.granted_ns[1]) if self.sweeps else None
         for op in self.revokes:
-            if op.outcome is Outcome.OK and (first is None or op.end_ns < first.end_ns):
+            if op.outcome is OK and (first is None or op.end_ns < first.end_ns):
                 first = op
         return first
 
@@ -73,8 +83,8 @@ class Sweeps:
     @classmethod
     def of(cls, sweeps: Iterable[RevokeAll]) -> Sweeps:
         """Those that may have happened."""
-        by_end = sorted((op for op in sweeps if op.outcome is not Outcome.FAIL), key=_end)
-        by_call = sorted((op for op in by_end if op.outcome is Outcome.OK), key=lambda op: op.call_ns)
+        by_end = sorted((op for op in sweeps if op.outcome is not FAIL), key=_end)
+        by_call = sorted((op for op in by_end if op.outcome is OK), key=lambda op: op.call_ns)
         return cls(
             [op.call_ns for op in by_call],
             list(accumulate(reversed(by_call), _ended_first))[::-1],
@@ -99,16 +109,16 @@ def cases(history: Sequence[AnyOperation]) -> list[Case]:
     swept: dict[str, list[RevokeAll]] = defaultdict(list)
     cases = _ByToken()
     for op in history:
-        if isinstance(op, Grant):
-            if op.outcome is Outcome.OK and op.output and op.output.token_id:
-                grants[op.output.token_id] = op
-        elif isinstance(op, Invoke):
-            if _refused(op) and not op.input.tampered:
+        if type(op) is Invoke:
+            if op.outcome is FAIL and proves(op) is REVOKED and not op.input.tampered:
                 cases[op.input.token_id]  # made by asking for it
-        elif isinstance(op, Revoke):
-            if op.outcome is not Outcome.FAIL:
+        elif type(op) is Grant:
+            if op.outcome is OK and op.output and op.output.token_id:
+                grants[op.output.token_id] = op
+        elif type(op) is Revoke:
+            if op.outcome is not FAIL:
                 cases[op.input.token_id].revokes.append(op)
-        elif isinstance(op, RevokeAll) and op.outcome is not Outcome.FAIL:
+        elif type(op) is RevokeAll and op.outcome is not FAIL:
             swept[op.input.principal].append(op)
     sweeps = {principal: Sweeps.of(ops) for principal, ops in swept.items()}
     for token, grant in grants.items():
@@ -118,13 +128,14 @@ def cases(history: Sequence[AnyOperation]) -> list[Case]:
                 continue  # nobody has revoked it
             case = cases[token] = Case(token)
         case.grant, case.sweeps, case.granted_ns = grant, sweep, (grant.call_ns, grant.end_ns)
-    for op in history:
-        if not isinstance(op, Invoke) or (asked := cases.get(op.input.token_id)) is None or op.input.tampered:
+    for op in of_kind(history, Invoke):
+        if (asked := cases.get(op.input.token_id)) is None or op.input.tampered:
             continue
-        if _refused(op):
-            asked.refusals.append(op)
-        elif proves(op) is Proves.ACCEPTED:
+        proven = proves(op)
+        if proven is ACCEPTED:
             asked.accepts.append(op)
+        elif proven is REVOKED and op.outcome is FAIL:
+            asked.refusals.append(op)
         else:
             asked.others.append(op)
     everybody = Sweeps.of([op for ops in swept.values() for op in ops])
@@ -137,11 +148,6 @@ def cases(history: Sequence[AnyOperation]) -> list[Case]:
 
 def _end(op: AnyOperation) -> int:
     return op.end_ns
-
-
-def _refused(op: Invoke) -> bool:
-    """Whether an invoke was certainly refused because its token was revoked."""
-    return op.outcome is Outcome.FAIL and proves(op) is Proves.REVOKED
 
 
 def _ended_first(one: RevokeAll, other: RevokeAll) -> RevokeAll:

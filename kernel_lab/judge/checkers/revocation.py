@@ -55,13 +55,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
+from operator import attrgetter
 from statistics import median
 
 from kernel_lab.judge.checkers.coverage import AnyRevoke, Case, cases
 from kernel_lab.judge.checkers.finding import Findings, Judgement, conclude
 from kernel_lab.judge.checkers.parameters import nanoseconds, number
 from kernel_lab.judge.checkers.story import lasting, named, short
-from kernel_lab.judge.history import FOREVER, AnyOperation, Grant, Invoke, Outcome, RevokeAll
+from kernel_lab.judge.history import FOREVER, OK, AnyOperation, Grant, Invoke, RevokeAll
 from kernel_lab.judge.lag import Bracket, End, brackets, of_all, worst
 from kernel_lab.judge.verdict import Cell, Measure, Verdict
 
@@ -69,11 +70,15 @@ CLAIM = "revocation"
 JUDGES = frozenset({"grant", "invoke", "revoke", "revoke_all"})
 EXPIRED = "token_expired"
 KINDS = ("leak", "resurrection", "phantom", "unexplained")
+NEVER = FOREVER + 1
+"""Later than any end."""
+
+_call, _end = attrgetter("call_ns"), attrgetter("end_ns")
 
 
 def lacks(op: AnyOperation) -> str | None:
     """A grant that is ok names its token."""
-    if isinstance(op, Grant) and op.outcome is Outcome.OK and (op.output is None or not op.output.token_id):
+    if type(op) is Grant and op.outcome is OK and (op.output is None or not op.output.token_id):
         return "a grant that is ok has an output.token_id"
     return None
 
@@ -151,25 +156,25 @@ def judge_token(case: Case, found: Findings, totals: Totals, stale_ns: int) -> N
         totals.lags += [lag] if lag else []
     revoked_ns = certain.end_ns if certain else FOREVER
     begins_ns = case.begins(earliest) if earliest else FOREVER
-    accept = refusal = None
-    late = leaked = after = phantoms = 0
+    called_ns = earliest.call_ns if earliest else NEVER
+    accept = max(case.accepts, key=_call, default=None)
+    refusal = min(case.refusals, key=_end, default=None)
+    late = leaked = after = phantoms = asked = 0
     for op in case.accepts:
-        if accept is None or op.call_ns > accept.call_ns:
-            accept = op
-        leaked += op.call_ns > revoked_ns
-        late += op.call_ns - stale_ns > revoked_ns
-        totals.asked += earliest is not None and op.end_ns >= earliest.call_ns
+        call_ns = op.call_ns
+        leaked += call_ns > revoked_ns
+        late += call_ns - stale_ns > revoked_ns
+        asked += op.end_ns >= called_ns
     for op in case.refusals:
-        if refusal is None or op.end_ns < refusal.end_ns:
-            refusal = op
         after += op.call_ns > revoked_ns
         phantoms += op.end_ns < begins_ns
-    totals.asked += len(case.refusals)
+    totals.asked += asked + len(case.refusals)
     totals.leaked += leaked
     totals.leaked_tokens += leaked > 0
     # an expired token could not have been accepted, so it says nothing of how many were
     totals.after += leaked + after
-    totals.after += sum(op.call_ns > revoked_ns and op.error != EXPIRED for op in case.others)
+    if case.others:
+        totals.after += sum(op.call_ns > revoked_ns and op.error != EXPIRED for op in case.others)
     proof: list[AnyOperation]
     if accept and certain and late:
         swept = case.grant if isinstance(certain, RevokeAll) else None
