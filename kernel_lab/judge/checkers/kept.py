@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from kernel_lab.judge.checkers.parameters import number
-from kernel_lab.judge.history import AnyOperation, Expand, Grant, Invoke, Outcome
+from kernel_lab.judge.history import FOREVER, OK, AnyOperation, Expand, Grant, Invoke
 from kernel_lab.judge.verdict import Beside, Cell
 from kernel_lab.judge.work import CutOff, spend
 
@@ -30,7 +30,7 @@ class Kept:
         recorded: list[AnyOperation | Beside] = []
         if cap is not None:
             recorded = [op for op in history if _may_record(op)]
-            recorded += [op for op in cell.beside if op.f != "grant" or op.outcome is not Outcome.OK]
+            recorded += [op for op in cell.beside if op.f != "grant" or op.outcome is not OK]
         self.cut_off = ""
         """Why it was not told of some traces whether they had been pushed out."""
         self.all = cap is None or len(recorded) <= cap
@@ -59,7 +59,7 @@ class Kept:
         """
         by_then = bisect_right(self._calls, question.end_ns)
         ended = by_then - int(self.cap or 0)
-        return self._ends[ended - 1] if ended > 0 else -(1 << 100)
+        return self._ends[ended - 1] if ended > 0 else -FOREVER
 
     def certainly_not(self, action: AnyOperation, question: AnyOperation) -> bool:
         """Return whether the trace had been pushed out before the question was called, if the cap is kept."""
@@ -91,12 +91,12 @@ class Kept:
 
 
 def _may_record(op: AnyOperation) -> bool:
-    return isinstance(op, Invoke | Expand) or (isinstance(op, Grant) and op.outcome is not Outcome.OK)
+    return type(op) is Invoke or type(op) is Expand or (type(op) is Grant and op.outcome is not OK)
 
 
 def _records(op: AnyOperation) -> bool:
     """Whether it has certainly recorded a trace: an ok invoke or expand that names its action."""
-    if isinstance(op, Invoke):
+    if type(op) is Invoke:
         whole = bool(op.output and op.output.action_id and (op.output.final or not op.input.stream))
-        return op.outcome is Outcome.OK and whole and not op.input.dry_run
-    return isinstance(op, Expand) and op.outcome is Outcome.OK and bool(op.output and op.output.action_id)
+        return op.outcome is OK and whole and not op.input.dry_run
+    return type(op) is Expand and op.outcome is OK and bool(op.output and op.output.action_id)

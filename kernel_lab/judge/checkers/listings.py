@@ -4,7 +4,7 @@ Actions are sorted by their returns once for each principal and type of event th
 to. Then what a listing must hold is a run of that order: all that had returned before the listing's call,
 from the first on that the cap can have kept. While nothing can have been pushed out, it is enough to count
 how many of a listing's entries belong to that run; else the run is gone through, and each step counts
-against the cell's budget of work.
+against the cell's budget of work. The grants that were denied are sorted by their calls in the same way.
 
     actions a [0, 1], b [2, 3], c [4, 9] and a listing [5, 6] of a and b: whole, since c overlaps it.
     The same with cap 1, and only b in it: whole too, since b has pushed a out.
@@ -15,11 +15,21 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from functools import cached_property
+from operator import attrgetter
 
 from kernel_lab.judge.checkers.finding import KEPT, Findings
 from kernel_lab.judge.checkers.kept import Action, Kept
 from kernel_lab.judge.checkers.story import lasting, named, short
-from kernel_lab.judge.history import AnyOperation, Expand, Grant, ListTraces, Outcome
+from kernel_lab.judge.history import (
+    FAIL,
+    FOREVER,
+    AnyOperation,
+    Grant,
+    Invoke,
+    ListTraces,
+    of_kind,
+)
 from kernel_lab.judge.work import spend
 
 DENIALS = frozenset({"rate_limited", "missing_role"})
@@ -27,6 +37,7 @@ DENIALS = frozenset({"rate_limited", "missing_role"})
 
 LOOKED_AT = 8
 """Steps that it takes to see whether a listing must hold an action, and holds it."""
+COMPARISON = "the comparison of listings with the actions they must hold"
 
 
 class Group:
@@ -34,17 +45,26 @@ class Group:
 
     def __init__(self) -> None:
         self.ends: list[int] = []
+        """In order."""
         self.actions: list[str] = []
-        self.rank: dict[str, int] = {}
+        """In the order of their ends."""
 
-    def add(self, action: str, op: Action) -> None:
-        """Add the next action, in the order of the returns."""
-        self.rank[action] = len(self.actions)
-        self.ends.append(op.end_ns)
-        self.actions.append(action)
+    @cached_property
+    def rank(self) -> dict[str, int]:
+        """The place of each action in that order."""
+        return {action: at for at, action in enumerate(self.actions)}
 
 
 _NOBODY = Group()
+
+Denials = tuple[list[Grant], list[int]]
+"""The grants of one principal that were denied, in the order of their calls; and these."""
+_NO_DENIALS: Denials = ([], [])
+
+
+def _by_call(grants: list[Grant]) -> Denials:
+    grants.sort(key=attrgetter("call_ns", "index"))
+    return grants, [grant.call_ns for grant in grants]
 
 
 class Lists:
@@ -54,20 +74,30 @@ class Lists:
         self, actions: Mapping[str, Action], kept: Kept, history: Sequence[AnyOperation], slack_ns: int
     ) -> None:
         self._actions, self._kept, self._slack_ns = actions, kept, slack_ns
-        self._groups: dict[tuple[str | None, str | None], Group] = defaultdict(Group)
-        asked = {_narrowed(op) for op in history if isinstance(op, ListTraces)}
-        principals = {principal for principal, _ in asked}
-        for action, op in sorted(actions.items(), key=lambda item: (item[1].end_ns, item[1].index)):
-            for principal in {None, op.input.principal} & principals:
-                for event in (None, op.f):
-                    if (principal, event) in asked:
-                        self._groups[principal, event].add(action, op)
-        self._denied: dict[str, list[Grant]] = defaultdict(list)
+        asked = {_narrowed(op) for op in of_kind(history, ListTraces)}
+        self._groups = {narrowed: Group() for narrowed in asked if narrowed[1] != "deny"}
+        if self._groups:
+            self._sort_into_groups()
+        denied: dict[str, list[Grant]] = defaultdict(list)
         if any(event == "deny" for _, event in asked):
-            for grant in history:
-                if isinstance(grant, Grant) and grant.outcome is Outcome.FAIL and grant.error in DENIALS:
-                    self._denied[grant.input.principal].append(grant)
+            for grant in of_kind(history, Grant):
+                if grant.outcome is FAIL and grant.error in DENIALS:
+                    denied[grant.input.principal].append(grant)
+        self._denied = {principal: _by_call(grants) for principal, grants in denied.items()}
         self.count = self.expected = self.missing = 0
+
+    def _sort_into_groups(self) -> None:
+        """Give each group its actions, in the order of their returns."""
+        groups = self._groups
+        order = [(op.end_ns, op.index, name) for name, op in self._actions.items()]
+        order.sort()
+        for end_ns, _, name in order:
+            op = self._actions[name]
+            principal, event = op.input.principal, op.f
+            for narrowed in ((principal, event), (principal, None), (None, event), (None, None)):
+                if (group := groups.get(narrowed)) is not None:
+                    group.ends.append(end_ns)
+                    group.actions.append(name)
 
     def judge(self, op: ListTraces, found: Findings) -> None:
         """Add what is wrong with a listing.
@@ -94,42 +124,37 @@ class Lists:
         """It holds every action that it must."""
         last = bisect_left(group.ends, op.call_ns)
         capability = (op.input.capability or op.input.capability_id) if op.input else None
-        if self._kept.all and not capability:
+        since = self._kept.since(op)
+        if since == -FOREVER and not capability:
             # each of the first `last` must be there: how many of them are
-            held = sum(group.rank.get(action, last) < last for action in dict.fromkeys(listed))
+            rank = group.rank
+            held = sum([rank.get(action, last) < last for action in set(listed)])
             self.expected += last
             self.missing += last - held
             if held == last:
                 return
-            room = KEPT - found.counts["missing_from_listing"]
-            needed = range(last)
+            spend(LOOKED_AT * last, COMPARISON)
+            must = group.actions[:last]
         else:
-            since = self._kept.since(op) if not self._kept.all else -(1 << 100)
-            needed = range(bisect_right(group.ends, since), last)
-            room = len(needed)
-        spend(LOOKED_AT * len(needed), "the comparison of listings with the actions they must hold")
+            first = bisect_right(group.ends, since)
+            spend(LOOKED_AT * max(0, last - first), COMPARISON)
+            # what ended after `since` may have been called before
+            must = [
+                name
+                for name in group.actions[first:last]
+                if (one := self._actions[name]).call_ns > since and (not capability or _of(one, capability))
+            ]
+            self.expected += len(must)
+            self.missing += len(must) - len(set(listed).intersection(must))
         given = set(listed)
-        absent = 0
-        for at in needed:
-            action = group.actions[at]
-            if not self._kept.all or capability:
-                if not self._needed(self._actions[action], op, capability):
-                    continue
-                self.expected += 1
-                self.missing += action not in given
-            if action not in given:
-                absent += 1
-                if absent <= room:
-                    one = self._actions[action]
-                    found.add("missing_from_listing", [one, op], _say_missing, one, op, action)
-        if absent > room:
-            found.counts["missing_from_listing"] += absent - max(0, room)
-
-    def _needed(self, action: Action, op: ListTraces, capability: str | None) -> bool:
-        """Whether a listing narrowed to a capability must hold an action that the cap may have pushed out."""
-        if capability and (isinstance(action, Expand) or action.input.capability != capability):
-            return False
-        return self._kept.certainly(action, op)
+        absent = [name for name in must if name not in given]
+        told = max(0, KEPT - found.counts["missing_from_listing"])
+        for name in absent[:told]:
+            found.add(
+                "missing_from_listing", [self._actions[name], op], _say_missing, self._actions[name], op, name
+            )
+        if absent[told:]:
+            found.counts["missing_from_listing"] += len(absent) - told
 
     def _judge_doubled(self, op: ListTraces, listed: list[str], found: Findings) -> None:
         if len(set(listed)) < len(listed):
@@ -141,8 +166,8 @@ class Lists:
     def _judge_order(self, op: ListTraces, listed: list[str], found: Findings) -> None:
         """It is in the order of the actions, or in the opposite order."""
         known = [self._actions[action] for action in listed if action in self._actions]
-        forward, backward = _disordered(known, self._slack_ns), _disordered(known[::-1], self._slack_ns)
-        if forward and backward:
+        forward = _disordered(known, self._slack_ns)
+        if forward and (backward := _disordered(known[::-1], self._slack_ns)):
             proof: dict[int, AnyOperation] = {one.index: one for one in (*forward, *backward)}
             found.add("out_of_order", [*proof.values(), op], _say_disorder, op, *forward)
 
@@ -150,14 +175,21 @@ class Lists:
         """It holds as many denials as the principal's grants were certainly refused."""
         if principal is None:
             return
-        denied = self._denied.get(principal, ())
-        spend(LOOKED_AT * len(denied), "the comparison of listings with the grants denied")
-        must = [grant for grant in denied if self._kept.certainly(grant, op)]
+        since = self._kept.since(op)
+        denied, calls = self._denied.get(principal, _NO_DENIALS)
+        first, last = bisect_right(calls, since), bisect_left(calls, op.call_ns)
+        spend(LOOKED_AT * max(0, last - first), "the comparison of listings with the grants denied")
+        must = [grant for grant in denied[first:last] if grant.end_ns < op.call_ns]
         self.expected += len(must)
         if listed < len(must):
             self.missing += len(must) - listed
             proof: list[AnyOperation] = [*must[: listed + 1], op]
             found.add("missing_denials", proof, _say_denials, op, principal, listed, len(must))
+
+
+def _of(action: Action, capability: str) -> bool:
+    """Whether it is an action of a capability: an expansion is of none."""
+    return isinstance(action, Invoke) and action.input.capability == capability
 
 
 def _narrowed(op: ListTraces) -> tuple[str | None, str | None]:
@@ -170,11 +202,12 @@ def _narrowed(op: ListTraces) -> tuple[str | None, str | None]:
 def _disordered(listed: Sequence[Action], slack_ns: int) -> tuple[Action, Action] | None:
     """Return the first two that stand the wrong way round, the earlier first; None if there are none."""
     latest: Action | None = None
+    latest_ns = -FOREVER
     for op in listed:
-        if latest is not None and op.end_ns + slack_ns < latest.call_ns:
+        if latest is not None and op.end_ns + slack_ns < latest_ns:
             return op, latest
-        if latest is None or op.call_ns > latest.call_ns:
-            latest = op
+        if op.call_ns > latest_ns:
+            latest, latest_ns = op, op.call_ns
     return None
 
 

@@ -47,13 +47,23 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 
 from kernel_lab.judge.checkers.finding import KEPT, Findings, Judgement, conclude
 from kernel_lab.judge.checkers.kept import Action, Kept
 from kernel_lab.judge.checkers.listings import Lists
 from kernel_lab.judge.checkers.parameters import tolerance_ns
 from kernel_lab.judge.checkers.story import lasting, named, short
-from kernel_lab.judge.history import AnyOperation, Audit, Expand, Explain, Invoke, ListTraces, Outcome
+from kernel_lab.judge.history import (
+    FAIL,
+    OK,
+    AnyOperation,
+    Audit,
+    Expand,
+    Explain,
+    Invoke,
+    ListTraces,
+)
 from kernel_lab.judge.operation import ExplainOutput
 from kernel_lab.judge.verdict import Cell, Measure, Verdict
 from kernel_lab.judge.work import CutOff
@@ -65,17 +75,21 @@ KINDS = (
     "out_of_order", "cap_exceeded", "broken_chain", "chain_short",
 )  # fmt: skip
 LOST = "trace_not_found"
+TOLD = ("principal", "handle_id", "status", "event_type", "capability", "token_id", "args")
+"""What a trace tells of its action."""
 
 
 def lacks(op: AnyOperation) -> str | None:
     """Return what an ok operation fails to say: the action of an invoke, the actions of a listing, …."""
-    if op.outcome is not Outcome.OK or isinstance(op, Explain):
+    if op.outcome is not OK or type(op) is Explain:
         return None
-    if isinstance(op, Invoke) and (op.output is None or op.output.action_id is None) and not op.input.dry_run:
+    if type(op) is Invoke:
+        if (op.output is not None and op.output.action_id is not None) or op.input.dry_run:
+            return None
         return "an invoke that is ok has an output.action_id, unless its input says dry_run"
-    if isinstance(op, ListTraces) and (op.output is None or op.output.action_ids is None):
+    if type(op) is ListTraces and (op.output is None or op.output.action_ids is None):
         return "a list_traces that is ok has output.action_ids"
-    if isinstance(op, Audit) and op.output is None:
+    if type(op) is Audit and op.output is None:
         return "an audit that is ok has an output with valid (null where there is no chain) and records"
     return None
 
@@ -89,29 +103,25 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     """Judge each question by itself, against the actions."""
     actions: dict[str, Action] = {}
     for op in history:
-        if not isinstance(op, Invoke | Expand) or op.outcome is not Outcome.OK or op.output is None:
-            continue
-        action = op.output.action_id
-        if action and (isinstance(op, Expand) or op.output.final or not op.input.stream):
-            earlier = actions.get(action)
-            if earlier is None or op.end_ns < earlier.end_ns:
-                actions[action] = op
+        if type(op) is Invoke:
+            if op.outcome is OK and op.output is not None and (op.output.final or not op.input.stream):
+                _keep_earliest(actions, op.output.action_id, op)
+        elif type(op) is Expand and op.outcome is OK and op.output is not None:
+            _keep_earliest(actions, op.output.action_id, op)
     kept = Kept(history, cell)
     found = Findings()
     explains, audits = Explains(actions, kept), Audits(actions, kept)
     lists = Lists(actions, kept, history, tolerance_ns(cell))
     cut_off = ""
     for op in history:
-        if isinstance(op, Explain):
+        if type(op) is Explain:
             explains.judge(op, found)
-        elif isinstance(op, Invoke):
-            continue
-        elif isinstance(op, ListTraces) and op.outcome is Outcome.OK:
+        elif type(op) is ListTraces and op.outcome is OK:
             try:
                 lists.judge(op, found)
             except CutOff as why:
                 cut_off = str(why)
-        elif isinstance(op, Audit) and op.outcome is Outcome.OK:
+        elif type(op) is Audit and op.outcome is OK:
             audits.judge(op, found)
     asked = explains.count or lists.expected or audits.count or found.counts
     measures: dict[str, Measure] = {
@@ -127,6 +137,12 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     return Judgement(measures=measures, found=found, unknown=cut_off or kept.cut_off or unknown)
 
 
+def _keep_earliest(actions: dict[str, Action], name: str | None, op: Action) -> None:
+    """Note an action under its name; of several with one name, the one that returned first."""
+    if name and (actions.setdefault(name, op) is not op) and op.end_ns < actions[name].end_ns:
+        actions[name] = op
+
+
 class Explains:
     """Questions for one action."""
 
@@ -137,8 +153,8 @@ class Explains:
     def judge(self, op: Explain, found: Findings) -> None:
         """Add what is wrong with the answer, if it is certain whether the trace is there."""
         action = self._actions.get(op.input.action_id)
-        lost = op.outcome is Outcome.FAIL and op.error == LOST
-        if action is None or not (lost or op.outcome is Outcome.OK):
+        lost = op.outcome is FAIL and op.error == LOST
+        if action is None or not (lost or op.outcome is OK):
             return
         if self._kept.certainly(action, op):
             self.count += 1
@@ -146,7 +162,7 @@ class Explains:
                 found.add("lost_trace", [action, op], _say_lost, action, op)
         if lost:
             return
-        if isinstance(op.output, ExplainOutput) and (wrong := _wrong(op.output, action)):
+        if type(op.output) is ExplainOutput and (wrong := _wrong(op.output, action)):
             found.add("wrong_trace", [action, op], _say_wrong, action, op, wrong)
         elif self._kept.certainly_not(action, op):
             proof = [action, *self._kept.newer(action, op), op] if found.counts["cap_exceeded"] < KEPT else []
@@ -155,22 +171,29 @@ class Explains:
 
 def _wrong(said: ExplainOutput, action: Action) -> str:
     """Return what a trace says that was not so: ``"principal 'q' instead of 'p'"``; or an empty string."""
-    asked = action.input
-    was: dict[str, object] = {"principal": asked.principal or None, "handle_id": None, "status": "succeeded"}
-    if isinstance(action, Expand):
-        was |= {"event_type": "expand", "handle_id": action.input.handle_id}
+    was: tuple[object, ...]
+    if isinstance(action, Invoke):
+        asked, made = action.input, action.output.handle_id if action.output else None
+        was = (
+            asked.principal or None, made, "succeeded", "invoke", asked.capability or None, asked.token_id,
+            asked.args,
+        )  # fmt: skip
     else:
-        was |= {
-            "event_type": "invoke",
-            "capability": action.input.capability or None,
-            "token_id": action.input.token_id,
-            "handle_id": action.output.handle_id if action.output else None,
-            "args": action.input.args,
-        }
-    for name, value in was.items():
-        told = getattr(said, name)
-        if told is not None and value is not None and told != value:
-            return f"{name} {told!r} instead of {value!r}"
+        was = (
+            action.input.principal or None,
+            action.input.handle_id,
+            "succeeded",
+            "expand",
+            None,
+            None,
+            None,
+        )
+    told = (
+        said.principal, said.handle_id, said.status, said.event_type, said.capability, said.token_id, said.args
+    )  # fmt: skip
+    for name, tells, value in zip(TOLD, told, was, strict=True):
+        if tells is not None and value is not None and tells != value:
+            return f"{name} {tells!r} instead of {value!r}"
     return ""
 
 
@@ -179,8 +202,8 @@ class Audits:
 
     def __init__(self, actions: Mapping[str, Action], kept: Kept) -> None:
         self._kept = kept
-        invokes = [op for op in actions.values() if isinstance(op, Invoke)]
-        self._invokes = sorted(invokes, key=lambda op: (op.end_ns, op.index))
+        invokes = [op for op in actions.values() if type(op) is Invoke]
+        self._invokes = sorted(invokes, key=attrgetter("end_ns", "index"))
         self._ends = [op.end_ns for op in self._invokes]
         self.count = 0
 
