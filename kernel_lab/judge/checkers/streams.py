@@ -39,7 +39,7 @@ from kernel_lab.judge.checkers.revocation import Totals, judge_token, stated_bou
 from kernel_lab.judge.checkers.story import named
 from kernel_lab.judge.checkers.traces import LOST, Explains
 from kernel_lab.judge.evidence import begun
-from kernel_lab.judge.history import AnyOperation, Explain, Invoke, Outcome
+from kernel_lab.judge.history import OK, AnyOperation, Explain, Invoke, of_kind
 from kernel_lab.judge.verdict import Cell, Verdict
 
 CLAIM = "streams"
@@ -52,7 +52,7 @@ KINDS = (
 
 def lacks(op: AnyOperation) -> str | None:
     """A stream that is ok says what came of it."""
-    if not isinstance(op, Invoke) or not op.input.stream or op.outcome is not Outcome.OK:
+    if type(op) is not Invoke or not op.input.stream or op.outcome is not OK:
         return None
     if op.output is None or None in (op.output.action_id, op.output.frames, op.output.final):
         return "a streamed invoke that is ok has output.action_id, frames and final"
@@ -66,12 +66,12 @@ def check(history: Sequence[AnyOperation], cell: Cell) -> Verdict:
 
 def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     """Each token by itself, and each stream's end."""
-    streams = [op for op in history if isinstance(op, Invoke) and op.input.stream]
-    served = [op for op in streams if op.outcome is Outcome.OK or begun(op)]
+    streams = [op for op in of_kind(history, Invoke) if op.input.stream]
+    served = [op for op in streams if op.outcome is OK or begun(op)]
     whole = {
         op.output.action_id: op
         for op in served
-        if op.outcome is Outcome.OK and op.output and op.output.final and op.output.action_id
+        if op.outcome is OK and op.output and op.output.final and op.output.action_id
     }
     found, totals, stale_ns = Findings(), Totals(), stated_bound(cell)
     frames = number(cell, "stream_frames", least=1)
@@ -80,14 +80,13 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
         judge_token(case, found, totals, stale_ns)
         revoke = case.certain()
         if revoke is not None:
-            last_frames = (
-                op.output.last_frame_ns or 0
-                for op in case.accepts
-                if op.input.stream and op.output and op.call_ns <= revoke.end_ns
-            )
-            outlived += [last_ns - revoke.end_ns for last_ns in last_frames if last_ns > revoke.end_ns]
+            revoked_ns = revoke.end_ns
+            for op in case.accepts:
+                last_ns = op.output.last_frame_ns if op.input.stream and op.output else None
+                if last_ns is not None and op.call_ns <= revoked_ns < last_ns:
+                    outlived.append(last_ns - revoked_ns)
     for op in served:
-        if op.outcome is Outcome.OK and op.output and not op.output.final and not op.output.closed:
+        if op.outcome is OK and op.output and not op.output.final and not op.output.closed:
             found.add("cut_short", [op], _say_cut, op)
         elif frames is not None and _frames_of_whole(op, frames) < frames:
             found.add("lost_frames", [op], _say_lost_frames, op, frames)
@@ -95,10 +94,9 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     explains = Explains(whole, kept)
     broken = {op.output.action_id for op in served if op.output} - whole.keys()
     untraced = 0
-    for question in history:
-        if isinstance(question, Explain):
-            explains.judge(question, found)
-            untraced += question.error == LOST and question.input.action_id in broken
+    for question in of_kind(history, Explain):
+        explains.judge(question, found)
+        untraced += question.error == LOST and question.input.action_id in broken
     asked = totals.asked or explains.count or served
     return Judgement(
         measures={
@@ -123,7 +121,7 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
 
 def _frames_of_whole(op: Invoke, unknown: float) -> float:
     """How many frames came of a stream that is ok and came to its final frame."""
-    whole = op.outcome is Outcome.OK and op.output is not None and op.output.final
+    whole = op.outcome is OK and op.output is not None and op.output.final
     return op.output.frames if whole and op.output and op.output.frames is not None else unknown
 
 
