@@ -27,8 +27,8 @@ from collections.abc import Sequence
 from kernel_lab.judge.checkers.finding import Findings, Judgement, Unjudgeable, conclude
 from kernel_lab.judge.checkers.parameters import CLOCKS_DIFFER, nanoseconds, number, tolerance_ns
 from kernel_lab.judge.checkers.story import lasting, named, short
-from kernel_lab.judge.evidence import accepted
-from kernel_lab.judge.history import AnyOperation, Grant, Invoke, Outcome
+from kernel_lab.judge.evidence import ACCEPTED, proves
+from kernel_lab.judge.history import INFO, OK, AnyOperation, Grant, Invoke, of_kind
 from kernel_lab.judge.verdict import Cell, Verdict
 
 CLAIM = "tokens"
@@ -38,7 +38,7 @@ KINDS = ("forged", "borrowed", "accepted_late", "rejected", "expired_early")
 
 def lacks(op: AnyOperation) -> str | None:
     """A grant that is ok names its token."""
-    if isinstance(op, Grant) and op.outcome is Outcome.OK and (op.output is None or not op.output.token_id):
+    if type(op) is Grant and op.outcome is OK and (op.output is None or not op.output.token_id):
         return "a grant that is ok has an output.token_id"
     return None
 
@@ -53,30 +53,32 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     lives_ns = Lives(cell)
     minted = {
         op.output.token_id: op
-        for op in history
-        if isinstance(op, Grant) and op.outcome is Outcome.OK and op.output and op.output.token_id
+        for op in of_kind(history, Grant)
+        if op.outcome is OK and op.output and op.output.token_id
     }
     found = Findings()
     verifications = tampered = strangers = 0
-    for op in history:
-        if not isinstance(op, Invoke) or (op.outcome is Outcome.INFO and not accepted(op)):
+    for op in of_kind(history, Invoke):
+        accepted = proves(op) is ACCEPTED
+        if op.outcome is INFO and not accepted:
             continue
-        if op.input.tampered:
+        asked = op.input
+        if asked.tampered:
             tampered += 1
-            if accepted(op):
+            if accepted:
                 found.add("forged", [op], _say_forged, op)
             continue
-        grant = minted.get(op.input.token_id)
+        grant = minted.get(asked.token_id)
         if grant is None:
             continue
-        if op.input.principal not in ("", grant.input.principal):
+        if asked.principal not in ("", grant.input.principal):
             strangers += 1
-            if accepted(op):
+            if accepted:
                 found.add("borrowed", [grant, op], _say_borrowed, grant, op)
             continue
-        if not _in_scope(op, grant):
+        if op.call_ns <= grant.end_ns or asked.capability not in ("", grant.input.capability):
             continue
-        if accepted(op):
+        if accepted:
             verifications += 1
             life_ns = lives_ns.most(grant.input.capability)
             if life_ns is not None and op.call_ns > grant.end_ns + life_ns:
@@ -131,15 +133,6 @@ class Lives:
         """How long a token for a capability can live."""
         life_ns = self._own_ns.get(capability, self._default_ns)
         return None if life_ns is None else life_ns + life_ns // CLOCKS_DIFFER + self._slack_ns
-
-
-def _in_scope(op: Invoke, grant: Grant) -> bool:
-    """Presented by its principal for its capability, once the grant had returned."""
-    return (
-        op.call_ns > grant.end_ns
-        and op.input.principal in ("", grant.input.principal)
-        and op.input.capability in ("", grant.input.capability)
-    )
 
 
 def _say_rejected(grant: Grant, op: Invoke) -> str:
