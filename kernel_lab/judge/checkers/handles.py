@@ -47,7 +47,7 @@ from itertools import islice
 from kernel_lab.judge.checkers.finding import KEPT, Findings, Judgement, conclude
 from kernel_lab.judge.checkers.parameters import CLOCKS_DIFFER, nanoseconds, number, tolerance_ns
 from kernel_lab.judge.checkers.story import lasting, named, short
-from kernel_lab.judge.history import FOREVER, AnyOperation, Expand, Invoke, Outcome
+from kernel_lab.judge.history import FAIL, FOREVER, INFO, OK, AnyOperation, Expand, Invoke, of_kind
 from kernel_lab.judge.verdict import Beside, Cell, Verdict
 from kernel_lab.judge.work import CutOff, spend
 
@@ -80,31 +80,32 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     life = Life(history, cell, ttl_s)
     made = {
         op.output.handle_id: op
-        for op in history
-        if isinstance(op, Invoke) and op.outcome is Outcome.OK and op.output and op.output.handle_id
+        for op in of_kind(history, Invoke)
+        if op.outcome is OK and op.output and op.output.handle_id
     }
     found = Findings()
     shown: dict[tuple[str, int | None], Expand] = {}
     expansions = foreign = 0
-    for op in history:
-        if not isinstance(op, Expand) or op.outcome is Outcome.INFO:
+    for op in of_kind(history, Expand):
+        if op.outcome is INFO:
             continue
+        ok = op.outcome is OK
         invoke = made.get(op.input.handle_id)
         if invoke is None or not invoke.input.principal:
             continue
         if op.input.principal != invoke.input.principal:
             foreign += 1
-            if op.outcome is Outcome.OK:
+            if ok:
                 found.add("foreign_expand", [invoke, op], _say_foreign, invoke, op)
-        elif op.outcome is Outcome.OK and life.certainly_over(invoke, op):
+        elif ok and life.certainly_over(invoke, op):
             found.add("late_expand", [invoke, op], _say_late, invoke, op, ttl_s)
-        elif op.outcome is Outcome.OK and life.certainly_pushed_out(invoke, op):
+        elif ok and life.certainly_pushed_out(invoke, op):
             proof: list[AnyOperation] = []
             if found.counts["cap_exceeded"] < KEPT:
                 proof = [invoke, *life.newer(invoke, op), op]
             found.add("cap_exceeded", proof, _say_beyond, invoke, op)
-        elif op.outcome is Outcome.OK or op.error in REFUSALS:
-            kind = None if op.outcome is Outcome.OK else REFUSALS[op.error or ""]
+        elif ok or op.error in REFUSALS:
+            kind = None if ok else REFUSALS[op.error or ""]
             if kind == "early_expiry":
                 certain = ttl_s is not None and life.certainly_not_expired(invoke, op)
             else:
@@ -170,8 +171,8 @@ class Life:
         self._calls: list[int] = []
         self._returns: list[int] = []
         if self._cap is not None:
-            stores = [op for op in history if isinstance(op, Invoke) and _may_store(op)]
-            stores += [op for op in cell.beside if op.f == "invoke" and op.outcome is not Outcome.FAIL]
+            stores = [op for op in of_kind(history, Invoke) if _may_store(op)]
+            stores += [op for op in cell.beside if op.f == "invoke" and op.outcome is not FAIL]
             self._calls = sorted(op.call_ns for op in stores)
             self._returns = sorted(op.recorded_ns for op in stores)
         self._sure = [op for op in stores if isinstance(op, Invoke) and _stores(op)] if self._cap else []
@@ -221,13 +222,13 @@ class Life:
 
 
 def _may_store(op: Invoke) -> bool:
-    if op.input.dry_run or op.outcome is Outcome.FAIL:
+    if op.input.dry_run or op.outcome is FAIL:
         return False
-    return op.outcome is Outcome.INFO or op.input.stream or bool(op.output and op.output.handle_id)
+    return op.outcome is INFO or op.input.stream or bool(op.output and op.output.handle_id)
 
 
 def _stores(op: Invoke) -> bool:
-    return op.outcome is Outcome.OK and not op.input.stream and bool(op.output and op.output.handle_id)
+    return op.outcome is OK and not op.input.stream and bool(op.output and op.output.handle_id)
 
 
 def _say_beyond(invoke: Invoke, op: Expand) -> str:
