@@ -54,11 +54,12 @@ from collections.abc import Sequence
 from functools import cached_property
 from heapq import nlargest
 from itertools import accumulate
+from operator import attrgetter
 
 from kernel_lab.judge.checkers.finding import KEPT, Findings, Judgement, conclude
 from kernel_lab.judge.checkers.parameters import needed, number
 from kernel_lab.judge.checkers.story import lasting, named
-from kernel_lab.judge.history import FOREVER, AnyOperation, Budget, Invoke, Outcome
+from kernel_lab.judge.history import FAIL, FOREVER, INFO, OK, AnyOperation, Budget, Invoke, of_kind
 from kernel_lab.judge.verdict import Cell, Verdict
 from kernel_lab.judge.work import spend
 
@@ -80,13 +81,13 @@ LEASE_NS = 30_000_000_000
 
 def lacks(op: AnyOperation) -> str | None:
     """An ok invoke says what it cost, an ok read what was used."""
-    if op.outcome is not Outcome.OK or (
-        isinstance(op, Invoke) and op.output and op.output.tokens is not None
-    ):
+    if op.outcome is not OK:
         return None
-    if isinstance(op, Invoke) and _charged(op) and cost(op) is None:
+    if type(op) is Invoke:
+        if (op.output and op.output.tokens is not None) or not _charged(op) or cost(op) is not None:
+            return None
         return "an invoke that is ok has output.tokens, unless it is handle_only, a dry run or a stream"
-    if isinstance(op, Budget) and op.output is None:
+    if type(op) is Budget and op.output is None:
         return "a budget that is ok has an output with total and used (null where there is no budget)"
     return None
 
@@ -100,19 +101,13 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     """Each invoke and each read by itself, against all invokes."""
     total = int(needed(cell, "total", least=1))
     request = number(cell, "request", least=1)
-    invokes = [
-        op for op in history if isinstance(op, Invoke) and not op.input.dry_run and not op.input.stream
-    ]
+    invokes = [op for op in of_kind(history, Invoke) if _charged(op)]
     reads = sorted(
-        (
-            op
-            for op in history
-            if isinstance(op, Budget) and op.outcome is Outcome.OK and _used(op) is not None
-        ),
-        key=lambda op: (op.end_ns, op.index),
+        [op for op in of_kind(history, Budget) if op.outcome is OK and _used(op) is not None],
+        key=attrgetter("end_ns", "index"),
     )
     spending = Spending(invokes, reads, total, REQUEST if request is None else int(request))
-    refused = [op for op in invokes if op.outcome is Outcome.FAIL and op.error == DENIED]
+    refused = [op for op in invokes if op.outcome is FAIL and op.error == DENIED]
     found = Findings()
     spending.judge_served(found)
     if request is not None and not found.counts["overspend"]:
@@ -172,12 +167,12 @@ class Spending:
         """Reads that are wrong against an earlier one: they are told once."""
         self._read_ends = [op.end_ns for op in reads]
         self._highest = list(accumulate(reads, _higher))
-        told = [_used(op) or 0 for op in self._highest]
-        gone = bisect_left(told, total)
-        self._told_ns = self._read_ends[gone] if gone < len(told) else FOREVER
-        self.served = [op for op in invokes if op.outcome is Outcome.OK]
-        self.served.sort(key=lambda op: op.return_ns or 0)
-        self._ends = [op.return_ns or 0 for op in self.served]
+        self._highest_used = [_used(op) or 0 for op in self._highest]
+        gone = bisect_left(self._highest_used, total)
+        self._told_ns = self._read_ends[gone] if gone < len(self._highest_used) else FOREVER
+        self.served = [op for op in invokes if op.outcome is OK]
+        self.served.sort(key=attrgetter("end_ns"))
+        self._ends = [op.end_ns for op in self.served]
         costs = [(op.output.tokens or 0) if op.output else 0 for op in self.served]
         self._spent = [0, *accumulate(costs)]
         emptied = bisect_left(self._spent, total)
@@ -187,7 +182,7 @@ class Spending:
         self._by_call = [self.served[at] for at in by_call]
         self._calls = [calls[at] for at in by_call]
         self._begun = [0, *accumulate(costs[at] for at in by_call)]
-        self._first_info = min((op.call_ns for op in invokes if op.outcome is Outcome.INFO), default=FOREVER)
+        self._first_info = min((op.call_ns for op in invokes if op.outcome is INFO), default=FOREVER)
         self._invokes, self._request = invokes, request
 
     @cached_property
@@ -214,22 +209,27 @@ class Spending:
 
     def judge_reserved(self, found: Findings) -> None:
         """However those that overlap reserved, something was left for the last of them: see the module."""
-        by_call = sorted(self.served, key=lambda op: op.call_ns, reverse=True)
+        by_call = sorted(self.served, key=attrgetter("call_ns"), reverse=True)
+        ends, read_ends, total = self._ends, self._read_ends, self.total
         held = most = 0  # what those called at an instant or later must have reserved, and the most of one
+        returned, read = len(ends), len(read_ends)  # invokes and reads that had returned before the instant
         for at, op in enumerate(by_call):
             reserved = self._reserved(op)
-            held, most = held + reserved, max(most, reserved)
-            if at + 1 < len(by_call) and by_call[at + 1].call_ns == op.call_ns:
+            held += reserved
+            most = max(most, reserved)
+            call_ns = op.call_ns
+            if at + 1 < len(by_call) and by_call[at + 1].call_ns == call_ns:
                 continue
-            read = self._told(op.call_ns)
-            told, spent = _used(read) if read else 0, self.spent(op.call_ns)
-            known = max(told or 0, spent)
-            if at and known < self.total <= known + held - most:
-                before = (
-                    [read] if read and told == known else self.served[: bisect_left(self._ends, op.call_ns)]
-                )
-                proof = [*before, *self._reserving(by_call[: at + 1], self.total - known)]
-                found.add("over_reserved", proof, _say_reserved, op, self.total)
+            while returned and ends[returned - 1] >= call_ns:
+                returned -= 1
+            while read and read_ends[read - 1] >= call_ns:
+                read -= 1
+            told, spent = self._highest_used[read - 1] if read else 0, self._spent[returned]
+            known = max(told, spent)
+            if at and known < total <= known + held - most:
+                before = [self._highest[read - 1]] if read and told == known else self.served[:returned]
+                proof = [*before, *self._reserving(by_call[: at + 1], total - known)]
+                found.add("over_reserved", proof, _say_reserved, op, total)
                 return
 
     def _reserving(self, later: Sequence[Invoke], needed: int) -> list[Invoke]:
@@ -332,9 +332,9 @@ class Held:
     def __init__(self, invokes: Sequence[Invoke], total: int, request: int) -> None:
         taking, freeing = [], []
         for op in invokes:
-            if op.outcome is Outcome.INFO or op.error in BEFORE_THE_BUDGET:
+            if op.outcome is INFO or op.error in BEFORE_THE_BUDGET:
                 continue
-            charge = _cost(op) if op.outcome is Outcome.OK else 0
+            charge = _cost(op) if op.outcome is OK else 0
             taking.append((op.call_ns, max(charge, request)))
             freeing.append((op.end_ns, max(0, request - charge)))
         taking.sort()
