@@ -42,29 +42,26 @@ from contextlib import suppress
 from functools import cached_property
 from heapq import heappop, heappush
 from itertools import accumulate
-from typing import Any, NamedTuple
+from operator import attrgetter
+from typing import NamedTuple
 
 from kernel_lab.judge.checkers.finding import KEPT, Findings, Judgement, Unjudgeable, conclude
 from kernel_lab.judge.checkers.story import named
-from kernel_lab.judge.history import FOREVER, AnyOperation, Expand, Grant, Invoke, Outcome, Stats
+from kernel_lab.judge.history import FAIL, FOREVER, OK, AnyOperation, Expand, Grant, Invoke, Stats, of_kind
 from kernel_lab.judge.verdict import Cell, Measure, Verdict
 from kernel_lab.judge.work import CutOff, spend
 
 CLAIM = "stats"
 JUDGES = frozenset({"stats", "grant", "invoke", "expand"})
 KINDS = ("undercount", "overcount", "went_back", "disagree")
-COUNTERS: dict[str, type[AnyOperation]] = {
-    "grants": Grant,
-    "invocations": Invoke,
-    "expansions": Expand,
-}
+COUNTERS = ("grants", "invocations", "expansions")
 SEARCH = 2_000_000
 """Operations times baselines that are tried at most."""
 
 
 def lacks(op: AnyOperation) -> str | None:
     """A report that is ok has numbers."""
-    if not isinstance(op, Stats) or op.outcome is not Outcome.OK:
+    if type(op) is not Stats or op.outcome is not OK:
         return None
     if op.output is None or all(getattr(op.output, name) is None for name in COUNTERS):
         return f"a stats that is ok has an output with {', '.join(COUNTERS)}"
@@ -82,25 +79,22 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     if not isinstance(stated, dict) or not all(type(n) is int for n in stated.values()):
         raise Unjudgeable(f"cell.json: parameters.baseline is {stated!r}; counter: number is needed")
     reports = sorted(
-        (
-            op
-            for op in history
-            if isinstance(op, Stats) and op.outcome is Outcome.OK and op.output is not None
-        ),
-        key=lambda op: (op.end_ns, op.index),
+        (op for op in of_kind(history, Stats) if op.outcome is OK and op.output is not None),
+        key=attrgetter("end_ns", "index"),
     )
-    counted: dict[type[AnyOperation], list[Any]] = {Grant: [], Invoke: [], Expand: []}
-    for op in history:
-        kind = counted.get(type(op))
-        if kind is not None and op.outcome is not Outcome.FAIL:
-            kind.append(op)
-    counted[Invoke] = [op for op in counted[Invoke] if not op.input.dry_run]
+    counted: dict[str, Sequence[AnyOperation]] = {
+        "grants": [op for op in of_kind(history, Grant) if op.outcome is not FAIL],
+        "invocations": [
+            op for op in of_kind(history, Invoke) if op.outcome is not FAIL and not op.input.dry_run
+        ],
+        "expansions": [op for op in of_kind(history, Expand) if op.outcome is not FAIL],
+    }
     found = Findings()
     under: set[int] = set()
     unknown = "" if reports else "nothing to judge: no worker reported its numbers"
     grants: dict[str, Measure] = {}
     for name in COUNTERS:
-        counter = Counter(name, counted[COUNTERS[name]], reports, stated.get(name))
+        counter = Counter(name, counted[name], reports, stated.get(name))
         if counter.reports:
             together = counter.placeable()
             if together is None:
@@ -122,7 +116,7 @@ class Counter:
         self, name: str, counted: Sequence[AnyOperation], reports: Sequence[Stats], stated: int | None
     ) -> None:
         self.name = name
-        self.counted = sorted(counted, key=lambda op: op.call_ns)
+        self.counted = sorted(counted, key=attrgetter("call_ns"))
         self.calls = [op.call_ns for op in self.counted]
         self.returns = [op.recorded_ns for op in self.counted]
         numbers = [getattr(op.output, name) for op in reports]
@@ -242,8 +236,10 @@ class Counter:
 
     def _placeable(self, baseline: int) -> bool:
         told = sorted(
-            (number - baseline, op.call_ns, op.end_ns)
-            for number, op in zip(self.numbers, self.reports, strict=True)
+            [
+                (number - baseline, op.call_ns, op.end_ns)
+                for number, op in zip(self.numbers, self.reports, strict=True)
+            ]
         )
         seen = [number for number, _, _ in told]
         # the latest call of those that had seen so many at most, the earliest return of those at least
