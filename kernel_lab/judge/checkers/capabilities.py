@@ -37,10 +37,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from kernel_lab.judge.checkers.finding import Findings, Judgement, conclude
 from kernel_lab.judge.checkers.story import lasting, named
-from kernel_lab.judge.history import AnyOperation, Grant, ImportCapability, Invoke, Outcome
+from kernel_lab.judge.history import (
+    FAIL,
+    INFO,
+    OK,
+    AnyOperation,
+    Grant,
+    ImportCapability,
+    Invoke,
+    of_kind,
+)
 from kernel_lab.judge.verdict import Cell, Verdict
 
 CLAIM = "capabilities"
@@ -50,6 +60,8 @@ MISSING = "capability_not_found"
 EXISTS = "capability_exists"
 
 Use = Grant | Invoke
+
+_by_call, _by_end = attrgetter("call_ns", "index"), attrgetter("end_ns", "index")
 
 
 def lacks(op: AnyOperation) -> str | None:
@@ -78,15 +90,15 @@ class Imported:
 
     def shown(self) -> ImportCapability | Use | None:
         """Return the first to return of all that show it is there; at the same instant, an import."""
-        return _first([*self.ok, *self.found_there, *self.served])
+        imported = min([*self.ok, *self.found_there], key=_by_end, default=None)
+        used = min(self.served, key=_by_end, default=None)
+        if imported is None or used is None:
+            return imported or used
+        return imported if imported.end_ns <= used.end_ns else used
 
     def any_import(self) -> ImportCapability:
         """Return the first import that names the capability."""
-        return min(self.ok + self.unknown + self.found_there, key=lambda op: (op.call_ns, op.index))
-
-
-def _first(evidence: Sequence[ImportCapability | Use]) -> ImportCapability | Use | None:
-    return min(evidence, key=lambda op: (op.end_ns, op.f != "import_capability", op.index), default=None)
+        return min(self.ok + self.unknown + self.found_there, key=_by_call)
 
 
 def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
@@ -98,15 +110,16 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     for name, one in capabilities.items():
         shown, importing = one.shown(), one.any_import()
         if shown is not None:
-            uses += sum(op.call_ns > shown.end_ns for op in one.served)
+            shown_ns = shown.end_ns
+            uses += sum([op.call_ns > shown_ns for op in one.served])
             for op in one.missed:
-                if op.call_ns > shown.end_ns:
+                if op.call_ns > shown_ns:
                     uses += 1
                     # that it is imported at all is part of the proof
                     proof = [shown, op] if shown.f == "import_capability" else [importing, shown, op]
                     found.add("not_found", proof, _say_not_found, name, shown, op)
-        _judge_phantoms(name, one, found)
-        imports = sorted(one.ok, key=lambda op: (op.end_ns, op.index))
+            _judge_phantoms(name, one, shown_ns, found)
+        imports = sorted(one.ok, key=_by_end)
         for again in imports[1:]:
             found.add("doubled_import", [imports[0], again], _say_doubled, name, imports[0], again)
     unknown = "" if uses or found.counts else "nothing to judge: no imported capability was used afterwards"
@@ -123,19 +136,21 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     )
 
 
-def _judge_phantoms(name: str, one: Imported, found: Findings) -> None:
-    """Add what shows the capability before an import can have put it there."""
+def _judge_phantoms(name: str, one: Imported, shown_ns: int, found: Findings) -> None:
+    """Add what shows the capability before an import can have put it there; `shown_ns` is the first to return."""
     if one.ok:
-        importing = min(one.ok, key=lambda op: (op.call_ns, op.index))
+        importing = min(one.ok, key=_by_call)
+        if shown_ns >= importing.call_ns:
+            return
         for shown in (*one.found_there, *one.served):
             if shown.end_ns < importing.call_ns:
                 found.add("phantom_capability", [shown, importing], _say_phantom, name, shown, importing)
         return
     # nobody's import is known to have put it there: it was there all along, unless somebody did not find it
-    missing = min(one.missed, key=lambda op: (op.call_ns, op.index), default=None)
-    if missing is None:
+    missing = min(one.missed, key=_by_call, default=None)
+    first = min(one.unknown, key=_by_call, default=None)
+    if missing is None or (first is not None and shown_ns >= first.call_ns):
         return
-    first = min(one.unknown, key=lambda op: (op.call_ns, op.index), default=None)
     importing = first or one.any_import()
     for shown in (*one.found_there, *one.served):
         if first is None or shown.end_ns < first.call_ns:
@@ -146,20 +161,23 @@ def _judge_phantoms(name: str, one: Imported, found: Findings) -> None:
 
 def _imported(history: Sequence[AnyOperation]) -> dict[str, Imported]:
     capabilities: dict[str, Imported] = {}
+    for imported in of_kind(history, ImportCapability):
+        if imported.outcome is OK:
+            capabilities.setdefault(imported.input.capability, Imported()).ok.append(imported)
+        elif imported.outcome is INFO:
+            capabilities.setdefault(imported.input.capability, Imported()).unknown.append(imported)
+        elif imported.error == EXISTS:
+            capabilities.setdefault(imported.input.capability, Imported()).found_there.append(imported)
     for op in history:
-        if isinstance(op, ImportCapability):
-            if op.outcome is Outcome.OK:
-                capabilities.setdefault(op.input.capability, Imported()).ok.append(op)
-            elif op.outcome is Outcome.INFO:
-                capabilities.setdefault(op.input.capability, Imported()).unknown.append(op)
-            elif op.error == EXISTS:
-                capabilities.setdefault(op.input.capability, Imported()).found_there.append(op)
-    for op in history:
-        if isinstance(op, Grant | Invoke) and op.input.capability in capabilities:
-            if op.outcome is Outcome.OK:
-                capabilities[op.input.capability].served.append(op)
-            elif op.outcome is Outcome.FAIL and op.error == MISSING:
-                capabilities[op.input.capability].missed.append(op)
+        if type(op) is not Grant and type(op) is not Invoke:
+            continue
+        one = capabilities.get(op.input.capability)
+        if one is None:
+            continue
+        if op.outcome is OK:
+            one.served.append(op)
+        elif op.outcome is FAIL and op.error == MISSING:
+            one.missed.append(op)
     return capabilities
 
 
