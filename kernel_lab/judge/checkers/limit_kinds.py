@@ -35,11 +35,12 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from kernel_lab.judge.checkers.finding import TOLD, Finding, Findings, Unjudgeable, in_order
 from kernel_lab.judge.checkers.parameters import nanoseconds, needed, number, tolerance_ns
 from kernel_lab.judge.checkers.story import lasting, named, tell
-from kernel_lab.judge.history import AnyOperation, Grant, Outcome, to_line
+from kernel_lab.judge.history import INFO, OK, AnyOperation, Grant, of_kind, to_line
 from kernel_lab.judge.limits.fixed_window import FixedWindowClock, FixedWindowFirstHit
 from kernel_lab.judge.limits.search import GivenUp, Limiter, Span, Work, explains
 from kernel_lab.judge.limits.sliding_counter import SlidingCounter
@@ -131,13 +132,13 @@ def _parameters(cell: Cell) -> tuple[str, Numbers, int]:
 
 def _attempts(history: Sequence[AnyOperation], capability: str | None) -> dict[Key, Attempts]:
     by_key: dict[Key, Attempts] = defaultdict(Attempts)
-    for op in sorted(history, key=lambda op: (op.call_ns, op.index)):
-        if not isinstance(op, Grant) or capability not in (None, op.input.capability):
+    for op in sorted(of_kind(history, Grant), key=attrgetter("call_ns", "index")):
+        if capability not in (None, op.input.capability):
             continue
         attempts = by_key[op.input.principal, op.input.capability]
-        if op.outcome is Outcome.OK:
+        if op.outcome is OK:
             attempts.admitted.append(op)
-        elif op.outcome is Outcome.INFO:
+        elif op.outcome is INFO:
             attempts.unknown.append(op)
         elif op.error == DENIED:
             attempts.denied.append(op)

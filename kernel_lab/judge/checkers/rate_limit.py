@@ -46,7 +46,7 @@ from kernel_lab.judge.checkers.finding import Findings, Judgement, conclude
 from kernel_lab.judge.checkers.parameters import nanoseconds, needed, tolerance_ns
 from kernel_lab.judge.checkers.placement import in_order_of_calls, unplaceable
 from kernel_lab.judge.checkers.story import lasting, named
-from kernel_lab.judge.history import AnyOperation, Grant, Invoke, Outcome
+from kernel_lab.judge.history import INFO, OK, AnyOperation, Grant, Invoke, of_kind
 from kernel_lab.judge.verdict import Cell, Verdict
 from kernel_lab.judge.work import CutOff
 
@@ -125,22 +125,22 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
 
 def _attempts(history: Sequence[AnyOperation], capability: str | None) -> dict[Key, Attempts]:
     by_key: dict[Key, Attempts] = defaultdict(Attempts)
-    for op in history:
-        if not isinstance(op, Grant) or capability not in (None, op.input.capability):
+    for op in of_kind(history, Grant):
+        asked = op.input
+        if capability is not None and asked.capability != capability:
             continue
-        if op.outcome is Outcome.OK:
-            by_key[op.input.principal, op.input.capability].admitted.append(op)
-        elif op.outcome is Outcome.INFO:
-            by_key[op.input.principal, op.input.capability].unknown.append(op)
+        attempts = by_key[asked.principal, asked.capability]
+        if op.outcome is OK:
+            attempts.admitted.append(op)
+        elif op.outcome is INFO:
+            attempts.unknown.append(op)
         elif op.error == DENIED:
-            by_key[op.input.principal, op.input.capability].denied.append(op)
+            attempts.denied.append(op)
     return {key: attempts for key, attempts in by_key.items() if attempts.admitted or attempts.denied}
 
 
 def _invokes_per_grant_max(history: Sequence[AnyOperation]) -> int:
-    invokes = Counter(
-        op.input.token_id for op in history if isinstance(op, Invoke) and op.outcome is Outcome.OK
-    )
+    invokes = Counter(op.input.token_id for op in of_kind(history, Invoke) if op.outcome is OK)
     return max(invokes.values(), default=0)
 
 
