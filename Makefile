@@ -60,7 +60,7 @@ oracles: setup ## each checker against brute force (HISTORIES=100000 a claim) an
 	  -k 'trying_everything or right_run or less_information or right_budget or right_limiter' $(ARGS)
 
 bench-check: setup ## a million operations of each kind, read and judged
-	@$(BIN)/python -m kernel_lab.run.bench_check $(ARGS)
+	@$(BIN)/python -m kernel_lab.judge.bench_check $(ARGS)
 
 KEEP ?= 5
 clean-results: ## forget old runs: the newest five of each kind stay (KEEP=0: none), reference/ always stays

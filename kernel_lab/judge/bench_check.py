@@ -1,10 +1,14 @@
-"""How fast a history is read and judged: ``python -m kernel_lab.run.bench_check [OPERATIONS]``.
+"""How fast a history is read and judged: ``python -m kernel_lab.judge.bench_check [OPERATIONS]``.
 
 For each claim a simulated right deployment makes a legal history of so many operations, and of a tenth of
 them, in several shapes: more calls in flight, one key, many keys, keys that are asked for unevenly, many denials, and
-listings that are narrowed. Each is read and judged in a process of its own, with its CPU time, its elapsed time and
-its peak memory. The bounds: a million operations in under 5 s and 1 GB; ten times the work in at most twelve times
-the time. Other work on the machine shows in the elapsed time first; the CPU time is steadier.
+listings that are narrowed. Each is read and judged in a process of its own, with the CPU time of either part, the
+elapsed time of both and the peak memory. The bounds: a million operations read and judged in under 5 s of CPU time
+and 1 GB; ten times the work in at most twelve times the time. Other work on the machine shows in the elapsed time
+first; the CPU time is steadier.
+
+The time counts from the opening of the history to the verdict. It includes everything that ``kernel-lab check`` does
+with a history except for finding the installed scenarios and writing the verdict.
 """
 
 from __future__ import annotations
@@ -24,8 +28,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from kernel_lab.judge.checkers import CHECKERS
+from kernel_lab.judge.completeness import judge_history
+from kernel_lab.judge.history import collector_paused, cut_line, read_history
 from kernel_lab.judge.verdict import Cell, DeploymentFacts
-from kernel_lab.run.judging import judge_cell
 
 BOUND_S, BOUND_MB, BOUND_RATIO = 5.0, 1000.0, 12.0
 STEP_NS, REACH_NS, FAR_NS = 3_000, 100_000, 213_000
@@ -135,13 +141,40 @@ def _zipf(world: World) -> int:
     return int(1000 ** world.rng.random())
 
 
+TRACES = {"trace_cap": 10_000}
+
+
 def narrowed_listings(world: World) -> Iterator[Effect]:
-    """One principal who acts without end, and asks every twenty actions for the denials alone."""
-    while True:
-        for _ in range(20):
-            yield world.invoke(world.name(), "p")
-        asked = {"principal": "p", "event_type": "deny"}
-        yield Effect(world.tick(), "list_traces", asked, {"action_ids": []})
+    """A store of 10,000 traces; after nineteen calls somebody lists their own actions, or their own denials.
+
+    A thousand principals call by chance, and one call of nineteen is a grant that is denied. So a listing
+    holds about ten entries, which are the newest of a history that grows without end.
+    """
+    stored: deque[tuple[str, str]] = deque()
+    listed: dict[tuple[str, str], deque[str]] = defaultdict(deque)
+
+    def store(principal: str, event: str, action: str) -> None:
+        stored.append((principal, event))
+        listed[principal, event].append(action)
+        if len(stored) > TRACES["trace_cap"]:
+            listed[stored.popleft()].popleft()
+
+    for number in range(1 << 62):
+        for _ in range(18):
+            principal = f"p{world.rng.randrange(1000)}"
+            effect = world.invoke(world.name(), principal)
+            action = (effect.answer or {})["action_id"]
+            store(principal, "invoke", action)
+            yield effect
+        principal = f"p{world.rng.randrange(1000)}"
+        asked = _scope(principal, "billing.get_invoice")
+        yield Effect(world.tick(), "grant", asked, None, "rate_limited")
+        store(principal, "deny", world.name())
+        event = ("invoke", "deny")[number % 2]
+        narrowed = {"principal": principal, "event_type": event}
+        yield Effect(world.tick(), "list_traces", narrowed, {"action_ids": [*listed[principal, event]]})
+        if number % 50 == 0:
+            yield Effect(world.tick(), "explain", {"action_id": action}, {"status": "succeeded"})
 
 
 def revocation(world: World) -> Iterator[Effect]:
@@ -290,7 +323,7 @@ SHAPES: dict[str, Shape] = {
     "rate_limit, 1,000 keys": Shape("rate_limit", rate_limit_by(_among(1000), 4), {**RATE, "limit": 4}),
     "rate_limit, Zipf": Shape("rate_limit", rate_limit_by(_zipf, 70), RATE),
     "rate_limit, 19 of 20 denied": Shape("rate_limit", rate_limit_by(_among(16), 10), {**RATE, "limit": 10}),
-    "traces, narrowed listings": Shape("traces", narrowed_listings, {"trace_cap": 10_000}),
+    "traces, narrowed listings": Shape("traces", narrowed_listings, TRACES),
 }
 """Every kind of history, by its name."""
 
@@ -321,7 +354,7 @@ def write(name: str, operations: int, folder: Path) -> None:
 def measure(folder: Path) -> dict[str, Any]:
     """Judge a cell in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "kernel_lab.run.bench_check", str(folder)],
+        [sys.executable, "-m", "kernel_lab.judge.bench_check", str(folder)],
         check=True,
         capture_output=True,
         text=True,
@@ -332,12 +365,22 @@ def measure(folder: Path) -> dict[str, Any]:
 
 def judge_here(folder: Path) -> None:
     """Judge a cell in this process and print what it took."""
-    cpu_s, elapsed_s = time.process_time(), time.perf_counter()
-    [verdict] = judge_cell(folder)
+    cell = msgspec.json.decode((folder / "cell.json").read_bytes(), type=Cell)
+    checker = CHECKERS[cell.scenario]
+    path = folder / "history.jsonl"
+    began_s, elapsed_s = time.process_time(), time.perf_counter()
+    with collector_paused():
+        history = read_history(path, lacks=checker.lacks)
+        cut = cut_line(path)
+        read_s = time.process_time() - began_s
+        verdict = judge_history(history, cell, checker, damaged=cut)
+    cpu_s = time.process_time() - began_s
     print(
         json.dumps(
             {
-                "cpu_s": time.process_time() - cpu_s,
+                "read_s": read_s,
+                "judged_s": cpu_s - read_s,
+                "cpu_s": cpu_s,
                 "elapsed_s": time.perf_counter() - elapsed_s,
                 "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
                 "validity": verdict.validity,
@@ -356,9 +399,10 @@ def bench(name: str, operations: int, tries: int) -> dict[str, Any]:
 
 def main(operations: int) -> int:
     """Print the table; 1 if a bound was broken."""
-    print(f"{operations} operations: bounds {BOUND_S:g} s, {BOUND_MB:g} MB, ×{BOUND_RATIO:g} for ×10")
+    print(f"{operations} operations: bounds {BOUND_S:g} s of CPU, {BOUND_MB:g} MB, ×{BOUND_RATIO:g} for ×10")
     print(
-        f"{'history':28} {'file MB':>8} {'CPU s':>7} {'elapsed s':>10} {'peak MB':>8} {'for ×10':>8}  verdict"
+        f"{'history':28} {'file MB':>8} {'read s':>7} {'judged s':>9} {'CPU s':>7} {'elapsed s':>10} "
+        f"{'peak MB':>8} {'for ×10':>8}  verdict"
     )
     broken = False
     for name in SHAPES:
@@ -367,8 +411,9 @@ def main(operations: int) -> int:
         over = whole["cpu_s"] > BOUND_S or whole["peak_mb"] > BOUND_MB or ratio > BOUND_RATIO
         broken |= over or whole["validity"] != "valid"
         print(
-            f"{name:28} {whole['file_mb']:8.0f} {whole['cpu_s']:7.2f} {whole['elapsed_s']:10.2f} "
-            f"{whole['peak_mb']:8.0f} {f'×{ratio:.1f}':>8}  {whole['validity']}{'  OVER' * over}",
+            f"{name:28} {whole['file_mb']:8.0f} {whole['read_s']:7.2f} {whole['judged_s']:9.2f} "
+            f"{whole['cpu_s']:7.2f} {whole['elapsed_s']:10.2f} {whole['peak_mb']:8.0f} "
+            f"{f'×{ratio:.1f}':>8}  {whole['validity']}{'  OVER' * over}",
             flush=True,
         )
     return int(broken)
