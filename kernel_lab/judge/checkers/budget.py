@@ -211,12 +211,11 @@ class Spending:
         """However those that overlap reserved, something was left for the last of them: see the module."""
         by_call = sorted(self.served, key=attrgetter("call_ns"), reverse=True)
         ends, read_ends, total = self._ends, self._read_ends, self.total
-        held = most = 0  # what those called at an instant or later must have reserved, and the most of one
+        # what those called at an instant or later must have reserved, and the most of one
+        reserved = list(map(self._reserved, by_call))
+        held_most = zip(accumulate(reserved), accumulate(reserved, max), strict=True)
         returned, read = len(ends), len(read_ends)  # invokes and reads that had returned before the instant
-        for at, op in enumerate(by_call):
-            reserved = self._reserved(op)
-            held += reserved
-            most = max(most, reserved)
+        for at, (op, (held, most)) in enumerate(zip(by_call, held_most, strict=True)):
             call_ns = op.call_ns
             if at + 1 < len(by_call) and by_call[at + 1].call_ns == call_ns:
                 continue
