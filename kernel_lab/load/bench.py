@@ -83,7 +83,13 @@ class Bench:
 
 
 def slot_of(
-    live: LiveSubject, mix: str, number: int, *, rate_per_s: float = 0.0, rtt_ms: float = 0.0
+    live: LiveSubject,
+    mix: str,
+    number: int,
+    *,
+    rate_per_s: float = 0.0,
+    rtt_ms: float = 0.0,
+    stretch: float = 1.0,
 ) -> Slot:
     """A slot of round `number`, not yet timed."""
     deployment = live.subject.deployment
@@ -96,6 +102,7 @@ def slot_of(
         rate_per_s=rate_per_s,
         rtt_ms=rtt_ms,
         round=number,
+        stretch=stretch,
     )
     parts = [live.subject.name, mix, slot.step, f"{rtt_ms:g}ms" if rtt_ms else "", str(number)]
     return msgspec.structs.replace(slot, name="-".join(part for part in parts if part))

@@ -40,6 +40,8 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
     rtt_ms: float = 0.0
     """What the proxy between workers and store adds to a round trip."""
     round: int = 0
+    stretch: float = 1.0
+    """How many times as long as the others it lasts, with its warm-up and the gap after it."""
     begin_s: float = 0.0
     counted_s: float = 0.0
     """The warm-up ends."""
@@ -67,14 +69,17 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def schedule(slots: Iterable[Slot], *, warm_s: float, measured_s: float, gap_s: float) -> tuple[Slot, ...]:
-    """The slots one after another; in the gap between two, the calls of the first come back."""
+    """The slots one after another; in the gap between two, the calls of the first come back.
+
+    A slot that is stretched has each of its three times longer.
+    """
     timed = []
     begin_s = 0.0
     for slot in slots:
-        counted_s = begin_s + warm_s
-        end_s = counted_s + measured_s
+        counted_s = begin_s + warm_s * slot.stretch
+        end_s = counted_s + measured_s * slot.stretch
         timed.append(msgspec.structs.replace(slot, begin_s=begin_s, counted_s=counted_s, end_s=end_s))
-        begin_s = end_s + gap_s
+        begin_s = end_s + gap_s * slot.stretch
     return tuple(timed)
 
 
