@@ -10,14 +10,15 @@ For one worker and one token, counted from the earliest revoke that certainly to
 
 The instant at which the worker began to refuse lies between the two. The width of the bracket depends only on how
 often the worker was asked. A worker that accepted nothing after the revoke and never refused the token as revoked
-tells nothing about its lag, and has no bracket.
+tells nothing about its lag, and has no bracket. The bracket of a token takes the largest lower end, the largest upper
+end and the worst kind of end of its workers.
 
     revoke [10, 12], accept [20, 22], refusal [31, 33] on one worker: lower 20 - 12 = 8, upper 33 - 10 = 23.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from enum import StrEnum
 from math import inf
 from typing import Final, NamedTuple
@@ -52,15 +53,15 @@ class Bracket(NamedTuple):
         return self.upper_ns - self.lower_ns
 
 
-def brackets(
+def bracket(
     called_ns: int,
     revoked_ns: int,
     *,
     accepts: Iterable[Invoke],
     refusals: Iterable[Invoke],
     expired: Iterable[Invoke],
-) -> Mapping[str | None, Bracket]:
-    """One token's bracket on each worker that tells of one.
+) -> Bracket | None:
+    """One token's bracket over all its workers: until the last of them refused. None where no worker tells.
 
     Args:
         called_ns: The revoke's call.
@@ -76,10 +77,11 @@ def brackets(
     ends: dict[str | None, tuple[float, End]] = {}
     for op in refusals:
         worker, end_ns = op.worker, op.end_ns
-        if end_ns >= last.get(worker, called_ns) and end_ns < ends.get(worker, _OPEN)[0]:
+        known = ends.get(worker)
+        if end_ns >= last.get(worker, called_ns) and (known is None or end_ns < known[0]):
             ends[worker] = end_ns, _REFUSAL
-        elif end_ns >= called_ns:
-            ends.setdefault(worker, _OPEN)
+        elif known is None and end_ns >= called_ns:
+            ends[worker] = _OPEN
     for worker, call_ns in last.items():
         if call_ns > revoked_ns:
             ends.setdefault(worker, _OPEN)
@@ -87,19 +89,13 @@ def brackets(
         known = ends.get(op.worker)
         if known and known[1] is not _REFUSAL and last.get(op.worker, called_ns) <= op.end_ns < known[0]:
             ends[op.worker] = op.end_ns, End.EXPIRY
-    return {
-        worker: Bracket(max(0, last.get(worker, 0) - revoked_ns), end_ns - called_ns, end)
-        for worker, (end_ns, end) in ends.items()
-    }
-
-
-def of_all(known: Iterable[Bracket]) -> Bracket | None:
-    """A token's bracket over all its workers: until the last of them refused. None where no worker tells."""
-    found = list(known)
-    if not found:
+    if not ends:
         return None
-    lowers, uppers, ends = zip(*found, strict=True)
-    return Bracket(max(lowers), max(uppers), max(ends, key=_RANK.__getitem__))
+    accepted_ns = max([last.get(worker, revoked_ns) for worker in ends])
+    uppers, kinds = zip(*ends.values(), strict=True)
+    return Bracket(
+        max(0, accepted_ns - revoked_ns), max(uppers) - called_ns, max(kinds, key=_RANK.__getitem__)
+    )
 
 
 def worst(known: Iterable[Bracket]) -> End | None:

@@ -63,7 +63,7 @@ from kernel_lab.judge.checkers.finding import Findings, Judgement, conclude
 from kernel_lab.judge.checkers.parameters import nanoseconds, number
 from kernel_lab.judge.checkers.story import lasting, named, short
 from kernel_lab.judge.history import FOREVER, OK, AnyOperation, Grant, Invoke, RevokeAll
-from kernel_lab.judge.lag import Bracket, End, brackets, of_all, worst
+from kernel_lab.judge.lag import Bracket, End, bracket, worst
 from kernel_lab.judge.verdict import Cell, Measure, Verdict
 
 CLAIM = "revocation"
@@ -211,14 +211,13 @@ def _on_one_worker(case: Case) -> tuple[Invoke, Invoke] | None:
 
 def lag_of(revoke: AnyRevoke, case: Case) -> Bracket | None:
     """A token's lag from a revoke that certainly covers it: until its last worker refused."""
-    found = brackets(
+    return bracket(
         revoke.call_ns,
         revoke.end_ns,
         accepts=case.accepts,
         refusals=case.refusals,
         expired=[op for op in case.others if op.error == EXPIRED],
     )
-    return of_all(found.values())
 
 
 def _say_leak(case: Case, revoke: AnyRevoke, accept: Invoke, late: int) -> str:
