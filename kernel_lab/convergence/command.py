@@ -52,10 +52,14 @@ def said(row: dict[str, Any]) -> str:
     if row.get("reason"):
         return f"{head}: not measured: {row['reason']}"
     if row["max_ms"] is None:
-        return f"{head}: {row['not_seen']} of {row['revocations']} revocations were not refused everywhere"
-    ended = " by expiry" if row["expired"] else ""
+        ended = f"; {row['expired']} ended only when the token expired" if row["expired"] else ""
+        never = f"; {row['not_seen']} were not seen to end" if row["not_seen"] else ""
+        missing = row["expired"] + row["not_seen"]
+        return (
+            f"{head}: {missing} of {row['revocations']} revocations were not refused everywhere{ended}{never}"
+        )
     return (
-        f"{head}: every worker refused{ended} after p50 {row['p50_ms']:.1f}, p99 {row['p99_ms']:.1f}, at most "
+        f"{head}: every worker refused after p50 {row['p50_ms']:.1f}, p99 {row['p99_ms']:.1f}, at most "
         f"{row['max_ms']:.1f} ms, of {row['revocations']}; bracket {row['width_p50_ms']:.1f} ms"
     )
 

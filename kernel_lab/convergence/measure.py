@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from statistics import median
 from types import MappingProxyType
@@ -103,7 +103,8 @@ def row(case: Case, history: Path) -> dict[str, Any]:
     """What a history says, by the columns of ``convergence.csv``; what was not seen is empty."""
     brackets = lags(history)
     about = _about(case)
-    found = spread([one.upper_ns / 1e6 for one in brackets])
+    # where only expiry ended a token, its time is the life of our own token, and no figure of the deployment
+    found = spread([inf if one.end is End.EXPIRY else one.upper_ns / 1e6 for one in brackets])
     if found is None:
         return {**about, "reason": "no revocation was acknowledged and then asked for"}
     closed = [one.width_ns / 1e6 for one in brackets if one.end is not End.NOT_SEEN]

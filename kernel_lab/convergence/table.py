@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from kernel_lab import markdown
+from kernel_lab.judge.lag import End
 from kernel_lab.run.saved import Row, SavedRun
+
+OF_A_REFUSAL = ("p50_ms", "p99_ms", "max_ms", "p99_high_ms", "max_covers")
+"""Columns that are empty where a token ended by expiry alone."""
+
+
+def without_lifetimes(rows: Iterable[Row]) -> list[Row]:
+    """The rows of ``convergence.csv`` by today's definition.
+
+    Before, a revocation that only expiry ended counted with the life of the measurement's own token. Which of the
+    figures of such a row came from a refusal cannot be told from the row, so all of them are emptied.
+    """
+    emptied = dict.fromkeys(OF_A_REFUSAL, "")
+    return [{**row, **emptied} if row.get("end") == End.EXPIRY else row for row in rows]
 
 
 def table(run: SavedRun) -> str:

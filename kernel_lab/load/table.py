@@ -206,7 +206,10 @@ def _absolute(ours: Series) -> dict[str, Any]:
         "rounds_counted": sum(not sample.saturated for sample in ours.samples.values()),
         "measured_s": pool.measured_s,
         "generator_busy": max(sample.generator_busy for sample in ours.samples.values()),
-        "generator_queued": max((sample.generator_queued or 0.0) for sample in ours.samples.values()),
+        "generator_queued": max(
+            (told for sample in ours.samples.values() if (told := sample.generator_queued) is not None),
+            default=None,
+        ),
         "generator_share": mean(sample.generator_share for sample in counted),
         "others_cores": mean(sample.others_used for sample in counted),
         "stolen_cores": mean(sample.stolen for sample in counted),

@@ -57,25 +57,38 @@ def short(cell: SavedCell) -> str:
         wrong = _denied(cell)
         return f"{wrong:g} denied" if over <= 1 and wrong else f"× {over:.1f}"
     part = share(cell)
-    if part is None:
-        found = cell.measures.get(COUNT_OF_ANOMALIES)
-        return f"{found} anomalies" if found else ""
-    if not part.hits:
-        return f"0 of {part.of}, ≤ {percent(part.interval[1])}" if cell.validity is Validity.VALID else ""
-    return lasting(cell) or percent(part.value)
+    if part is not None and not part.hits and cell.validity is Validity.VALID:
+        return f"0 of {part.of}, ≤ {percent(part.interval[1])}"
+    if part is None or not part.hits:
+        return _anomalies(cell)
+    return lasting(cell) or out_of(part)
+
+
+def out_of(part: Share) -> str:
+    """``79 % of 188``: a share never stands without what it is a share of."""
+    return f"{percent(part.value)} of {part.of}"
+
+
+def _anomalies(cell: SavedCell) -> str:
+    """``40 anomalies`` for a broken cell whose share says nothing; a cell that holds and counted no tests says so."""
+    found = cell.measures.get(COUNT_OF_ANOMALIES)
+    if found:
+        return f"{found} anomal{'y' if found == 1 else 'ies'}"
+    countable = cell.declared is not None and cell.declared.headline is not None
+    return "tests not counted" if countable and cell.validity is Validity.VALID else ""
 
 
 def lasting(cell: SavedCell) -> str:
     """When the old answer ended after the change; empty for a claim without a lag.
 
-    ``by 280 ms``: it had ended everywhere by then. ``77 %, no end``: its end was not seen while the lab looked.
+    ``by 280 ms``: it had ended everywhere by then. ``77 % of 188, no end``: its end was not seen while the lab looked.
     """
     seen, lag, part = cell.observed, cell.declared.lag if cell.declared else None, share(cell)
     if seen is None or lag is None or part is None:
         return ""
     latest_ms = seen.find(lag.upper_max)
     if seen.find(lag.open) or latest_ms is None:
-        return f"{percent(part.value)}, no end"
+        return f"{out_of(part)}, no end"
     return f"by {duration(latest_ms)}"
 
 

@@ -124,14 +124,20 @@ def _box(measured: Sequence[Row], claim: str, name: str) -> str:
 def spans(run: SavedRun, deployment: Deployment) -> str:
     """How many claims hold over hosts where the state is kept as in this deployment; empty where not measured."""
     name = f"hosts-{_kind(deployment)}"
-    judged: dict[str, set[str]] = {}
-    for row in run.tables.get("hosts", ()):
-        if row["deployment"] == name and row["validity"] in JUDGED:
-            judged.setdefault(row["scenario"], set()).add(row["validity"])
-    if not judged:
+    rows = [
+        row for row in run.tables.get("hosts", ()) if row["deployment"] == name and row["validity"] in JUDGED
+    ]
+    if not rows:
         return ""
+    judged: dict[str, set[str]] = {}
+    for row in rows:
+        judged.setdefault(row["scenario"], set()).add(row["validity"])
     held = sum(found == {Validity.VALID.value} for found in judged.values())
-    return f"{held} of {len(judged)} claims hold over hosts ({name})"
+    quick = ", quick run" if any(row["quick"] == "quick" for row in rows) else ""
+    return (
+        f"measured with {rows[0]['replicas']} hosts × {rows[0]['workers']} workers ({name}{quick}): "
+        f"{held} of {len(judged)} claims hold"
+    )
 
 
 def _kind(deployment: Deployment) -> str:

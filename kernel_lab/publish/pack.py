@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from kernel_lab.convergence.table import without_lifetimes
 from kernel_lab.judge.verdict import Validity
 from kernel_lab.load import frontier
 from kernel_lab.load.table import References
@@ -35,7 +36,12 @@ class CannotPack(ValueError):  # noqa: N818 - it names a thing
 
 
 def pack(
-    run: Path, out: Path, *, beside: Sequence[Path] = (), histories_of: Collection[str] | None = None
+    run: Path,
+    out: Path,
+    *,
+    beside: Sequence[Path] = (),
+    histories_of: Collection[str] | None = None,
+    and_of: Collection[str] = (),
 ) -> int:
     """Pack `run` into the new folder `out`; the size in bytes.
 
@@ -46,6 +52,7 @@ def pack(
             along, their environment as ``environment-<folder>.json``. A frontier is weighed anew, by the
             run's verdicts too.
         histories_of: Deployments whose histories are kept; None keeps all.
+        and_of: Names of further cells whose histories are kept.
 
     Raises:
         CannotPack: There is no run, the new folder exists, or two folders have a CSV of the same name.
@@ -65,10 +72,11 @@ def pack(
         for folder in beside:
             _pack_beside(RunFolder(folder), packed)
         _weigh(saved, packed)
+        _today(packed)
         for cell in saved.cells:
             if cell.folder:
                 place = cell.scenario, cell.deployment, cell.connections, cell.fault
-                whole = histories_of is None or cell.deployment in histories_of
+                whole = histories_of is None or cell.deployment in histories_of or cell.name in and_of
                 _pack_cell(RunFolder(run).cell(*place), packed.cell(*place), whole=whole)
     except NotARun as error:
         raise CannotPack(str(error)) from None
@@ -127,6 +135,14 @@ def _weigh(saved: SavedRun, out: RunFolder) -> None:
         read_table(out.table("cost")), broken, tested=tested, memory=names.memory, control=names.control
     )
     write_rows(out.table("frontier"), frontier.COLUMNS, rows)
+
+
+def _today(out: RunFolder) -> None:
+    """What was measured before a definition changed, by today's definition."""
+    path = out.table("convergence")
+    rows = read_table(path) if path.exists() else []
+    if rows:
+        write_rows(path, tuple(rows[0]), without_lifetimes(rows))
 
 
 def _without_paths(environment: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import msgspec
 from jinja2 import UndefinedError
 
 from kernel_lab.bad_input import BadInput
+from kernel_lab.publish.agreement import agreement
 from kernel_lab.publish.pack import CannotPack, size
 from kernel_lab.publish.pack import pack as pack_run
 from kernel_lab.publish.report import Subjects, write_report
@@ -17,7 +18,7 @@ from kernel_lab.publish.report.smallest import read_smallest
 from kernel_lab.publish.report.tiles import plain
 from kernel_lab.publish.report.trust import MutationTests
 from kernel_lab.run import registry
-from kernel_lab.run.saved import NotASavedRun
+from kernel_lab.run.saved import NotASavedRun, read_run
 
 FRONT = (
     "single", "memory-4", "memory-8", "replicas", "sticky", "sqlite", "redis", "redis-cached", "sidecar",
@@ -25,9 +26,6 @@ FRONT = (
 """The first matrix, where a run has more than fit: the reference, the problem, and the ways out."""
 CONTROLS = ("redis-naive", "stash")
 """Wrong on purpose: what the checkers have to catch."""
-
-
-"""Written by ``make teeth``."""
 
 
 def subjects() -> Subjects:
@@ -81,8 +79,17 @@ def pack(run: Path, out: Path, beside: Sequence[Path], *, front: bool) -> None:
     """Pack a run for git, with its page, and say how large it is."""
     kept = {*FRONT, *(name for name, one in registry.deployments().items() if plain(one))} if front else None
     try:
-        pack_run(run, out, beside=beside, histories_of=kept)
+        pack_run(run, out, beside=beside, histories_of=kept, and_of=_missed(run) if front else ())
     except CannotPack as error:
         raise BadInput(str(error)) from None
     page = report(out)
     print(f"{out}: {size(out):,} bytes; look at it: {page}")
+
+
+def _missed(run: Path) -> frozenset[str]:
+    """The cells whose prediction missed: without their histories nobody could say why."""
+    try:
+        found = agreement(read_run(run), CONTROLS)
+    except NotASavedRun:
+        return frozenset()  # packing says so
+    return frozenset(one.cell.name for one in found.misses if not one.inside) if found else frozenset()

@@ -27,7 +27,7 @@ from kernel_lab.run.results import CellResult, write_rows
 COLUMNS = (
     "deployment", "state", "fault", "connections", "claim", "validity", "mode", "landed", "lost_acknowledged",
     "carried_out_unacknowledged", "unavailable_ms", "recovered_ms", "failed_requests", "reason", "broke",
-    "liveness_asked", "liveness_failed", "liveness_restarts",
+    "liveness_asked", "liveness_failed", "liveness_restarts", "requests",
 )  # fmt: skip
 """The columns of ``faults.csv``."""
 
@@ -82,6 +82,8 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     or if no request failed."""
     failed_requests: int | None = None
     """Requests without an answer, or with a server's error such as 503."""
+    requests: int | None = None
+    """The requests of which `failed_requests` failed: those that ended after the fault had begun."""
     liveness_asked: int | None = None
     """Liveness probes from the begin of the fault until requests had stopped failing, over all replicas."""
     liveness_failed: int | None = None
@@ -140,6 +142,7 @@ def effect(
         unavailable_ms=(back_ns - bad[0].call_ns) / 1e6 if bad else 0.0,
         recovered_ms=(back_ns - begun.call_ns) / 1e6 if bad and after else None,
         failed_requests=len(bad),
+        requests=len(calls),
         liveness_asked=None if probed is None else probed.asked,
         liveness_failed=None if probed is None else probed.failed,
         liveness_restarts=None if probed is None else probed.restarts,

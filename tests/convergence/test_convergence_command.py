@@ -7,7 +7,7 @@ import pytest
 from kernel_lab.bad_input import BadInput
 from kernel_lab.convergence import command
 from kernel_lab.convergence.measure import COLUMNS
-from kernel_lab.convergence.table import table
+from kernel_lab.convergence.table import table, without_lifetimes
 from kernel_lab.run.folder import NotARun
 from kernel_lab.run.saved import SavedRun
 
@@ -46,6 +46,24 @@ async def test_bad_input_is_one_sentence(tmp_path, given, said):
 
 def row(**given):
     return dict.fromkeys(COLUMNS, "") | {"revocations": "300", "expired": "0", "not_seen": "0"} | given
+
+
+def test_the_life_of_our_own_token_is_no_figure_of_a_deployment():
+    refused = row(deployment="redis", end="refusal", p50_ms="5", max_ms="12", max_covers="0.9901")
+    before = row(
+        deployment="memory-4", end="expiry", p50_ms="1990", max_ms="2001", max_covers="0.9901", expired="229"
+    )
+    kept, today = without_lifetimes([refused, before])
+    assert kept == refused
+    assert today == before | dict.fromkeys(("p50_ms", "p99_ms", "max_ms", "p99_high_ms", "max_covers"), "")
+
+
+def test_one_line_says_how_many_revocations_ended_by_expiry_alone():
+    counts = {"revocations": 300, "expired": 229, "not_seen": 0}
+    told = dict.fromkeys(COLUMNS) | {"deployment": "memory-4"} | counts
+    assert command.said(told) == (
+        "memory-4: 229 of 300 revocations were not refused everywhere; 229 ended only when the token expired"
+    )
 
 
 def test_the_table_promises_nothing_where_only_expiry_ends_a_token(tmp_path):

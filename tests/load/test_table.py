@@ -40,6 +40,12 @@ def sample(
     )
 
 
+def test_a_wait_that_no_round_measured_is_empty_and_not_zero():
+    unmeasured = [dataclasses.replace(one, generator_queued=None) for one in rounds("redis", 500, 510)]
+    assert row(unmeasured, "redis")["generator_queued"] is None
+    assert row([*unmeasured, sample("redis", 2, 505)], "redis")["generator_queued"] == 0
+
+
 def rounds(subject: str, *per_s: float, **more) -> list[Sample]:
     return [sample(subject, number, value, **more) for number, value in enumerate(per_s)]
 

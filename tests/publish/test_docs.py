@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from beside_upstream import cost as state
 from kernel_lab import runbook
 from kernel_lab.convergence import measure as convergence
 from kernel_lab.load import curves, distance, frontier, table
-from kernel_lab.publish import docs
+from kernel_lab.publish import docs, hosts
 from kernel_lab.publish.markers import NOT_MEASURED, BadMarker, check, fill
 from kernel_lab.publish.reference import complaints
-from kernel_lab.run import registry, results
+from kernel_lab.run import effect, registry, results, timeline
 from kernel_lab.run.measures import Column
 from kernel_lab.run.saved import read_run
 
@@ -169,6 +170,7 @@ def test_every_column_of_every_csv_is_described():
     }
     columns |= {column for curve in curves.CURVES.values() for column in curve.columns}
     columns |= set(runbook.COLUMNS) | set(convergence.COLUMNS)
+    columns |= {*effect.COLUMNS, *timeline.COLUMNS, *hosts.COLUMNS, *state.COLUMNS, *distance.COLUMNS}
     missing = [c for c in sorted(columns) if not any(fnmatch.fnmatch(c, one) for one in named)]
     assert missing == []
 

@@ -50,7 +50,7 @@ def test_each_claim_has_the_figure_that_one_quotes(run):
     said = {cell.name: figures.short(cell) for cell in run.cells}
     assert said["rate_limit-memory-2-round_robin"] == "× 2.0"
     assert said["rate_limit-memory-2-keep_alive"] == "× 1.0"
-    assert said["handles-memory-2-round_robin"] == "50 %"
+    assert said["handles-memory-2-round_robin"] == "50 % of 2"
     assert said["handles-single-round_robin"] == "0 of 2, ≤ 78 %"
     assert said["revocation-memory-2-round_robin"] == "by 625 ms"
     assert said["revocation-single-round_robin"] == "0 of 6, ≤ 39 %"
@@ -61,12 +61,21 @@ def test_a_lag_whose_end_was_not_seen_is_no_number_of_ours(run):
     never = msgspec.structs.replace(
         cell, measures={**cell.measures, "lag_open_tokens": 1, "lag_upper_ms_max": None}
     )
-    assert figures.short(never) == "50 %, no end"
+    assert figures.short(never) == "50 % of 12, no end"
     assert "never refused while we looked (515 ms); ends only when the token expires (3,600 s)" in (
         never.declared.finding(never.observed)
     )
     tile = never.declared.tile(never.observed)
     assert (tile.figure, tile.after) == ("50 %", "of invokes with a revoked token")
+
+
+def test_a_box_without_a_share_says_why(run):
+    (held,) = run.of("handles", "single")
+    uncounted = msgspec.structs.replace(held, measures={"anomalies": 0})
+    assert figures.short(uncounted) == "tests not counted"
+    (broken,) = [one for one in run.of("handles", "memory-2") if one.connections == "round_robin"]
+    other = msgspec.structs.replace(broken, measures={**broken.measures, "misses": 0, "anomalies": 1})
+    assert figures.short(other) == "1 anomaly"
 
 
 def test_a_claim_that_holds_in_a_few_tests_is_marked(run):

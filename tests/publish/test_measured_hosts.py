@@ -57,9 +57,10 @@ def test_a_run_without_hosts_says_so():
 
 def test_a_claim_that_one_policy_broke_does_not_hold_over_hosts():
     run, known = run_with(MEASURED), registry.deployments()
-    assert hosts.spans(run, known["memory-4"]) == "0 of 1 claims hold over hosts (hosts-memory)"
+    said = "measured with 3 hosts × 2 workers (hosts-{}, quick run): {} of 1 claims hold"
+    assert hosts.spans(run, known["memory-4"]) == said.format("memory", 0)
     # what is unknown or was skipped is not counted
-    assert hosts.spans(run, known["redis"]) == "1 of 1 claims hold over hosts (hosts-redis)"
+    assert hosts.spans(run, known["redis"]) == said.format("redis", 1)
 
 
 def test_what_was_not_measured_over_hosts_is_not_told():

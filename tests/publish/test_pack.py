@@ -74,6 +74,26 @@ def test_figures_of_another_measurement_come_along_with_their_environment(folder
     assert about == {"cores": 2, "arguments": ["load"]}
 
 
+def test_the_life_of_a_token_that_was_published_as_a_lag_is_left_out(folder, tmp_path):
+    beside = tmp_path / "convergence1"
+    beside.mkdir()
+    head = "deployment,end,p50_ms,p99_ms,max_ms,p99_high_ms,max_covers,width_p50_ms\n"
+    (beside / "convergence.csv").write_text(
+        f"{head}memory-4,expiry,1990,2000,2001,2001,0.99,4\nredis,refusal,5,9,12,12,0.99,3\n"
+    )
+    pack(folder, tmp_path / "packed", beside=[beside])
+    told = (tmp_path / "packed" / "convergence.csv").read_text()
+    assert told == f"{head}memory-4,expiry,,,,,,4\nredis,refusal,5,9,12,12,0.99,3\n"
+
+
+def test_a_cell_whose_prediction_missed_keeps_its_history(folder, tmp_path):
+    name = "handles-memory-2-round_robin"
+    pack(folder, tmp_path / "thin", histories_of=(), and_of={name})
+    kept = [path.parent.name for path in (tmp_path / "thin").glob("cells/handles/*/history.jsonl.gz")]
+    assert kept == ["memory-2-round_robin"]
+    assert complaints(tmp_path / "thin", SCENARIOS) == []
+
+
 @pytest.mark.parametrize(
     ("prepare", "said"),
     [

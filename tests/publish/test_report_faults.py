@@ -46,9 +46,12 @@ def test_a_timeline_shades_the_fault_and_draws_what_was_measured():
     [found] = timelines(
         SimpleNamespace(tables={"fault_timeline": [*rows, timed(0, 1, 0, "1", "1", "single")]})
     )
-    assert (found.fault, [name for name, _ in found.pictures]) == ("kill_store", ["redis", "single"])
-    picture = str(found.pictures[0][1])
-    assert 'aria-label="redis under kill store: 9 calls answered, 0 refused, 9 failed"' in picture
+    assert (found.fault, [name for name, *_ in found.pictures]) == ("kill_store", ["redis", "single"])
+    _, said, drawn = found.pictures[0]
+    counts = "18 calls: 9 answered, 0 refused, 9 failed"
+    assert said == f"{counts}, from 0.25 s before the fault to 0.75 s after it began"
+    picture = str(drawn)
+    assert f'aria-label="redis under kill store: {said}"' in picture
     assert picture.count("<rect") == 1
     # nothing was called between 250 and 500 ms, and nothing came back at 0: every line is broken there
     assert picture.count("<polyline") == 3 * 2 + 2

@@ -62,7 +62,7 @@ def test_a_claim_that_held_while_requests_failed_was_closed_until_one_was_answer
 def test_what_never_came_back_has_no_time_of_recovery(told):
     found = told(FAULT, line(1, "invoke", 1020, 1030, "info", error="state_unavailable"))
     assert found.recovered_ms is None
-    assert found.failed_requests == 1
+    assert (found.failed_requests, found.requests) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +122,7 @@ def test_what_a_liveness_probe_found_is_told_and_nothing_where_none_was_asked(to
         probed.note("r0", answered=answered)
     found = told(FAULT, line(1, "invoke", 1020, 1030, output=SERVED), probed=probed)
     assert (found.liveness_asked, found.liveness_failed, found.liveness_restarts) == (8, 6, 1)
+    assert (found.requests, found.failed_requests) == (1, 0)
     assert told(FAULT, line(1, "invoke", 1020, 1030, output=SERVED)).liveness_restarts is None
 
 

@@ -6,7 +6,7 @@ No ratio measured with the store on loopback is drawn where its curve against di
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from kernel_lab.publish.charts import Picture
 from kernel_lab.publish.charts.plot import Axis, Plot, from_zero
@@ -15,7 +15,7 @@ from kernel_lab.run.saved import Row, SavedRun
 ROW_PX = 36
 KEEPS, BREAKS = 0, 1
 """Series: an option that broke no claim under load, and one that broke some."""
-LEGEND = ((KEEPS, "broke nothing"), (BREAKS, "broke what is named"))
+LEGEND = ((KEEPS, "broke none of the claims below"), (BREAKS, "broke what is named"))
 
 
 def frontier(run: SavedRun) -> Picture | None:
@@ -28,7 +28,8 @@ def frontier(run: SavedRun) -> Picture | None:
         title="What it costs: throughput",
         axis="calls answered, as a multiple of memory-4's",
         caption="Each mark is the worst ratio over the mixes of load, with its 95 % interval and the store beside the "
-        "workers. A pale mark is dominated: another option keeps as many claims and costs no more.",
+        f"workers{_measured(run, {'closed'})}. A pale mark is dominated: another option keeps as many claims and "
+        f"costs no more. {_claims(run)}",
     )
 
 
@@ -41,9 +42,42 @@ def added_latency(run: SavedRun) -> Picture | None:
         say=lambda value: f"{value:+.1f} ms",
         title="What it costs: the slowest calls",
         axis="ms added to memory-4's 99th percentile",
-        caption="Each mark is the worst over the mixes of load at a constant rate, with its 95 % interval. Latency "
-        "counts from the planned start, so a stall adds to every call that should have started during it.",
+        caption="Each mark is the worst over the mixes of load at a constant rate, with its 95 % interval"
+        f"{_measured(run, {'rate'})}. Latency counts from the planned start, so a stall adds to every call that "
+        f"should have started during it. {_claims(run)}",
     )
+
+
+def _claims(run: SavedRun) -> str:
+    """Which claims the marks tell of: the matrix of the page has more."""
+    tested = [name.replace("_", " ") for name, one in run.declared.items() if one.under_load]
+    others = [name.replace("_", " ") for name, one in run.declared.items() if not one.under_load]
+    said = f"Counted are the claims that a load session tests ({', '.join(tested)}), under load and in the matrix."
+    return (
+        f"{said} An option that broke none of them may break others: {', '.join(others)}." if others else said
+    )
+
+
+def _measured(run: SavedRun, steps: Collection[str]) -> str:
+    """How many rounds and calls of one mix were measured on one deployment, from the fewest to the most."""
+    options = {row["deployment"] for row in _options(run)}
+    rows = [
+        row for row in run.tables.get("cost", ()) if row["deployment"] in options and row["step"] in steps
+    ]
+    return _spread(rows, "rounds_counted", "calls")
+
+
+def _spread(rows: Sequence[Row], rounds: str, calls: str) -> str:
+    counted = [(int(row[rounds]), int(row[calls])) for row in rows if row.get(rounds) and row.get(calls)]
+    if not counted:
+        return ""
+    each, all_calls = zip(*counted, strict=True)
+    return f", from {_range(each)} rounds with {_range(all_calls)} calls for each mix"
+
+
+def _range(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _options(run: SavedRun) -> list[Row]:
@@ -95,7 +129,7 @@ def _dots(
         plot.level(middle, *ends, cls=f"interval s{series}{pale}")
         said = f"{row['deployment']}: {say(value)}"
         said += f" ({say(float(row[f'{column}_low']))} to {say(float(row[f'{column}_high']))})"
-        said += f"; broke {row['broken']}" if row["broken"] else "; broke nothing"
+        said += f"; broke {row['broken']}" if row["broken"] else "; broke none of the claims under load"
         said += f"; dominated by {row['dominated_by']}" if row["dominated_by"] else ""
         plot.point(value, middle, series=series, title=said, cls=pale.strip())
     told = "; ".join(f"{row['deployment']} {say(float(row[column]))}" for row in rows)
@@ -142,8 +176,24 @@ def distance(run: SavedRun, mix: str) -> Picture | None:
         title=f"What distance costs: {mix.replace('-', ' ')}",
         svg=plot.svg(f"Throughput of {mix} against the round trip to the store: " + "; ".join(told)),
         legend=tuple(enumerate(curves)),
-        caption="The kernel's seams are synchronous. In redis-blocking each round trip to the store blocks a "
-        "worker's event loop, so a worker cannot answer more than 1 / (round trips × time of one). The "
-        "others serve other requests meanwhile.",
+        caption=_why_far(curves),
         marks=("interval",),
     )
+
+
+def _why_far(curves: Mapping[str, Sequence[Row]]) -> str:
+    rows = [row for some in curves.values() for row in some]
+    blocking = [name for name, some in curves.items() if any(row["blocked_ms_per_call"] for row in some)]
+    measured = _spread(rows, "rounds", "calls").replace(" for each mix", " for each mark")
+    said = (
+        f"Each mark compares a deployment with memory-4 in paired rounds, with its 95 % interval{measured}. "
+    )
+    if blocking:
+        said += (
+            f"In {', '.join(blocking)} each round trip to the store blocks a worker's event loop, so a worker cannot "
+            "answer more than 1 / (round trips × time of one). "
+        )
+    others = [name for name in curves if name not in blocking]
+    if others:
+        said += f"In {', '.join(others)} a worker serves other requests while it waits for the store."
+    return said.strip()

@@ -56,6 +56,8 @@ def survival(run: SavedRun, scenario: str, drawn: Collection[str], watched: Sequ
         first = found[0]
         told.append(f"{name} begins at {Share(first.accepted, first.asked)}")
     caption = chart.caption.format(life_s=f"{life_s:g}")
+    asked_of = ", ".join(f"{name} {sum(one.asked for one in found)}" for name, found in curves)
+    caption += f" Asked were, over all slices: {asked_of}."
     if silent:
         caption += " None at any time: " + "; ".join(silent) + "."
     return Picture(

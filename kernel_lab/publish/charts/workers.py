@@ -10,7 +10,7 @@ from kernel_lab.judge.history import read_history
 from kernel_lab.publish import figures
 from kernel_lab.publish.charts import Picture, link
 from kernel_lab.publish.charts.plot import Axis, Plot, from_zero, percents
-from kernel_lab.run.declaration import AgainstWorkers, Multiple
+from kernel_lab.run.declaration import AgainstWorkers, Multiple, Proportion
 from kernel_lab.run.measures import percent
 from kernel_lab.run.saved import SavedCell, SavedRun
 
@@ -29,6 +29,10 @@ class Reading:
     low: float | None = None
     high: float | None = None
     predicted: float | None = None
+    of: int = 0
+    """How many calls it was counted out of; 0 where that is not known."""
+    unit: str = ""
+    """What these calls are: ``expansions``."""
     said: str
 
 
@@ -64,9 +68,12 @@ def _times(run: SavedRun, cell: SavedCell, headline: Multiple, chart: AgainstWor
     one = chart.alone(read_history(run.path / cell.history), cell.parameters)
     told, what = figures.predicted(cell), headline.counted.title if headline.counted else ""
     said = f"{counted:g} {what}, where one worker alone gives {one:g}"
+    tried = cell.observed.find(headline.tried) if cell.observed and headline.tried else None
     return Reading(
         cell=cell,
         value=counted / one,
+        of=round(tried or 0),
+        unit=headline.tried.title if headline.tried else "",
         predicted=None if told is None else told / one,
         said=said + ("" if told is None else f"; {told:g} predicted"),
     )
@@ -78,7 +85,11 @@ def _share(cell: SavedCell) -> Reading | None:
         return None
     low, high = part.interval
     said = f"{part}" + ("" if told is None else f"; {percent(told)} predicted")
-    return Reading(cell=cell, value=part.value, low=low, high=high, predicted=told, said=said)
+    headline = cell.declared.headline if cell.declared else None
+    unit = headline.of.unit if isinstance(headline, Proportion) else ""
+    return Reading(
+        cell=cell, value=part.value, low=low, high=high, predicted=told, of=part.of, unit=unit, said=said
+    )
 
 
 def _against_workers(
@@ -121,8 +132,25 @@ def _against_workers(
         f"{r.cell.label} {r.value:.2g}" for r in readings if r.cell.connections == POLICIES[0]
     )
     return Picture(
-        title=chart.title, svg=plot.svg(label), legend=legend, caption=chart.caption, marks=tuple(marks)
+        title=chart.title,
+        svg=plot.svg(label),
+        legend=legend,
+        caption=f"{chart.caption} {_of(readings)}".strip(),
+        marks=tuple(marks),
     )
+
+
+def _of(readings: Sequence[Reading]) -> str:
+    """How much was counted for each mark."""
+    counted = [reading.of for reading in readings if reading.of]
+    if not counted:
+        return ""
+    return f"Each mark is one cell, of {_calls(counted)} {readings[0].unit}."
+
+
+def _calls(counted: Sequence[int]) -> str:
+    low, high = min(counted), max(counted)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _cells(run: SavedRun, scenario: str, names: Collection[str]) -> Iterable[SavedCell]:
@@ -189,6 +217,7 @@ def answered(run: SavedRun, names: Collection[str]) -> Picture | None:
         svg=plot.svg("Share of calls by worker. " + "; ".join(said)),
         legend=(),
         caption="Each box is one worker, as wide as its share of the calls of one cell, the busiest first. "
-        f"{said[-1]}. Workers on one listening socket need not get equal shares, and a result depends on "
+        f"A row counts {_calls([sum(calls) for _, calls in bars])} calls. {said[-1]}. "
+        "Workers on one listening socket need not get equal shares, and a result depends on "
         "the worker that a call meets. So predictions use which worker answered, and not the number of workers alone.",
     )

@@ -14,7 +14,7 @@ from kernel_lab.run.timeline import BIN_MS, TABLE
 
 WORDS = {
     "open": "fails open",
-    "times_n": "each process alone, with or without the fault",
+    "times_n": "broken without the fault too",
     "": "unknown",
     "refuses_good": "refuses what is good",
     "closed": "refuses",
@@ -103,14 +103,17 @@ def _away(rows: Sequence[Row]) -> str:
     failed = [int(row["failed_requests"]) for row in rows if row["failed_requests"]]
     if not failed:
         return ""
+    asked = [row.get("requests", "") for row in rows if row["failed_requests"]]
+    total = sum(map(int, asked)) if all(asked) else None
     if not any(failed):
-        return "no request failed"
+        return "no request failed" if total is None else f"none of {_requests(total)} failed"
+    many = _requests(sum(failed)) if total is None else f"{sum(failed)} of {_requests(total)}"
     away = max(float(row["unavailable_ms"]) for row in rows if row["unavailable_ms"])
     back = [float(row["recovered_ms"]) for row in rows if row["recovered_ms"]]
-    said = f"{_requests(sum(failed))} failed over {away / 1000:.1f} s"
+    said = f"{many} failed over {away / 1000:.1f} s"
     never = any(row["failed_requests"] not in ("", "0") and not row["recovered_ms"] for row in rows)
     if never:
-        return f"{said}; not back while we looked"
+        return f"{said}, until the lab stopped looking"
     return f"{said}; back {max(back) / 1000:.1f} s after the fault" if back else said
 
 
@@ -119,8 +122,8 @@ class FaultTimelines:
     """What each deployment's calls did around one fault."""
 
     fault: str
-    pictures: tuple[tuple[str, Markup], ...]
-    """A deployment, and its picture."""
+    pictures: tuple[tuple[str, str, Markup], ...]
+    """A deployment, what was counted and for how long, and the picture."""
 
 
 def timelines(run: SavedRun) -> list[FaultTimelines]:
@@ -131,17 +134,27 @@ def timelines(run: SavedRun) -> list[FaultTimelines]:
     return [
         FaultTimelines(
             fault=fault,
-            pictures=tuple((name, _picture(name, fault, rows, some)) for name, rows in some.items()),
+            pictures=tuple(
+                (name, _said(rows), _picture(name, fault, rows, some)) for name, rows in some.items()
+            ),
         )
         for fault, some in found.items()
     ]
 
 
-def _picture(deployment: str, fault: str, rows: Sequence[Row], beside: Mapping[str, Sequence[Row]]) -> Markup:
+def _said(rows: Sequence[Row]) -> str:
+    """What was counted, out of how many, and for how long."""
     ok, refused, failed = (sum(int(row[name]) for row in rows) for name in ("ok", "refused", "failed"))
+    begin_ms, end_ms = int(rows[0]["at_ms"]), int(rows[-1]["at_ms"]) + BIN_MS
+    return (
+        f"{ok + refused + failed} calls: {ok} answered, {refused} refused, {failed} failed, from "
+        f"{-begin_ms / 1000:g} s before the fault to {end_ms / 1000:g} s after it began"
+    )
+
+
+def _picture(deployment: str, fault: str, rows: Sequence[Row], beside: Mapping[str, Sequence[Row]]) -> Markup:
     until_ms = max(int(row["at_ms"]) for some in beside.values() for row in some) + BIN_MS
-    said = f"{ok} calls answered, {refused} refused, {failed} failed"
-    label = f"{deployment} under {fault.replace('_', ' ')}: {said}"
+    label = f"{deployment} under {fault.replace('_', ' ')}: {_said(rows)}"
     return timeline(rows, bin_ms=BIN_MS, until_ms=until_ms, label=label)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.judge.verdict import MARK, Validity
+from kernel_lab.load.table import References
 from kernel_lab.load.tables import ratio
 from kernel_lab.publish import figures, hosts
 from kernel_lab.publish.charts import link
@@ -79,6 +80,8 @@ class Row:
     """One claim, or one fact, over the deployments of a table."""
 
     name: str
+    counted: str = ""
+    """What the figures of its boxes count."""
     boxes: tuple[Box | None, ...] = ()
     facts: tuple[str, ...] = ()
 
@@ -123,18 +126,32 @@ def _table(
     return Table(
         columns=tuple((name, one.title if one else "") for name, one in zip(names, known, strict=True)),
         claims=tuple(
-            Row(name=scenario, boxes=tuple(_box(run, scenario, name, fault) for name in names))
+            Row(
+                name=scenario,
+                counted=_counted(run, scenario),
+                boxes=tuple(_box(run, scenario, name, fault) for name in names),
+            )
             for scenario in claims
         ),
-        facts=tuple(row for row in facts if any(row.facts)),
+        facts=tuple(
+            replace(row, facts=tuple(fact or NOT_MEASURED for fact in row.facts))
+            for row in facts
+            if set(row.facts) - {"", NO_STORE, REFERENCE}
+        ),
     )
 
 
+def _counted(run: SavedRun, scenario: str) -> str:
+    declared = run.declared.get(scenario)
+    return declared.headline.words if declared and declared.headline else ""
+
+
 def _facts(run: SavedRun, names: Sequence[str], known: Sequence[Deployment | None]) -> tuple[Row, ...]:
+    stores = [store_away(run, name) or _no_store(one) for name, one in zip(names, known, strict=True)]
     return (
         Row(name="workers", facts=tuple(_workers(run, name) for name in names)),
         Row(name="spans hosts", facts=tuple(_spans(run, one) for one in known)),
-        Row(name="store away (measured)", facts=tuple(store_away(run, name) for name in names)),
+        Row(name="store away (measured)", facts=tuple(stores)),
         Row(
             name="throughput vs memory-4 (invokes of 200 rows)",
             facts=tuple(_cost(run, name) for name in names),
@@ -147,7 +164,7 @@ def _facts(run: SavedRun, names: Sequence[str], known: Sequence[Deployment | Non
             name="a revocation holds on every worker",
             facts=tuple(_converges(run, name, one) for name, one in zip(names, known, strict=True)),
         ),
-        Row(name="use it for", facts=tuple(one.use_for if one else "" for one in known)),
+        Row(name="use it for", facts=tuple((one and one.use_for) or "not stated" for one in known)),
     )
 
 
@@ -164,8 +181,15 @@ def _box(run: SavedRun, scenario: str, deployment: str, fault: str) -> Box | Non
     return Box.of(worst, () if same else policies)
 
 
+def _no_store(deployment: Deployment | None) -> str:
+    apart = deployment is None or deployment.store or deployment.forwards
+    return "" if apart or not deployment.state.startswith("memory://") else NO_STORE
+
+
 def _cost(run: SavedRun, deployment: str) -> str:
     """Throughput against memory-4's for one kind of load, near the store and 1 ms away: loopback would mislead."""
+    if deployment == COMPARED_WITH:
+        return REFERENCE
     rows = [
         row
         for row in run.tables.get("cost_distance", ())
@@ -182,6 +206,8 @@ def _cost(run: SavedRun, deployment: str) -> str:
 
 
 def _near(run: SavedRun, deployment: str, mix: str) -> str:
+    if deployment == COMPARED_WITH:
+        return REFERENCE
     near = [
         row
         for row in run.tables.get("cost", ())
@@ -201,11 +227,19 @@ def _converges(run: SavedRun, name: str, deployment: Deployment | None) -> str:
         if row["end"] != "refusal" or not row["max_ms"]:
             return "only when the token expires"
         covers = f"{100 * float(row['max_covers']):.1f} %" if row["max_covers"] else ""
-        return f"{covers} within {float(row['max_ms']):.0f} ms, known to {float(row['width_p50_ms']):.0f} ms"
+        return (
+            f"{covers} within {float(row['max_ms']):.0f} ms, known to {float(row['width_p50_ms']):.0f} ms "
+            f"({row['revocations']} revocations)"
+        )
     return ""
 
 
 VERSUS = "throughput_vs_memory"
+COMPARED_WITH = References().memory
+REFERENCE = "the reference"
+NO_STORE = "no store"
+NOT_MEASURED = "not measured"
+"""What stands where a fact is not known: an empty box or a dash could be read as none."""
 
 
 def _workers(run: SavedRun, deployment: str) -> str:
@@ -216,11 +250,11 @@ def _workers(run: SavedRun, deployment: str) -> str:
 
 def _spans(run: SavedRun, deployment: Deployment | None) -> str:
     if deployment is None:
-        return ""
+        return "not known"
     if measured := hosts.spans(run, deployment):
         return measured
     if deployment.spans_hosts:
-        return "yes"
+        return "built to; not measured"
     if deployment.processes == 1:
         return "one worker"
     return "one host" if deployment.shares else "nothing shared"

@@ -11,6 +11,7 @@ import msgspec
 from kernel_lab.judge.verdict import Validity
 from kernel_lab.publish.agreement import agreement
 from kernel_lab.run.folder import read_whole
+from kernel_lab.run.measures import Share, percent
 from kernel_lab.run.saved import Row, SavedCell, SavedRun
 
 NOT_SHOWN = (
@@ -185,11 +186,9 @@ def _predictions(run: SavedRun, controls: Sequence[str]) -> list[Fact]:
         f"median of {count} cells, in points of a share or per cent of a count; {found.within} of {count} are at "
         f"most 10, the worst is {100 * max(one.error for one in found.cells):.0f}"
     )
-    inside = (
-        f"of {count} measurements, in the 95 % interval that the probe gave before; each miss is listed below"
-    )
+    inside = "measurements inside of the 95 % interval that the probe gave before; each miss is listed below"
     return [
-        Fact(name="prediction error", value=f"{100 * found.median:.1f}", note=error),
+        Fact(name="prediction error", value=f"{100 * found.median:.1f} points", note=error),
         Fact(name="predicted rightly", value=f"{found.inside} of {count}", note=inside),
     ]
 
@@ -197,14 +196,12 @@ def _predictions(run: SavedRun, controls: Sequence[str]) -> list[Fact]:
 def _teeth(teeth: MutationTests | None) -> Fact | None:
     if teeth is None:
         return None
-    note = (
-        f"kernels with one fault each, in simulation; {teeth.accused} of {teeth.right:,} runs of a correct "
-    )
-    note += "kernel were accused"
+    note = f"kernels with one fault each, in simulation; {teeth.accused} of {teeth.right:,} simulated runs "
+    note += "of a correct kernel were judged broken"
     if teeth.live_wrong and teeth.live_caught is not None:
         note += f". Under gunicorn {teeth.live_caught} of {teeth.live_wrong} were caught"
         if teeth.live_right and teeth.live_accused is not None:
-            note += f" and {teeth.live_accused} of {teeth.live_right} correct cells accused"
+            note += f" and {teeth.live_accused} of {teeth.live_right} correct cells judged broken"
     return Fact(
         name="wrong kernels caught", value=f"{teeth.caught} of {teeth.wrong}", note=f"{note} (make teeth)"
     )
@@ -218,7 +215,10 @@ def _accused(run: SavedRun) -> Fact:
         if cell.expected is Validity.VALID and cell.validity in (Validity.VALID, Validity.INVALID)
     ]
     accused = sum(cell.validity is Validity.INVALID for cell in right)
-    return Fact(name="false alarms", value=f"{accused} of {len(right)}", note="cells that should hold")
+    note = "cells that should hold and were judged broken"
+    if right and not accused:
+        note += f"; a rate of up to {percent(Share(0, len(right)).interval[1])} is still plausible (95 %)"
+    return Fact(name="false alarms", value=f"{accused} of {len(right)}", note=note)
 
 
 def _noise(run: SavedRun) -> Fact | None:
@@ -242,7 +242,8 @@ def _headroom(run: SavedRun) -> Fact | None:
     return Fact(
         name="load generator",
         value=f"{100 * max(shares):.0f} %",
-        note="of the machine at most; a row where it was the bottleneck does not count",
+        note="of the CPU time of servers and generator together, in the row where it took most; a row in which it "
+        "was the bottleneck does not count",
     )
 
 
@@ -276,11 +277,11 @@ def _beside(run: SavedRun) -> Fact | None:
         return None
     same = {str(run.environment.get("commit"))[:10]} == {one.commit for one in found}
     said = "; ".join(f"{one.name} at commit {one.commit}, {one.started}" for one in found)
-    note = f"the figures of cost, state and runbook come from other runs than the cells: {said}"
+    note = f"figures that are not a cell's were measured apart from the cells, at another time: {said}"
     return Fact(
         name="other runs on this page",
         value=str(len(found)),
-        note=note if not same else f"{note}; one commit",
+        note=f"{note}; all at the cells' commit" if same else f"{note}; not all at the cells' commit",
     )
 
 
