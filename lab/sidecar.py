@@ -80,7 +80,7 @@ class KernelProcess:
         Raises:
             BadSettings: They name none.
         """
-        # as many connections as there are calls in flight, kept: the process closes none
+        # every call in flight has a connection, and connections are kept: the process closes none of them
         kept: dict[str, Any] = {"limit": 0, "keepalive_timeout": 3600}
         if settings.remote_kernel is not None:
             return cls(

@@ -23,7 +23,7 @@ TOTAL = 6_800
 REQUEST = 600
 """Tokens of the pool, and reserved per invoke. A cheap invoke costs 29 of them, a dear one 1,492."""
 DEAR_EVERY = 7
-"""Among so many invokes one is of a listing, which is dear: a handful of those can prove an overspend."""
+"""One in `DEAR_EVERY` invokes asks for a listing, which is dear: a handful of those can prove an overspend."""
 ALONE_AT_FULL, ALONE, ALONE_DEAR = 171, 68, 2
 """Invokes of one client before the others begin: at full all cheap; at quick fewer, and dear ones that make up for it.
 
@@ -31,7 +31,7 @@ While nothing else is under way a use is known to the token. Of a fault that str
 show nothing in 3 runs of 100.
 """
 READ_EVERY = 4
-"""After how many of these the use is read: what is wrong stands between two reads."""
+"""The use is read after each `READ_EVERY` of these invokes, so that a wrong charge stands between two reads."""
 FEW, AT_ONCE = 14, 10
 """How many cheap invokes several principals then make side by side, and how many dear ones begin at once after those.
 
@@ -41,10 +41,12 @@ up, and together they reserve more than is left. Once 20 % or less is left, upst
 refuses.
 """
 INVOKES = 40
-"""Of one pool: enough to use it up."""
+"""The number of invokes against one pool: enough to use it up."""
 PRINCIPALS = 4
 KEPT_PRINCIPALS = 12
-"""Over kept connections, where each stays with the worker it met: so many that they hardly all meet one."""
+"""Over kept connections each principal stays with the worker that it met. With this many, it is unlikely that all
+meet the same worker.
+"""
 
 
 async def drive(session: Session) -> None:

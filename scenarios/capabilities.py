@@ -15,7 +15,7 @@ from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere, p
 from kernel_lab.traffic.connections import Policy
 
 PAUSE_S = 1.2
-"""After which everything is asked once more: what is kept for a second is forgotten by then."""
+"""The pause before everything is asked once more: a cache of one second has forgotten its answers by then."""
 GRANTS = 4
 """Grants per import where the connection policy cannot choose the worker."""
 

@@ -88,7 +88,7 @@ def load(where: str, folder: Path) -> App:
     """The app that ``file.py:Class`` names, relative to a folder.
 
     Raises:
-        BadInput: There is no such file or class, it is no `App`, or it cannot be made.
+        BadInput: There is no such file or class, the class is not an `App`, or it cannot be made.
     """
     file, _, name = where.partition(":")
     path = (folder / file).resolve()

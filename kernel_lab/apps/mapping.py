@@ -171,7 +171,7 @@ class Revocation(_Table, frozen=True, kw_only=True):
     use: Step | None = None
     revoke: Step | None = None
     max_stale_ms: int | None = None
-    """The promise: a worker may accept a revoked token for so long. None: not at all."""
+    """The promise: for how long a worker may accept a revoked token. None: not at all."""
 
 
 class Handles(_Table, frozen=True, kw_only=True):
@@ -180,7 +180,7 @@ class Handles(_Table, frozen=True, kw_only=True):
     put: Step | None = None
     get: Step | None = None
     ttl_s: float | None = None
-    """The promise: so long a stored thing lives. None: for ever."""
+    """The promise: how long a stored thing lives. None: for ever."""
 
 
 class Stats(_Table, frozen=True, kw_only=True):

@@ -74,7 +74,7 @@ def by_address(service: Service) -> bool:
 
 @asynccontextmanager
 async def started(service: Service, workers: int, logs: Path) -> AsyncIterator[Running]:
-    """Start the service with so many workers; stop it at the end, however that comes.
+    """Start the service with `workers` workers. Stop it at the end, also after an error.
 
     Raises:
         StackFailed: It did not come up; the message shows the last lines of its log.

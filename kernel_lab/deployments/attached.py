@@ -129,7 +129,7 @@ async def attach(address: Address, asked: Asked | None = None, *, name: str = "a
 
 
 def per_replica(workers: int, replicas: int) -> int:
-    """Workers of each replica, of so many in all."""
+    """The number of workers of each replica, given the number in all."""
     return max(1, -(-workers // max(1, replicas)))
 
 

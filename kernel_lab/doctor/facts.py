@@ -237,7 +237,7 @@ class Reading:
     """Variables of .env files, which whatever runs beside them may see."""
     sources: list[str] = field(default_factory=list)
     consumed: set[str] = field(default_factory=set)
-    """Files that another file runs or includes, and which so are no way to run things of their own."""
+    """Files that another file runs or includes: they do not say by themselves how something is run."""
 
     def trouble(self, place: Place, message: str) -> None:
         """Note what could not be read."""

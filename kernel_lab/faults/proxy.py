@@ -70,7 +70,7 @@ class Proxy:
         return self._program.pid
 
     async def set_rtt(self, rtt_ms: float) -> None:
-        """From now on every round trip takes so much longer; half of it each way."""
+        """From now on every round trip takes `rtt_ms` longer: half of it on each way."""
         await self._order(rtt_ms=rtt_ms)
 
     async def partition(self, how: Literal["hold", "reset"]) -> None:

@@ -22,11 +22,11 @@ from kernel_lab.faults.workers import FIRST, POLL_S, TIMEOUT_S, not_ours, server
 REMOTE = "remote"
 """The server that keeps the kernel of every host's workers."""
 ANSWER_S = 0.3
-"""A server that does not answer for so long hangs."""
+"""A server that does not answer within this time counts as hanging."""
 SLOW_MS, EVERY_S = 100, 0.12
-"""A slow server holds every command for so long, so often: about 80 of 100 ms."""
+"""A slow server holds all commands for `SLOW_MS`, once in `EVERY_S`: about 80 of 100 ms."""
 ROOM_BYTES, FILLED_BYTES, BATCH_BYTES, VALUE_BYTES = 2_000_000, 16_000_000, 500_000, 5_000
-"""An evicting server has so much room above what it uses, and gets so many bytes of other keys, in batches."""
+"""An evicting server has `ROOM_BYTES` of room above what it uses. It gets `FILLED_BYTES` of other keys, in batches."""
 
 
 def store_of(live: Live) -> str:

@@ -28,7 +28,7 @@ def not_ours(live: Live) -> str:
 
 
 def servers_of(live: Live) -> Servers:
-    """The servers of a deployment of which `not_ours` says that they are ours."""
+    """The servers of a deployment that the lab started itself; `not_ours` says where it did not."""
     if live.servers is None:
         raise ValueError(not_ours(live))
     return live.servers

@@ -252,7 +252,7 @@ def _clean(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that stays in its cell of a Markdown table, and is no markup."""
+    """Text that stays inside its cell of a Markdown table and is not read as markup."""
     return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|").replace("`", "'")
 
 

@@ -1,6 +1,6 @@
 """How fast a history is read and judged: ``python -m kernel_lab.judge.bench_check [OPERATIONS]``.
 
-For each claim a simulated right deployment makes a legal history of so many operations, and of a tenth of
+For each claim a simulated right deployment makes a legal history of the chosen number of operations, and of a tenth of
 them, in several shapes: more calls in flight, one key, many keys, keys that are asked for unevenly, many denials, and
 listings that are narrowed. Each is read and judged in a process of its own, with the CPU time of either part, the
 elapsed time of both and the peak memory. The bounds: a million operations read and judged in under 5 s of CPU time
@@ -62,7 +62,7 @@ class World:
         return self.now_ns
 
     def later(self) -> int:
-        """An instant after all that is under way has ended."""
+        """An instant at which every operation under way has ended."""
         self.now_ns += 3 * FAR_NS
         return self.now_ns
 
@@ -132,7 +132,7 @@ def _one(world: World) -> int:
 
 
 def _among(number: int) -> Callable[[World], int]:
-    """One of so many principals, each as often as the others."""
+    """One of `principals` principals, each as often as the others."""
     return lambda world: world.rng.randrange(number)
 
 
@@ -329,7 +329,7 @@ SHAPES: dict[str, Shape] = {
 
 
 def write(name: str, operations: int, folder: Path) -> None:
-    """A cell folder with a legal history of so many operations."""
+    """A cell folder with a legal history of this many operations."""
     shape = SHAPES[name]
     make, parameters = shape.make, shape.parameters
     cell = Cell(scenario=shape.claim, deployment=DeploymentFacts(name="simulated"), parameters=parameters)

@@ -60,7 +60,7 @@ __all__ = [
 
 
 class MalformedHistory(ValueError):  # noqa: N818 - it names a thing, as the field does
-    """A line that is no operation; the message names the file, the line and what is wrong."""
+    """A line that is not an operation; the message names the file, the line and what is wrong."""
 
 
 _called = msgspec.json.Decoder(Called)
@@ -112,7 +112,7 @@ def parse_line(line: bytes, *, where: str) -> AnyOperation:
 
 
 def _parse_fault(line: bytes, error: Exception, where: str) -> FaultEvent:
-    """A line that is no call, as a fault; or what is wrong with it."""
+    """A line that is not a call, read as a fault; or what is wrong with it."""
     wrong = str(error)
     try:
         f = msgspec.json.decode(_members.decode(line)["f"])

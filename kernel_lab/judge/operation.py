@@ -102,7 +102,7 @@ class InvokeInput(msgspec.Struct, frozen=True, gc=False):
     capability: str = ""
     tampered: bool = False
     dry_run: bool = False
-    """Verified and routed, then not carried out: no action, no handle, no cost."""
+    """The token is verified and the call is routed, but nothing is carried out: no action, no handle, no cost."""
     stream: bool = False
     """Answered in frames. ``kernel_lab.judge.checkers.streams`` says what its output holds."""
     args: dict[str, Any] | None = None

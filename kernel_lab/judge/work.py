@@ -44,7 +44,7 @@ _current: ContextVar[Work | None] = ContextVar("work", default=None)
 
 @contextmanager
 def budget(operations: int) -> Iterator[Work]:
-    """Open the budget for a history of so many operations; a budget that is open already goes on."""
+    """Open the budget for a history of `operations` operations; a budget that is already open stays open."""
     if (open_already := _current.get()) is not None:
         yield open_already
         return

@@ -38,11 +38,11 @@ Session = Generator[Step, Reply, None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
-    """Who lives one session."""
+    """The principal of one session."""
 
     principal: str
     number: int
-    """Of the session: every so many revoke, or run into their limit."""
+    """The number of the session. Some sessions, by their number, revoke a token or run into their limit."""
     rng: random.Random
     limit: int
     """Grants of `LIMITED` in `window_s` seconds, as the deployment states them."""

@@ -60,7 +60,7 @@ EFFORTS: Mapping[str, Effort] = {
     "curve": Effort(rounds=8, warm_s=0.08, measured_s=0.3, gap_s=0.04),
     # a percentile takes many calls of one slot, and its interval many slots
     "rate": Effort(rounds=14, warm_s=0.1, measured_s=0.5, gap_s=0.04),
-    # of so many callers each has a call in flight at the end of a slot
+    # each caller has a call in flight at the end of a slot, which takes time to come back
     "distance": Effort(rounds=8, warm_s=0.12, measured_s=0.3, gap_s=0.15, users=64),
     "callers": Effort(rounds=6, warm_s=0.12, measured_s=0.3, gap_s=0.2),
 }

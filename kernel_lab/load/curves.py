@@ -58,7 +58,7 @@ class Curve:
 async def workers(
     bench: Bench, known: Mapping[str, Deployment], env: Mapping[str, str]
 ) -> list[dict[str, Any]]:
-    """Cost against the number of workers, on however many cores there are: this is no sizing."""
+    """Cost against the number of workers, on the cores of this machine: it does not say how to size a deployment."""
     subjects = [
         Subject(
             name=f"{name.removesuffix('-4')}x{count}",
@@ -206,7 +206,7 @@ def _with_past(
     tokens: int = 0,
     window: int = 0,
 ) -> Subject:
-    """A deployment whose kernels start with so much between them."""
+    """A deployment whose kernels together start with this many handles, tokens and entries of a window."""
     past = {"LAB_FILL_HANDLES": handles, "LAB_FILL_TOKENS": tokens, "LAB_FILL_WINDOW": window}
     return Subject(
         name=name,

@@ -57,7 +57,7 @@ class Asked:
     deployment: str = ""
     """Its own name, unless it is a variant of another one."""
     appendfsync: str = ""
-    """The store keeps an append-only file, and writes it out so often."""
+    """When the store writes its append-only file to disk (Redis' setting); empty where it keeps no such file."""
 
 
 ASKED: Mapping[str, Asked] = {

@@ -22,11 +22,11 @@ from kernel_lab.faults.proxy import LOOPBACK, Proxy
 from kernel_lab.load.usage import tree
 
 PROXY = "proxy"
-"""The part of a subject that puts distance in: its CPU is not the servers'."""
+"""The part of a subject that adds the distance to the store. Its CPU does not count as the servers'."""
 AT_ONCE = 2
 """Stacks that start side by side: starting is CPU, and more would only be late together."""
 _PART = {"gunicorn": "workers", remote.NAME: "workers", "nginx": "balancer", "store": "store"}
-"""A process that keeps a kernel for workers counts as theirs, a sidecar and a remote one alike."""
+"""A process that keeps the kernel of the workers counts as a worker, whether it is a sidecar or remote."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

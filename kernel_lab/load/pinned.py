@@ -51,7 +51,7 @@ class Connection:
         """Make one request and read all of its response.
 
         Raises:
-            One of `LOST`: there is no knowing what became of it.
+            One of `LOST`: whether the request took effect is not known.
         """
         response = self._http.request(method, path, body=body, headers={**headers, **self._headers})
         try:

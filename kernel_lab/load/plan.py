@@ -33,12 +33,12 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str
     mix: str
     workers: int = 0
-    """Connections are pinned to so many workers; 0 where a balancer decides."""
+    """The number of workers that connections are pinned to; 0 where a balancer chooses the worker."""
     connections: Connections = "round_robin"
     rate_per_s: float = 0.0
     """Calls meant to start per second, by all processes together; 0 is a closed loop."""
     rtt_ms: float = 0.0
-    """What the proxy between workers and store adds to a round trip."""
+    """The time that the proxy between workers and store adds to a round trip."""
     round: int = 0
     stretch: float = 1.0
     """How many times as long as the others it lasts, with its warm-up and the gap after it."""

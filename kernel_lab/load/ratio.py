@@ -24,7 +24,7 @@ RANKED = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ratio:
-    """A ratio with its 95 % interval, of so many rounds."""
+    """A ratio with its 95 % interval, and the number of rounds that it comes from."""
 
     value: float
     low: float

@@ -1,4 +1,4 @@
-"""Rows of a curve's CSV: repetitions by what they repeat, what they came to, what they are compared with."""
+"""The rows of a curve's CSV: which repetitions belong together, what they measured, and what they are compared with."""
 
 from __future__ import annotations
 

@@ -221,8 +221,14 @@ def app(run: SavedRun) -> str:
 
 
 def frontier(run: SavedRun) -> str:
-    """What is kept against what it costs, and who is dominated."""
-    head = ["deployment", "broke", "throughput, worst mix", "added p99, worst mix", "dominated by"]
+    """A row for each deployment: the claims that it broke, what it costs, and the deployments that dominate it."""
+    head = [
+        "deployment",
+        "broke, of the claims that load tests",
+        "throughput, worst mix",
+        "added p99, worst mix",
+        "dominated by",
+    ]
     body = [
         [
             row["deployment"],
@@ -237,7 +243,7 @@ def frontier(run: SavedRun) -> str:
 
 
 def trust(run: SavedRun) -> str:
-    """What stands beside every timing: noise, others on the machine, the generator."""
+    """What a reader must know of every timing: the noise, other programs on the machine, the load generator."""
     rows = run.tables.get("cost", ())
     head = ["mix", "step", "offered", "A/A noise: throughput", "CPU", "generator's share", "others", "stolen"]
     body = []

@@ -24,8 +24,8 @@ AFTER_S = 30.0
 SATURATED = 0.85
 """A generator process that is on a core for more of the time than this had no time to wait for replies."""
 IDLE = 0.05
-"""Where less than this share of the machine is idle, generator and servers compete for the cores; whoever of
-the two takes more of them is the bottleneck."""
+"""Where less than this share of the machine is idle, generator and servers compete for the cores, and the one
+that takes more of them is the bottleneck."""
 _POLL_S = 0.02
 
 Parts = Mapping[str, Mapping[str, list[int]]]
@@ -47,9 +47,9 @@ class Sample:
     memory: dict[str, int]
     """Part -> bytes, at the slot's end."""
     generator_busy: float
-    """Of its busiest process: the share of the time on a core."""
+    """The share of the time for which its busiest process ran on a core."""
     generator_queued: float | None
-    """Of the same: the share of the time runnable and without a core."""
+    """The share of the time for which that process waited for a core."""
     others_used: float
     """Cores used by everybody else on this machine."""
     stolen: float
@@ -70,7 +70,7 @@ class Sample:
 
     @property
     def generator_share(self) -> float:
-        """Of the CPU that the generator and the servers used together."""
+        """The generator's share of the CPU time that the generator and the servers used together."""
         used = sum(self.cores_used.values())
         return self.cores_used[GENERATOR] / used if used else 0.0
 

@@ -93,7 +93,7 @@ def lasting(cell: SavedCell) -> str:
 
 
 def too_few(cell: SavedCell) -> bool:
-    """Whether a claim that holds was put to so few tests that this means little: `LITTLE` is still plausible."""
+    """Whether a claim that holds had so few tests that a failure rate above `LITTLE` is still plausible."""
     part = share(cell)
     return (
         cell.validity is Validity.VALID and part is not None and not part.hits and part.interval[1] > LITTLE
@@ -101,7 +101,7 @@ def too_few(cell: SavedCell) -> bool:
 
 
 LITTLE = 0.1
-"""A failure rate of which a cell that holds should be able to say that it is not so high."""
+"""Where a failure rate above this is still plausible, a cell that holds has had too few tests."""
 
 
 def severity(cell: SavedCell) -> tuple[int, float]:

@@ -213,7 +213,7 @@ class Lab:
         return Caller(f"{name}-{next(self.numbers)}-{self.tag}", roles)
 
     def limit(self, capability: str) -> tuple[int, float]:
-        """The limit that this deployment promises for a capability: so many grants in so many seconds."""
+        """The limit that this deployment promises for a capability: a number of grants in a number of seconds."""
         with httpx.Client(base_url=self.base_url, timeout=10, trust_env=False, verify=self.tls) as client:
             limits = client.get("/worker").json().get("rate_limits") or {}
             listed = client.get("/capabilities").json()["capabilities"]

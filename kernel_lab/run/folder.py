@@ -77,7 +77,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def read_whole(path: Path, *, most: int = MOST_BYTES) -> bytes:
-    """The bytes of a regular file that is no link and has `most` bytes at most.
+    """The bytes of a regular file that is not a link and has at most `most` bytes.
 
     Raises:
         NotARun: It is something else, or larger.

@@ -197,7 +197,7 @@ def chosen_deployments(
     """The deployments by name, from the caller's file or from the lab's own; the options change each of them.
 
     Raises:
-        BadInput: The file cannot be read, or a row of it is no deployment.
+        BadInput: The file cannot be read, or a row of it is not a deployment.
     """
     try:
         known = read_deployments(file) if file else registry.deployments()

@@ -103,7 +103,7 @@ def _names(body: Any) -> dict[str, str | None]:
 
 
 def _reason(body: Any) -> str | None:
-    """The reason code of a reply; None for what is no short text."""
+    """The reason code of a reply; None for anything but a short text."""
     said = body.get("reason_code") if isinstance(body, dict) else None
     return said if isinstance(said, str) and len(said) <= LONGEST_REASON and said.isprintable() else None
 

@@ -20,7 +20,7 @@ def unpacked(archive: Path | None, folder: Path) -> Path:
     """The source folder of the pinned version: `archive`, or the one that PyPI has.
 
     Raises:
-        BadInput: There is no such archive, or it is none.
+        BadInput: There is no such file, or it is not an archive.
     """
     pinned = version(PROJECT)
     if archive is None:

@@ -49,7 +49,7 @@ class StateOptions:
     trace_cap: int = 10_000
     """Traces kept at once, counted as above."""
     budget_total: int | None = None
-    """Tokens in the pool; None is no budget at all."""
+    """Tokens in the pool; None means that there is no budget."""
     budget_request: int = 4_000
     """Tokens reserved for one invocation."""
     secret: str | None = field(default=None, repr=False)

@@ -103,7 +103,7 @@ class SharedTraces(ABC):
 
     @property
     def evicted_count(self) -> int:
-        """How many records the cap has cost so far."""
+        """How many records the cap has removed so far."""
         lines = self._read()[1]
         return lines[0].seq if lines else 0
 

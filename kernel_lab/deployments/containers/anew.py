@@ -26,14 +26,14 @@ from kernel_lab.traffic.address import open_http
 KEPT = "kernel-lab.settings"
 """The label that keeps the settings of ``make up-swarm`` while others are in force."""
 PLACE = re.compile(r"namespace=[\w-]+|/state(?=\.db)")
-"""Of a state's URL, what says where in its store it is."""
+"""The part of a state's URL that says where in its store the state is."""
 KERNEL = "kernel-lab.kernel"
 """The label that names the service with the kernel, where the workers of a service keep none."""
 STACK = "com.docker.stack.namespace"
 WITHIN_S = 90.0
 """How long tasks may take to end, and to start."""
 CALM_S = 3.0
-"""A balancer that looks its members up every two seconds has forgotten the old ones after so long."""
+"""After this time a balancer that looks its members up every two seconds has forgotten the old ones."""
 TRIES = 5
 _POLL_S = 0.2
 

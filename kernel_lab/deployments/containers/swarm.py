@@ -183,7 +183,7 @@ def _running(service: Json, url: str) -> Running:
 
 
 async def _busy(services: Iterable[Json], nodes: Sequence[Node], manager: str) -> frozenset[str]:
-    """The hosts that run what is no worker, and the manager's."""
+    """The hosts that run something other than workers, and the host of the manager."""
     leaders = (await docker("node", "ls", "--quiet", "--filter", "role=manager", engine=manager)).split()
     there = {node.id for node in nodes if any(node.id.startswith(one) for one in leaders)}
     for service in services:

@@ -77,7 +77,7 @@ def workers_variable(environment: Environment) -> tuple[str, Value] | None:
 def observe(
     evaluate: Callable[[World], Recognised], environment: Environment, reading: Reading, place: Place
 ) -> tuple[list[Server], bool]:
-    """The servers over all worlds, and whether something was started that nobody knows."""
+    """The servers over all worlds, and whether a program was started that the doctor does not know."""
     opaque = False
 
     def one(world: World) -> list[Raw]:

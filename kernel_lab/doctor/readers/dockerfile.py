@@ -128,7 +128,7 @@ def read(
 
 
 def _structure(text: str) -> list[dict[str, Any]]:
-    # dockerfile-parse knows no here-documents: their lines are emptied, so that they are no instructions
+    # dockerfile-parse does not know here-documents: their lines are emptied, or it would read instructions there
     logging.getLogger("dockerfile_parse").setLevel(logging.ERROR)
     parser = DockerfileParser(fileobj=io.BytesIO(_without_heredocs(text).encode()))
     return list(parser.structure)

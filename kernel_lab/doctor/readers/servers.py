@@ -706,7 +706,7 @@ def _is_shell(path: str, files: Files) -> bool:
 
 
 def _other(invocation: Invocation, world: World, files: Files, depth: int, found: Recognised) -> Recognised:
-    """A program that is no server by its name: a script, a Python program, a process manager."""
+    """A program that is not known as a server by its name: a script, a Python program, a process manager."""
     argv = invocation.argv
     name = _name(argv[0])
     inner = world.seeing(invocation.environment)

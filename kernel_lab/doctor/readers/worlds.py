@@ -17,7 +17,7 @@ from kernel_lab.doctor.facts import Count, Environment, Place, Value
 
 CORES: Final = (*range(1, 17), 20, 24, 32, 48, 64, 96, 128, 192, 256, 1024, 4096)
 CHOICES: Final = 24
-"""At most so many combinations of unknown conditions are tried."""
+"""The largest number of combinations of unknown conditions that is tried."""
 STEPS: Final = 20_000
 """A file that needs more evaluation steps than this is not understood: a bound on hostile input."""
 

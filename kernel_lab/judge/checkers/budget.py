@@ -158,7 +158,7 @@ def _used(op: Budget) -> int | None:
 
 
 class Spending:
-    """What was spent, and what can have been, by an instant."""
+    """How many tokens had certainly been spent by an instant, and how many can have been."""
 
     def __init__(self, invokes: Sequence[Invoke], reads: Sequence[Budget], total: int, request: int) -> None:
         self.total = total
@@ -190,15 +190,15 @@ class Spending:
         return Held(self._invokes, self.total, self._request)
 
     def spent(self, before_ns: int) -> int:
-        """What ok invokes had cost that had returned before an instant."""
+        """The cost of the ok invokes that had returned before an instant."""
         return self._spent[bisect_left(self._ends, before_ns)]
 
     def begun(self, by_ns: int) -> int:
-        """What ok invokes cost that had been called by an instant."""
+        """The cost of the ok invokes that had been called by an instant."""
         return self._begun[bisect_right(self._calls, by_ns)]
 
     def judge_served(self, found: Findings) -> None:
-        """None was called once the budget was spent, or a read had told so."""
+        """Judge that no invoke was called after the budget had been spent, or after a read had shown that."""
         for op in self.served:
             read = self._told(op.call_ns) if op.call_ns > self._told_ns else None
             if read is not None:
@@ -270,7 +270,7 @@ class Spending:
             found.add("inflated_use", [op], _say_read, "AddedNothing", op, used, "at most", begun)
 
     def _told(self, before_ns: int) -> Budget | None:
-        """Of the reads that had returned before an instant, one that told the largest use."""
+        """The read with the largest use, of those that had returned before an instant."""
         before = bisect_left(self._read_ends, before_ns)
         return self._highest[before - 1] if before else None
 
@@ -284,7 +284,7 @@ class Spending:
             since, used = _used(earlier) or 0, _used(op) or 0
             if used < since:
                 continue  # it went back
-            # what returned in between is no less than what was certainly charged: to look at each costs more
+            # the invokes that returned in between cost at least what was certainly charged; looking at each costs more
             if used < self.total and self.spent(op.call_ns) - self.spent(earlier.end_ns) > used - since:
                 between = self._charged_between(earlier, op)
                 if used - since < sum(map(_cost, between)):
@@ -299,20 +299,20 @@ class Spending:
                 self._told_wrong.add(("inflated_use", op.index))
 
     def _charged_between(self, earlier: Budget, op: Budget) -> list[Invoke]:
-        """What was called after a read had returned, and had returned before another was called."""
+        """The invokes that were called after one read had returned, and had returned before another read was called."""
         first, last = bisect_right(self._calls, earlier.end_ns), bisect_left(self._calls, op.call_ns)
         spend(last - first, "the comparison of reads with what was charged between them")
         return [one for one in self._by_call[first:last] if one.end_ns < op.call_ns]
 
     def _costing(self, before_ns: int, tokens: int) -> list[Invoke]:
-        """The fewest invokes that had returned before an instant and cost so much."""
+        """The fewest invokes that had returned before an instant and together cost `tokens`."""
         returned = self.served[: bisect_left(self._ends, before_ns)]
         spend(len(returned), "the search for the invokes that prove it")
         return _costing(returned, tokens)
 
 
 def _costing(invokes: Sequence[Invoke], tokens: int) -> list[Invoke]:
-    """The fewest of some invokes that cost so much."""
+    """The fewest of some invokes that together cost `tokens`."""
     fewest: list[Invoke] = []
     for op in nlargest(len(invokes), invokes, key=_cost):
         if tokens <= 0:

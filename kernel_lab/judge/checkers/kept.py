@@ -19,7 +19,7 @@ from kernel_lab.judge.verdict import Beside, Cell
 from kernel_lab.judge.work import CutOff, spend
 
 Action = Invoke | Expand
-"""What has an action of its own, and a trace of that."""
+"""The operations that have an action of their own, and a trace of that action."""
 
 
 class Kept:
@@ -65,7 +65,7 @@ class Kept:
         """Return whether the trace had been pushed out before the question was called, if the cap is kept."""
         if self.all or self.cap is None:
             return False
-        # called after the action's return and over before the question's call: at least so many
+        # the actions that were called after this action had returned and were over before the question was asked
         over = bisect_left(self._sure_ends, question.call_ns)
         first = bisect_right(self._sure_calls, action.end_ns)
         if over - first >= self.cap or over - bisect_right(self._sure_ends, action.end_ns) < self.cap:

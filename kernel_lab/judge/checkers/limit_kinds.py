@@ -24,8 +24,8 @@ before it.
 
 Parameters: ``kind``, ``limit``, ``window_s``; ``burst`` of a token bucket (otherwise the limit);
 ``epoch_ns``: what the history's clock showed when the limiter's clock was at 0 (for windows aligned to the
-clock; without it any alignment may be the true one); ``tolerance_ms``: the limiter's clock may differ so much
-from ours, so each call's interval is widened by it on both sides; ``capability`` where only one capability
+clock; without it any alignment may be the true one); ``tolerance_ms``: how much the limiter's clock may
+differ from ours, so each call's interval is widened by it on both sides; ``capability`` where only one capability
 has this limit.
 """
 

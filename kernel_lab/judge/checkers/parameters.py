@@ -12,7 +12,7 @@ def number(cell: Cell, name: str, *, least: float = 0) -> float | None:
     """A parameter; None where it does not bind.
 
     Raises:
-        Unjudgeable: It is no number, or less than `least`.
+        Unjudgeable: It is not a number, or it is less than `least`.
     """
     value = cell.parameters.get(name)
     if value is None:
@@ -68,12 +68,12 @@ def needed(cell: Cell, name: str, *, least: float = 0) -> float:
 
 
 def nanoseconds(value: float, unit_ns: int) -> int:
-    """A duration in a unit of `unit_ns`, in whole nanoseconds."""
+    """A duration in whole nanoseconds, given in a unit of `unit_ns` nanoseconds."""
     return round(value * unit_ns)
 
 
 CLOCKS_DIFFER = 1000
-"""A life that a deployment's clock measures may differ by one part in so many from what ours measures.
+"""Two clocks may measure the same lifetime differently, by one part in `CLOCKS_DIFFER`: the deployment's and ours.
 
 Clocks that are kept right over a network run up to 500 parts in a million fast or slow while they are
 corrected.

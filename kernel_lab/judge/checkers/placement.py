@@ -75,8 +75,8 @@ def unplaceable(
     start: list[int] = []  # of each position
     placed: list[int] = []  # at each position
     barrier: dict[int, int] = {}
-    ready: list[int] = []  # released, not placed
-    early: list[tuple[int, int]] = []  # released once, before the search went back
+    ready: list[int] = []  # released and not yet placed
+    early: list[tuple[int, int]] = []  # released before the search went back, and released no second time
     coming, arrived, count = [*(call[i] for i in arrivals), FOREVER], 0, len(named)
     now, k, moved = -FOREVER, 0, 0
     doing = f"the search for a legal placement of {count:,} effects"

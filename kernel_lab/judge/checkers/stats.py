@@ -177,7 +177,7 @@ class Counter:
             if number - before > possible - self.certain(previous.call_ns):
                 wrong.append(Wrong("overcount", number, before, previous, op))
             grown = number - before
-            # at most so many certainly counted in between: to look for them costs more
+            # no more than `grown` were certainly counted in between, so the costly search can find nothing
             if certain - self.certain(previous.end_ns) <= grown:
                 continue
             try:
@@ -242,7 +242,8 @@ class Counter:
             ]
         )
         seen = [number for number, _, _ in told]
-        # the latest call of those that had seen so many at most, the earliest return of those at least
+        # for each number: the latest call of the reports that told at most this number, and the earliest return of
+        # those that told at least this number
         called = list(accumulate((call_ns for _, call_ns, _ in told), max))
         returned = list(accumulate((end_ns for _, _, end_ns in reversed(told)), min))[::-1]
         if seen[0] < 0 or any(
@@ -279,7 +280,7 @@ def _say(name: str, wrong: Wrong) -> str:
     said = f"{named(wrong.op)} reports {wrong.number} {name}, after {against}"
     return {
         "undercount": f"broke StatsWhole: {said} and more since then",
-        "overcount": f"broke StatsWhole: {said} and not so many since then",
+        "overcount": f"broke StatsWhole: {said} and not that many since then",
         "went_back": f"broke StatsForward: {said}",
     }[wrong.kind]
 

@@ -17,8 +17,8 @@ the number of admissions from s on. The bucket is full again at ``s + m T`` and 
 - or at ``s + (m - B + 1) T <= t <= s + m T``: m grows by one;
 
 and a denial is right at ``t < s + (m - B + 1) T``. All bounds are relative to one anchor, s, so `search`
-decides them exactly. Bounds that are no whole nanoseconds are rounded to the side on which whole nanoseconds
-lie.
+decides them exactly. A bound that falls between two nanoseconds is rounded to the one that lies within
+the bound.
 
 **Exact** for a bucket that refills steadily. One that refills in lumps (L tokens at each full window)
 promises something else: a fixed window. Where a limiter's clock is coarse, ``tolerance_ms`` is needed.
@@ -70,7 +70,7 @@ class TokenBucket:
                 yield State((taken,), after)
 
     def _after(self, tokens: int) -> int:
-        """The first whole nanosecond at which so many tokens have come since the anchor."""
+        """The first whole nanosecond at which this many tokens have come since the anchor."""
         return -(-tokens * self.window_ns // self.limit)
 
     def within_any(self) -> int:

@@ -43,7 +43,7 @@ class Box:
     title: str
     policies: tuple[Policy, ...] = ()
     thin: bool = False
-    """It holds, in so few tests that this means little."""
+    """It holds, but the tests were so few that this means little."""
 
     @classmethod
     def of(cls, cell: SavedCell, policies: tuple[Policy, ...] = ()) -> Box:

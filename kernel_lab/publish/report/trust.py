@@ -208,7 +208,7 @@ def _teeth(teeth: MutationTests | None) -> Fact | None:
 
 
 def _accused(run: SavedRun) -> Fact:
-    """Cells of deployments that are right about a claim, and were accused all the same."""
+    """The cells that should hold, and how many of them were judged broken."""
     right: list[SavedCell] = [
         cell
         for cell in run.cells

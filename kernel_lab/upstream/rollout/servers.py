@@ -55,7 +55,7 @@ class Balanced:
         return self._ask(self._direct[side], what)
 
     def tally(self, calls: int, **what: Any) -> dict[str, Counter[str]]:
-        """Side → how often it gave which outcome, of so many calls through the balancer."""
+        """Side → how often it gave which outcome, of a number of calls through the balancer."""
         found: dict[str, Counter[str]] = {side: Counter() for side in self._direct}
         for _ in range(calls):
             answer = self._ask(self._front, what)
