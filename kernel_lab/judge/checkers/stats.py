@@ -280,7 +280,7 @@ def _say(name: str, wrong: Wrong) -> str:
     said = f"{named(wrong.op)} reports {wrong.number} {name}, after {against}"
     return {
         "undercount": f"broke StatsWhole: {said} and more since then",
-        "overcount": f"broke StatsWhole: {said} and not that many since then",
+        "overcount": f"broke StatsWhole: {said} and not so many since then",
         "went_back": f"broke StatsForward: {said}",
     }[wrong.kind]
 

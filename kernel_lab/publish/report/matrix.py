@@ -182,8 +182,9 @@ def _box(run: SavedRun, scenario: str, deployment: str, fault: str) -> Box | Non
 
 
 def _no_store(deployment: Deployment | None) -> str:
-    apart = deployment is None or deployment.store or deployment.forwards
-    return "" if apart or not deployment.state.startswith("memory://") else NO_STORE
+    if deployment is None or deployment.store or deployment.forwards:
+        return ""
+    return NO_STORE if deployment.state.startswith("memory://") else ""
 
 
 def _cost(run: SavedRun, deployment: str) -> str:
