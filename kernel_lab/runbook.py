@@ -62,7 +62,7 @@ def of_fault(fault: Fault) -> Step:
 
 
 async def restart_store(stack: NativeStack) -> None:
-    """The store is stopped and started; it keeps nothing on disk."""
+    """Stop the store and start it again. It keeps nothing on disk."""
     await again(stack, "store", {})
 
 
@@ -71,7 +71,7 @@ STEPS: dict[str, Step] = {
     "restart_store": restart_store,
     "scale_up": of_fault(registry.faults()["scale_up"]),
 }
-"""In this order on one stack: the last one leaves a worker more behind."""
+"""The steps, in the order in which they are done on one stack. The last one leaves one worker more."""
 
 
 @dataclass(slots=True, kw_only=True)

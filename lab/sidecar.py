@@ -67,9 +67,9 @@ class KernelProcess:
     """The process that a worker forwards to."""
 
     named: str
-    """In error messages."""
+    """The name of the process in error messages."""
     url: str
-    """Without a path."""
+    """The URL of the process, without a path."""
     connector: Callable[[], aiohttp.BaseConnector]
     """Makes connections to it."""
 

@@ -90,7 +90,7 @@ class Sidecar:
         self._clear()
 
     def forget(self) -> None:
-        """In a forked worker: close its copy of the line, or the sidecar would not see its arbiter's end."""
+        """Close a forked worker's copy of the line. Otherwise the sidecar would not notice the end of its arbiter."""
         if self._line:
             self._line.close()
 

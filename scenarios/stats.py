@@ -15,15 +15,15 @@ from kernel_lab.traffic.connections import Policy
 from . import sample as cast
 
 TRIALS = 32
-"""So many that a loss of one in ten can hardly hide (3 %)."""
+"""The number of trials at which a loss of one in ten stays hidden in 3 % of the runs."""
 TRIALS_AT_FULL = 160
-"""So many that a loss of one in fifty can hardly hide (4 %)."""
+"""The number of trials at which a loss of one in fifty stays hidden in 4 % of the runs."""
 
 
 async def drive(session: Session) -> None:
-    """On a deployment nobody has used: traffic on every worker in turn, and every worker's numbers.
+    """Send traffic to every worker in turn, on a deployment that nobody has used, and read every worker's numbers.
 
-    A worker is asked after each step too: what went wrong between two reports takes few operations to prove.
+    A worker is asked after each step too, so that few operations prove what went wrong between two reports.
     """
     reader = session.client(session.principal("reader"))
     trials = TRIALS if session.quick else TRIALS_AT_FULL

@@ -68,7 +68,7 @@ async def _revoked_at_first_frame(session: Session, number: int) -> None:
 
 
 async def _hung_up(session: Session, connector: Fresh, number: int) -> None:
-    """Over a connection of its own: hanging up ends it, and a pinned one would not come back."""
+    """Hang up in the middle of a stream. It has a connection of its own, because hanging up ends the connection."""
     agent = session.client(session.principal(), connector)
     token = await _token(session, agent, number)
     if token is None:

@@ -37,7 +37,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "handles": ("put", "get"),
     "stats": ("add", "read"),
 }
-"""By claim, the operations without which it cannot be put to the test."""
+"""Claim -> the operations without which the claim cannot be tested."""
 
 
 class App:

@@ -121,7 +121,7 @@ class Fresh:
             yield Link(self._place.http(client), self._names)
 
     async def aclose(self) -> None:
-        """Nothing stays open."""
+        """Do nothing: no connection stays open."""
 
 
 class KeepAlive:

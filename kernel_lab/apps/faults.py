@@ -55,7 +55,7 @@ FAULTS: dict[str, Callable[[Running], Awaitable[tuple[dict[str, str], Callable[[
     "reload": reload,
     "store_gone": store_gone,
 }
-"""By name. None comes back where a fault cannot be done: no worker is named, or there is no store."""
+"""The faults by name. Each returns None where it cannot be done: no worker is named, or there is no store."""
 
 
 async def inject(name: str, session: Session, running: Running, after_s: float) -> str:

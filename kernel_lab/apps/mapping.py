@@ -103,7 +103,7 @@ class Caller(_Table, frozen=True, kw_only=True):
     cookie: str | None = None
     bearer: bool = False
     address: bool = False
-    """By the address of the client: each caller of ours gets a loopback address of its own."""
+    """Whether the service knows a caller by the client's address. Each caller then has its own loopback address."""
     value: str = "{caller}"
     """What the header, the cookie or the bearer token holds."""
 
@@ -209,7 +209,7 @@ class File(_Table, frozen=True, kw_only=True):
     attach: Attach | None = None
     adapter: str = ""
     expect: dict[str, Validity] = {}
-    """By claim, the worst verdict that is expected with the most workers; ``run`` exits with 0 if it comes."""
+    """Claim -> the worst verdict that is expected with the most workers; ``run`` exits with 0 if that verdict comes."""
     caller: Caller = Caller()
     rate_limit: RateLimit | None = None
     revocation: Revocation | None = None

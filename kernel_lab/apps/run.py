@@ -78,7 +78,7 @@ class AppPlan:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """Who is told what happens."""
+    """The receiver of messages about the progress."""
 
     say: Callable[[str], None]
     done: Callable[[CellResult], None]

@@ -39,9 +39,9 @@ class Attached:
     deployments: Sequence[Deployment]
     open: OpenStack
     about: Mapping[str, Any]
-    """For ``environment.json``."""
+    """The facts that go into ``environment.json``."""
     ours: bool = True
-    """Whether it runs the lab's own kernel, of which is known what to expect."""
+    """Whether it runs the lab's own kernel, for which the expected verdicts are known."""
     address: Address | None = None
     """How it is reached, where a URL alone does not say it."""
     facts: Mapping[str, Any] = field(default_factory=dict)

@@ -32,9 +32,9 @@ COLUMNS = (
     "p99_high_ms", "max_covers", "seen_max_ms", "width_p50_ms", "not_seen", "expired", "within_stated", "reason",
 )  # fmt: skip
 STALENESS_MS = (100, 500, 5000)
-"""What a deployment that states its staleness is made to state, one after the other."""
+"""The values of ``max_stale_ms`` that a deployment which states its staleness is measured with, one after the other."""
 REVOCATIONS = 300
-"""Of 300, the largest is an upper bound of the 99th percentile (`kernel_lab.convergence.promise`)."""
+"""The largest of 300 is an upper bound of the 99th percentile (`kernel_lab.convergence.promise`)."""
 WITHIN_S = 3.0
 LONG, BRIEF = "billing.get_invoice", "billing.peek_invoice"
 

@@ -43,7 +43,7 @@ class Watch:
     capability: str
     revocations: int
     within_s: float
-    """For how long a worker is asked at most, counted from the revoke's return."""
+    """How long a worker is asked at most, counted from the revoke's return."""
     expiring: bool
     """Tokens are watched at once until they expire."""
 

@@ -70,10 +70,10 @@ class Asked:
     """What is known before the first call: the number of workers, and how a caller looks."""
 
     workers: int | None = None
-    """How many there are in all; without it they are met until their number is certain enough."""
+    """The number of workers in all. Without it, workers are counted until their number is certain enough."""
     caller: Principal = field(default_factory=lambda: Principal(name=f"attach-{token_hex(4)}"))
     capabilities: Sequence[str] = ()
-    """Of which a grant is asked for; without any, those that the deployment lists."""
+    """The capabilities for which a grant is asked. Without any, these are the ones that the deployment lists."""
 
 
 async def attach(address: Address, asked: Asked | None = None, *, name: str = "attached") -> AttachedStack:

@@ -122,7 +122,7 @@ class Server:
     workers_place: Place
     workers_why: str
     settings: Mapping[str, Value] = field(default_factory=dict)
-    """By gunicorn's names: threads, worker_class, preload_app, max_requests, reuse_port, …"""
+    """The settings by gunicorn's names: threads, worker_class, preload_app, max_requests, reuse_port, …"""
     application: str | None = None
     environment: Environment = field(default_factory=dict)
     changed_by: tuple[str, ...] = ()
@@ -183,7 +183,7 @@ class Store:
 
     place: Place
     settings: Mapping[str, Value] = field(default_factory=dict)
-    """By the names of redis.conf, in lower case; `save` holds all its lines, joined by semicolons."""
+    """The settings by the names of redis.conf, in lower case. `save` holds all its lines, joined by semicolons."""
     cluster: bool = False
 
 

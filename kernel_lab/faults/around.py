@@ -7,7 +7,7 @@ import itertools
 from collections.abc import AsyncIterator
 
 ROUND_S = 0.05
-"""From the end of one round of a claim's calls to the begin of its next."""
+"""The pause between the end of one round of a claim's calls and the begin of its next round."""
 
 
 class Around:

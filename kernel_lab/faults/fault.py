@@ -43,7 +43,7 @@ class Fault:
     """Something that breaks."""
 
     name: str
-    """As ``fault.<name>`` it stands in the history; see ``kernel-lab list faults``."""
+    """The name of the fault. It stands in the history as ``fault.<name>``; see ``kernel-lab list faults``."""
     title: str
     """What happens, in a few words."""
     inapplicable: Callable[[Live], str]
@@ -59,7 +59,7 @@ class Fault:
     lasts: bool = False
     """Whether it goes on until it is ended, so that its end stands in the history too."""
     lasts_s: float | None = None
-    """For how long it goes on, where the usual time is too short."""
+    """How many seconds the fault goes on, where the usual time is too short."""
 
 
 @asynccontextmanager

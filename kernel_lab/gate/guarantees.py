@@ -28,12 +28,12 @@ class Guarantee(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     claim: str
     name: str = ""
-    """What a person calls it; the claim and the place where nothing is said."""
+    """What a person calls it. Without a name, it is called by its claim and its place."""
     deployment: str = ""
     app: str = ""
     """The app.toml of a service that is not the lab's, relative to the guarantees file."""
     workers: int | None = None
-    """Of that service; the largest number in its [start] where nothing is said."""
+    """The number of workers of that service. The default is the largest number in its [start]."""
     connections: str | None = None
     fault: str = ""
     verdict: str = ""

@@ -32,7 +32,7 @@ from kernel_lab.traffic.connections import Policy
 
 
 class Told(Protocol):
-    """Who is told what happens."""
+    """The receiver of messages about the progress."""
 
     def say(self, line: str) -> None:
         """Something that a reader of the verdicts must know."""

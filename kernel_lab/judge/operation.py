@@ -124,7 +124,7 @@ class InvokeOutput(msgspec.Struct, frozen=True, gc=False):
     """The caller hung up before that."""
     last_frame_ns: int | None = None
     digest: str | None = None
-    """Of the first rows, where the reply showed them: an expansion of the handle must show the same."""
+    """The digest of the first rows, where the reply showed them: an expansion of the handle must show the same rows."""
 
 
 @final
@@ -155,7 +155,7 @@ class ExpandOutput(msgspec.Struct, frozen=True, gc=False):
 
     rows: int | list[Any] | None = None
     digest: str | None = None
-    """Of the rows: equal questions have equal digests."""
+    """The digest of the rows: equal questions must get equal digests."""
     action_id: str | None = None
     """The expansion's own action, which has a trace of its own."""
 

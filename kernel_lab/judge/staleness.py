@@ -18,7 +18,7 @@ class Since:
     """One invoke of a revoked token."""
 
     after_s: float
-    """From the revoke's return to the invoke's call."""
+    """The time from the revoke's return to the invoke's call."""
     accepted: bool
 
 

@@ -159,7 +159,7 @@ def _limited(agent: Agent) -> Session:
 
 
 _NEVER = 1 << 63
-"""After every instant of the clock."""
+"""An instant later than any that the clock can show."""
 
 
 @dataclass(slots=True, kw_only=True)

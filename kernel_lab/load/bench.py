@@ -19,7 +19,7 @@ class Effort:
 
     rounds: int
     warm_s: float
-    """At the start of each slot, not counted."""
+    """The time at the start of each slot that is not counted."""
     measured_s: float
     gap_s: float = 0.12
     """Between two slots: the last calls of the first come back."""

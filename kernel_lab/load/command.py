@@ -68,7 +68,7 @@ EFFORTS: Mapping[str, Effort] = {
 QUICK: Mapping[str, Any] = {"rounds": 2, "warm_s": 0.2, "measured_s": 0.5}
 
 Benches = Mapping[str, Bench]
-"""By the names of `EFFORTS`."""
+"""The benches, by the names of `EFFORTS`."""
 
 ENV = {
     # a window that binds for one capability, and one that never does for the others

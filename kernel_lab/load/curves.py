@@ -232,7 +232,7 @@ def _shuffled(slots: list[Slot], bench: Bench, number: int) -> list[Slot]:
 
 
 def _skipped(subjects: Sequence[Subject], lives: Lives) -> list[tuple[Subject, str]]:
-    """Who could not be started, and why."""
+    """The subjects that could not be started, each with the reason."""
     return [(one, lives.skipped[one.name]) for one in subjects if one.name in lives.skipped]
 
 

@@ -42,9 +42,9 @@ class Option:
     deployment: str
     broken: frozenset[str]
     throughput: Interval
-    """Relative to memory's: the worst over the mixes."""
+    """The throughput relative to memory's: the worst over the mixes."""
     added_p99_ms: Interval
-    """At a constant rate: the worst over the mixes."""
+    """The latency added at a constant rate: the worst over the mixes."""
 
 
 def dominates(better: Option, worse: Option) -> bool:

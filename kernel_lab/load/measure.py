@@ -36,7 +36,7 @@ class Traffic:
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     anomalies: Counter[str] = field(default_factory=Counter)
     latencies_ms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    """By operation: from the start that was meant to the return, of calls that were ok or refused."""
+    """Operation -> the latencies of its calls that were ok or refused, from the planned start to the return."""
     offered: int = 0
     dropped: int = 0
 

@@ -69,7 +69,7 @@ def show_curve(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Non
 
 
 def _console() -> Console:
-    """As wide as the terminal; wide enough for every column where there is none."""
+    """A console as wide as the terminal. Without a terminal it is wide enough for every column."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=150)
 

@@ -28,7 +28,7 @@ class Part:
     number: int
     of: int
     users: int
-    """Of this process."""
+    """The number of users of this process."""
 
 
 class Course:

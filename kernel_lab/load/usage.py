@@ -30,9 +30,9 @@ class Machine:
 
     at_s: float
     busy_s: float
-    """Of all cores together, by whomever, stolen time left out."""
+    """The CPU seconds of all cores together, used by any process. Stolen time is left out."""
     stolen_s: float
-    """Taken by the hypervisor for others."""
+    """The CPU seconds that the hypervisor took for others."""
 
 
 def tree(pid: int) -> list[int]:

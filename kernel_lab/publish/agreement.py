@@ -35,7 +35,7 @@ class Compared:
     high: float
     measured: float
     error: float
-    """In points of a share, or relative to a predicted count; never negative."""
+    """The distance from the prediction: in points of a share, or relative to a predicted count. Never negative."""
     inside: bool
 
 

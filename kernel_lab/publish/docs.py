@@ -37,9 +37,9 @@ POLICIES = ("round_robin", "fresh", "keep_alive")
 NAMED = ("weaver-kernel", "gunicorn", "uvicorn")
 """Packages whose versions the figures hang on first."""
 HEADLINE = ("single", "memory-4", "replicas", "sticky", "sqlite", "redis", "redis-cached", "sidecar")
-"""Of the first table: the reference, the problem, what bounds it, what repairs it."""
+"""The deployments of the first table: the reference, the problem, what bounds it, what repairs it."""
 SHARING = ("redis", "sidecar")
-"""Beside these in the picture of what survives a change: deployments in which nothing should."""
+"""Further deployments in the picture of what survives a change: in these, nothing should survive."""
 GROWING = ("single", "memory-2", "memory-4", "memory-8")
 """State in each worker, and nothing else done about it: what grows with N."""
 

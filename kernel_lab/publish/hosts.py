@@ -141,7 +141,7 @@ def spans(run: SavedRun, deployment: Deployment) -> str:
 
 
 def _kind(deployment: Deployment) -> str:
-    """Of which of the deployments over hosts it is one replica; empty where of none."""
+    """The kind of deployment over hosts of which this deployment is one replica; empty if there is none."""
     if deployment.name in KINDS_OF_STATE:
         return deployment.name
     return "memory" if deployment.name in ("memory-2", "memory-4", "memory-8", "replicas") else ""

@@ -66,7 +66,7 @@ def fill(text: str, run: SavedRun, tables: Mapping[str, Callable[[SavedRun], str
 
 
 def check(text: str, tables: Mapping[str, Callable[[SavedRun], str]]) -> None:
-    """That every marker is whole, and every table known.
+    """Check that every marker is complete, and that every table is known.
 
     Raises:
         BadMarker: With the marker.

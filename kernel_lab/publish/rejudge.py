@@ -48,7 +48,7 @@ def rejudge(path: Path) -> tuple[int, int]:
 
 
 def _write_verdict(folder: CellFolder, verdict: Verdict) -> None:
-    """As it was written: a packed run has its verdicts on one line."""
+    """Write the verdict in the form that it had: a packed run has its verdicts on one line."""
     packed = folder.verdict.exists() and read_whole(folder.verdict).count(b"\n") == 1
     folder.write_verdict([verdict])
     if packed:

@@ -44,7 +44,7 @@ class SavedCell(msgspec.Struct, frozen=True, kw_only=True):
     replicas: int = 1
     routing: str = ""
     measures: dict[str, Measure] = {}
-    """Of the verdict, and what was predicted."""
+    """The measures of the verdict, and the predicted ones."""
     folder: str = ""
     """Relative to the run; empty where nothing was recorded."""
     files: tuple[str, ...] = ()

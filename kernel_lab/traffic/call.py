@@ -92,7 +92,7 @@ def read(
 
 
 def _names(body: Any) -> dict[str, str | None]:
-    """Of a large reply, what a later call may need: the short texts that stand in it under a name."""
+    """The part of a large reply that a later call may need: the short texts that stand in it under a name."""
     members = body.items() if isinstance(body, dict) else ()
     short = {
         name: value

@@ -93,9 +93,9 @@ class Recorder:
 
     writer: HistoryWriter
     journal: Journal = field(default_factory=Journal)
-    """Of the deployment: where every recorder notes its calls."""
+    """The deployment's journal, in which every recorder notes its calls."""
     between: Between | None = None
-    """Of a deployment that somebody else runs: what stands between it and the instrument."""
+    """What stands between the instrument and a deployment that somebody else runs."""
     _clients: Iterator[int] = field(default_factory=itertools.count)
 
     def client_name(self) -> str:

@@ -34,7 +34,7 @@ class Followup:
 
     @property
     def number(self) -> str:
-        """Of this folder; it becomes an issue number when the follow-up is filed."""
+        """The number of the follow-up in this folder. It becomes an issue number when the follow-up is filed."""
         return self.path.name[:2]
 
     @property

@@ -96,7 +96,7 @@ class SQLiteFile:
         return self.start(work, durable=durable)()
 
     def start(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> Callable[[], T]:
-        """As `change`; what is returned waits for the result. What is started first is done first."""
+        """Start a change, and return a function that waits for its result. Changes are done in order."""
         if is_bridged() and not self._blocking:
             self.check_same()
             self._breaker_now().check()

@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 
 RUNS = (".py", ".lua", ".sql", ".txt")
-"""Of what the image was built from, what decides how it behaves."""
+"""The endings of those files in the image that decide how it behaves."""
 
 
 def ours(root: Path) -> dict[str, str]:

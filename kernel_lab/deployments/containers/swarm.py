@@ -54,7 +54,7 @@ class SwarmStack:
     hosts: Hosts | None
     """How hosts are cut off, where somebody said so."""
     about: Mapping[str, Any]
-    """For ``environment.json``."""
+    """The facts that go into ``environment.json``."""
 
     def host_of(self, worker: str) -> str:
         """The host on which a worker runs; empty where its name begins with none of them."""

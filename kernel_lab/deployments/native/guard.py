@@ -43,7 +43,7 @@ _LINUX = sys.platform == "linux"
 _libc = ctypes.CDLL(None) if _LINUX else None
 
 Servers = dict[int, tuple[str, "subprocess.Popen[bytes]"]]
-"""By pid, which is the process group's number too."""
+"""The processes by pid, which is also the number of the process group."""
 
 
 def main(folder: str, harness: int) -> None:

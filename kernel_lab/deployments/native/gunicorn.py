@@ -23,7 +23,7 @@ from kernel_lab.deployments.ports import LOOPBACK
 
 _SECRET = "WEAVER_KERNEL_SECRET"  # noqa: S105 - the variable's name
 _OVERRULES = ("GUNICORN_CMD_ARGS", "GUNICORN_PID", "GUNICORN_FD")
-"""Of the caller's environment, what gunicorn would obey rather than the deployment."""
+"""Variables of the caller's environment that gunicorn would obey instead of the deployment."""
 _RESTARTS = 3
 """gunicorn replaces a worker that dies of a signal as it boots for ever; this often is enough."""
 _LISTEN = "0A"

@@ -12,7 +12,7 @@ from kernel_lab.deployments.native.health import ask_health
 from kernel_lab.deployments.ports import LOOPBACK
 
 NAME = "remote"
-"""Of its server, and first part of the name that the process gives itself."""
+"""The name of its server, and the first part of the name that the process gives itself."""
 ADDRESS = "LAB_REMOTE_KERNEL"
 """Tells the workers where the process listens."""
 

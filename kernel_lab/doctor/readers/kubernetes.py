@@ -96,7 +96,7 @@ def _group(paths: Sequence[str]) -> str:
 
 
 def _scalers(nodes: Sequence[Node]) -> dict[str, tuple[Count, Place, str]]:
-    """By the name of the workload: its range of replicas, and where that stands."""
+    """Name of a workload -> its range of replicas, and where that stands."""
     found: dict[str, tuple[Count, Place, str]] = {}
     for node in nodes:
         kind = node.text_at("kind")

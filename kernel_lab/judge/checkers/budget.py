@@ -247,7 +247,7 @@ class Spending:
         return min(self._request, _cost(op)) if op.end_ns - op.call_ns < LEASE_NS else 0
 
     def judge_refused(self, op: Invoke, found: Findings) -> None:
-        """At some instant of it the budget can have been gone."""
+        """Judge that the budget can have been used up at some instant of this refused invoke."""
         if op.call_ns > self._empty_ns or op.end_ns >= self._first_info:
             return
         if not self._held.can_be_gone(op):
@@ -275,7 +275,7 @@ class Spending:
         return self._highest[before - 1] if before else None
 
     def judge_between(self, found: Findings) -> None:
-        """From one read to the next the use grew by what was charged between them."""
+        """Judge that the use grew from one read to the next by what was charged between them."""
         for op in self._reads:
             before = bisect_left(self._read_ends, op.call_ns)
             if not before:

@@ -72,13 +72,13 @@ class Sweeps:
     """The ``revoke_all`` of one principal."""
 
     calls: list[int]
-    """Of those that are ok, in order."""
+    """The calls of those that are ok, in order."""
     first_end: list[RevokeAll]
-    """For each of `calls`, the one that returned first of those called then or later."""
+    """For each of `calls`: of those called then or later, the one that returned first."""
     ends: list[int]
-    """Of all, in order; an info never ends."""
+    """The ends of all, in order; an info never ends."""
     first_call: list[RevokeAll]
-    """For each of `ends`, the one that was called first of those ended then or later."""
+    """For each of `ends`: of those ended then or later, the one that was called first."""
 
     @classmethod
     def of(cls, sweeps: Iterable[RevokeAll]) -> Sweeps:

@@ -138,7 +138,7 @@ def _verdict(
 
 
 def in_order(operations: Sequence[AnyOperation]) -> list[AnyOperation]:
-    """By their calls."""
+    """The operations, in the order in which they were called."""
     return sorted(operations, key=lambda op: (op.call_ns, op.index))
 
 

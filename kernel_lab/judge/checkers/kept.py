@@ -32,9 +32,9 @@ class Kept:
             recorded = [op for op in history if _may_record(op)]
             recorded += [op for op in cell.beside if op.f != "grant" or op.outcome is not OK]
         self.cut_off = ""
-        """Why it was not told of some traces whether they had been pushed out."""
+        """Why it is not known of some traces whether they had been pushed out."""
         self.all = cap is None or len(recorded) <= cap
-        """Nothing can have been pushed out."""
+        """Whether every trace is certainly kept, because no more than the cap were recorded."""
         self._calls = [] if self.all else sorted(op.call_ns for op in recorded)
         self._ends = [] if self.all else sorted(op.recorded_ns for op in recorded)
         sure = [] if self.all else [op for op in history if _records(op)]

@@ -150,10 +150,10 @@ class Spans:
 
     calls: list[int]
     returns: list[int]
-    """Of the admitted, in the order of `Attempts.admitted`."""
+    """The returns of the admitted grants, in the order of `Attempts.admitted`."""
     began: list[int]
     ended: list[int]
-    """The same, each in its own order."""
+    """The calls and the returns, each sorted by itself."""
     called: list[int]
     """Calls of all that may have been admitted, in order."""
 
@@ -189,7 +189,7 @@ class Spans:
         )
 
     def next_full(self, limit: int, window_ns: int) -> list[int]:
-        """For each call, the first from it on at which the limit may be reached; past the end: none."""
+        """For each call: the first position from it on at which the limit may be reached; past the end if none."""
         after = [len(self.called)] * (len(self.called) + 1)
         gone = len(self.ended)
         for at in range(len(self.called) - 1, -1, -1):

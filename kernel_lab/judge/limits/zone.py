@@ -66,4 +66,4 @@ class Zone(NamedTuple):
 
 
 ANY_ANCHOR = Zone(-FOREVER, FOREVER)
-"""Nothing has happened yet, and the first effect will be the anchor."""
+"""The zone before anything has happened: the first effect will be the anchor."""

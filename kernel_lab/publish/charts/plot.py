@@ -45,7 +45,7 @@ def percents(title: str) -> Axis:
 
 
 def from_zero(title: str, values: Iterable[float], unit: str = "") -> Axis:
-    """From 0 to the first round number above all values, in four or five steps."""
+    """An axis from 0 to the first round number above all values, in four or five steps."""
     most = max(values, default=0.0) or 1.0
     size = 10 ** math.floor(math.log10(most))
     step = next(size * part for part in (0.2, 0.25, 0.5, 1, 2) if size * part * 5 >= most)

@@ -162,7 +162,7 @@ def _cells(run: SavedRun, scenario: str, names: Collection[str]) -> Iterable[Sav
 
 
 def answered(run: SavedRun, names: Collection[str]) -> Picture | None:
-    """Who of a deployment's workers answered, over fresh connections and over pinned ones."""
+    """How many calls each worker of a deployment answered, over fresh connections and over pinned ones."""
     counts: dict[tuple[str, str], dict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
     for row in run.tables.get("shares", ()):
         if row["deployment"] in names and row["connections"] in POLICIES:

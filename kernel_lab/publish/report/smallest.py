@@ -43,7 +43,7 @@ class Seen:
 
     claim: str
     sizes: tuple[str, ...]
-    """Of each unit the largest: a fault of that size would have been seen, whichever of those tried it was."""
+    """For each unit the largest size: every fault of the table would have been seen at that size."""
     faults: tuple[tuple[str, str, str], ...]
     """What the kernel does, and the size that is seen at quick and at full."""
 

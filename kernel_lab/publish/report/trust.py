@@ -35,10 +35,10 @@ class MutationTests(msgspec.Struct, frozen=True, kw_only=True):
     """``results/teeth.json``: how the checkers judged kernels of which it is known whether they are right."""
 
     caught: int
-    """Of `wrong`, how many were found out, in simulated runs."""
+    """The number of the `wrong` kernels that were judged broken, in simulated runs."""
     wrong: int
     accused: int
-    """Of `right`, how many were accused without reason, in simulated runs."""
+    """The number of the `right` runs that were judged broken without reason, in simulated runs."""
     right: int
     live_caught: int | None = None
     live_wrong: int | None = None
@@ -177,7 +177,7 @@ def _controls(run: SavedRun, controls: Sequence[str]) -> Fact | None:
 
 
 def _predictions(run: SavedRun, controls: Sequence[str]) -> list[Fact]:
-    """Of deployments whose state lives where they say: the controls' does not."""
+    """How well predictions agree with measurements. Controls do not keep their state where they say, so they do not count."""
     found = agreement(run, controls)
     if found is None:
         return []

@@ -72,7 +72,7 @@ class SignedToken:
         return payload
 
     def to_dict(self) -> dict[str, Any]:
-        """For transport."""
+        """The token as a dictionary that can be sent."""
         return {**self.token.to_dict(), **({"key_id": self.key_id} if self.key_id else {})}
 
 
