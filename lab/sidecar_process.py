@@ -151,7 +151,7 @@ def remove_socket(path: Path) -> None:
 
 
 class _Tied(uvicorn.Server):
-    """A server that says when it serves, and ends with whoever holds the other end of `line`."""
+    """A server that says when it serves, and ends with the process that holds the other end of `line`."""
 
     def __init__(self, config: uvicorn.Config, line: socket.socket) -> None:
         super().__init__(config)
@@ -175,7 +175,7 @@ def serve(path: str, line: socket.socket, log_level: str, *, own_folder: bool) -
     """
     remove_socket(Path(path))  # a predecessor that was killed left its own
     listener = socket.socket(socket.AF_UNIX)
-    before = os.umask(0o177)  # whoever may connect may name any principal
+    before = os.umask(0o177)  # anybody who can connect can name any principal
     listener.bind(path)
     os.umask(before)
     config = uvicorn.Config(

@@ -74,7 +74,7 @@ async def drive(session: Session) -> None:
 
 
 async def _spend(buyer: Buyer, numbers: Iterator[int], *, dear_every: int) -> None:
-    """Invokes until others have taken the rest of the numbers; the use is read after one in four."""
+    """Invoke with the next number until no number is left, and read the use after every fourth number."""
     for number in numbers:
         await buyer.spend(number, dear=dear_every > 0 and number % dear_every == dear_every // 2)
         if number % 4 == 0:

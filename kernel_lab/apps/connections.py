@@ -173,7 +173,7 @@ class RoundRobin:
         pools: dict[str, list[_Kept]] = {}
         spare: list[httpx.AsyncClient] = []
         deadline = time.monotonic() + WITHIN_S
-        # where nobody knows which worker a connection meets, each connection is a lane
+        # where it is not known which worker a connection meets, each connection is a lane
         wanted, per_worker = (workers, PER_WORKER) if named else (4 * workers, 1)
         try:
             while sum(len(pool) >= per_worker for pool in pools.values()) < wanted:

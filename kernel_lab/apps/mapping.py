@@ -154,7 +154,7 @@ class Limit(_Table, frozen=True, kw_only=True):
     burst: int | None = None
     tolerance_ms: float | None = None
     alignment: Literal["clock", "unknown"] = "clock"
-    """Whether windows that are aligned to the clock begin at its multiples, or nobody knows where."""
+    """Whether windows that are aligned to the clock begin at its multiples, or at an unknown time."""
 
 
 class RateLimit(_Table, frozen=True, kw_only=True):

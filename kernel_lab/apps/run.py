@@ -176,7 +176,7 @@ async def _cell(
     )
     one_caller = _one_caller(plan.service, running)
     if one_caller and claim == "rate_limit":
-        # whoever asked before has used the limit: wait until nothing of it can count
+        # an earlier caller has used the limit: wait until none of its calls can count
         await asyncio.sleep(2 * promise.window_s)
     folder = plan.folder.cell(claim, deployment.name, policy, fault or None)
     cell = Cell(

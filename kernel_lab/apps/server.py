@@ -50,7 +50,7 @@ class Running:
         return None if self.guard is None else self.guard.pid(name)
 
     def kill_worker(self, worker: str | None) -> bool:
-        """SIGKILL a worker by its name; False where it is none of ours."""
+        """SIGKILL a worker by its name; False if the lab did not start that worker."""
         server = self.pid("app")
         try:
             pid = int((worker or "").split("/")[1])

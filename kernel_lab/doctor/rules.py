@@ -14,7 +14,7 @@ from kernel_lab.doctor.findings import Finding, admits, factor, finding, others,
 
 
 def judge(ways: Sequence[Way], reading: Reading, files: Files) -> list[Finding]:
-    """Every finding, the same one of several ways only once."""
+    """Every finding. A finding that several ways to start give is listed once."""
     found: list[Finding] = []
     for way in ways:
         found.extend(Judge(way, reading, files).findings())

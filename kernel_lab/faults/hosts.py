@@ -25,7 +25,7 @@ def one_host(live: Live) -> str:
 
 
 def hosts_of(live: Live) -> SpannedHosts:
-    """The hosts of a deployment of which `one_host` says that they may be disturbed."""
+    """The hosts of a deployment, if the lab may disturb them; `one_host` says whether it may."""
     if live.hosts is None:
         raise ValueError(one_host(live))
     return live.hosts

@@ -27,7 +27,7 @@ class Proves(StrEnum):
     REVOKED = "revoked"
     """The token was refused because it was revoked."""
     NOTHING = "nothing"
-    """The call was refused for another reason, or nobody knows what became of it."""
+    """The call was refused for another reason, or it is not known what became of it."""
 
 
 ACCEPTED: Final = Proves.ACCEPTED
@@ -54,7 +54,7 @@ ERRORS: Mapping[str, Proves] = {
 
 
 def begun(op: Invoke) -> bool:
-    """Whether this is a stream of which frames came: it was served, whatever broke it off."""
+    """Whether this is a stream that sent frames: it was served, even if it broke off later."""
     return op.input.stream and op.output is not None and bool(op.output.frames)
 
 

@@ -97,8 +97,8 @@ def parse_line(line: bytes, *, where: str) -> AnyOperation:
     """One line as an operation; ``where`` (``"history.jsonl:7"``) opens the error message.
 
     Raises:
-        MalformedHistory: The line is no JSON, no known operation, lacks what its kind needs, or returns
-            before its call.
+        MalformedHistory: The line is not JSON or not a known operation, lacks a field that its kind needs, or
+            returns before its call.
     """
     try:
         operation: AnyOperation = _called.decode(line)

@@ -60,7 +60,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     """Why it is unknown, or what else a reader must know."""
     counterexample: tuple[dict[str, Any], ...] = ()
-    """Operations that break the claim and of which none can be left out, as history lines."""
+    """Operations that break the claim, as history lines. Without any one of them it would not be broken."""
     story: tuple[str, ...] = ()
     """The counter-example told, one line an operation."""
 

@@ -36,7 +36,7 @@ RTTS_MS = (0.0, 0.5, 1.0, 2.0, 5.0)
 FEWER = (0.0, 1.0, 5.0)
 MIXES = ("grant", "invoke-10", "invoke-200")
 SHORT = ("grant", "invoke-10")
-"""Mixes of which a store is the larger part."""
+"""The mixes in which the store takes the larger part of a call."""
 STRETCH = {"invoke-200": 3.0}
 """An invoke of 200 rows takes each of 64 callers about as long as a slot lasts: a median of 0.28 s on two cores, where
 a slot counted 0.3 s. Then the calls that happen to end within the slot decide its throughput. A longer slot holds

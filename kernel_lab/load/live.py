@@ -125,7 +125,7 @@ async def _open(subject: Subject, folder: Path, root: Path, everything: AsyncExi
 
 
 def _at(deployment: Deployment, url: str) -> Deployment:
-    """The deployment with its store at an address of ours, and none to start."""
+    """The deployment with its store at the given address, so that no store is started."""
     return msgspec.structs.replace(
         deployment,
         state=deployment.state.replace("{store}", url),

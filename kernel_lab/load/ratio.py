@@ -1,13 +1,13 @@
 """Paired ratios, and what may be said of them.
 
-Two deployments are measured side by side in every round; the ratio of a round is one observation, and what
-drifts on the machine from round to round divides out of it. Ratios are taken as logarithms: twice as fast and
-half as fast are equally far from equal. What does not divide out comes in episodes: somebody else has the
-machine for a few seconds, and a round or two lie far off. So the ratio is Hodges' and Lehmann's, the median
-of the means of all pairs of rounds, with the interval of Wilcoxon's signed ranks, which asks of the noise
-only that it be symmetric; of fewer than `RANKED` rounds, where ranks give no 95 %, it is the mean with
-Student's interval. The same measurement of one deployment against itself, the A/A control, says how far from
-1 a ratio lies by noise alone.
+Two deployments are measured side by side in every round, and the ratio of a round is one observation. A drift of
+the machine affects both deployments of a round equally, so it cancels. Ratios are taken as logarithms: twice as
+fast and half as fast are equally far from equal. Other disturbances come in episodes: another program has the
+machine for a few seconds, and a round or two lie far off. So the ratio is Hodges' and Lehmann's, the median of
+the means of all pairs of rounds, with the interval of Wilcoxon's signed ranks. That interval needs noise that is
+symmetric, and nothing else. Fewer than `RANKED` rounds have no 95 % interval by ranks, so the ratio is then the
+mean with Student's interval. The A/A control measures one deployment against itself in the same way. It says how
+far from 1 a ratio lies by noise alone.
 """
 
 from __future__ import annotations

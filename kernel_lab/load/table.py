@@ -83,7 +83,7 @@ def throughput(sample: Sample) -> float | None:
 
 
 def cpu(sample: Sample) -> float | None:
-    """CPU of all servers for one answered call, in milliseconds: it counts, whoever is the bottleneck."""
+    """CPU of all servers for one answered call, in milliseconds. It counts even if the generator is the bottleneck."""
     return sample.cpu_ms_per_call(*SERVERS)
 
 
@@ -123,7 +123,7 @@ def figures(
     )
     row: dict[str, Any] = _absolute(ours)
 
-    # memory is up twice: whoever is not one of the two is compared with their mean, which is less of a chance
+    # memory-4 is up twice: every other deployment is compared with the mean of the two, which varies less
     twins = (memory,) if subject in (references.memory, references.control) else (memory, control)
 
     def compare(figure: Figure, *others: Series) -> Ratio | None:

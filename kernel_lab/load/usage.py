@@ -17,11 +17,11 @@ import psutil
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Seconds of the past, of processes that live."""
+    """The seconds that some processes have used so far."""
 
     cpu_s: float
     queued_s: float | None
-    """Runnable, without a core; None where the system does not tell."""
+    """The seconds for which they waited for a core; None where the system does not tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

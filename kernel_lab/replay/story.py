@@ -16,10 +16,10 @@ from kernel_lab.judge.verdict import Cell
 Line = Mapping[str, Any]
 """One line of a history, as JSON."""
 AT_ONCE = 8
-"""Revocations at the same moment, where the state is shared and loses some."""
+"""The number of revocations at the same moment, where the state is shared and loses some of them."""
 TRIES = 20
 REMOTE = "remote"
-"""The variable of a capability that is imported: each telling imports one that nobody knows yet."""
+"""The name of the variable for an imported capability. Each replay imports a capability with a new name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,7 +198,7 @@ class Lab:
         raise CannotTell(f"{self.MOST_CONNECTIONS} connections did not lead to worker {name} again")
 
     def workers(self, wanted: int) -> list[Worker]:
-        """This many different workers. Where fewer answer, some of them are the same one."""
+        """Workers, `wanted` of them. Where fewer workers answer, the list has some of them twice."""
         while len(self.idle) < wanted and sum(map(len, self.idle.values())) < self.MOST_CONNECTIONS:
             # several at once: one after the other they would all lead to the same idle worker
             with ThreadPoolExecutor(8) as opening:

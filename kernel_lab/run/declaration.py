@@ -71,17 +71,17 @@ class Lag:
 
     lower_p50: Quantity
     lower_max: Quantity
-    """Seen to last at least this long."""
+    """The old answer was seen for at least this long."""
     upper_p50: Quantity
     upper_max: Quantity
-    """Seen to have ended by then."""
+    """The old answer was seen to have ended by this time."""
     open: Quantity
     """How many of `of` never ended while the lab looked."""
     of: Quantity
     width: Quantity
     """The width of the bracket, for the cells whose end was seen."""
     life: Callable[[Observed], float | None]
-    """From the cell to the time after which the old answer ends in any case, in seconds; None if never."""
+    """From the cell to the seconds after which the old answer certainly ends; None if it may last for ever."""
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:

@@ -152,7 +152,7 @@ def judge_recorded(
 def write_replay(folder: CellFolder, cell: Cell, verdicts: Sequence[Verdict], claim: str) -> str:
     """Write ``replay.py`` beside an invalid verdict, and say why not where that cannot be done.
 
-    An older one goes in any case: it would be about another verdict.
+    An older one is removed in any case, because it would reproduce another verdict.
     """
     folder.replay.unlink(missing_ok=True)
     broken = next((one for one in verdicts if one.validity is Validity.INVALID), None)

@@ -187,7 +187,7 @@ class RoundRobin:
             queue.put_nowait(connection)
 
     async def _pin_again(self, strayed: Connection) -> Connection:
-        """Another connection to the same worker; or, where it is not met again, the same one as it is."""
+        """Another connection to the same worker. If no new connection meets that worker, the old connection is kept."""
         tried: list[httpx.AsyncClient] = []
         try:
             for _ in range(PIN_AGAIN):

@@ -1,4 +1,4 @@
-"""make advisories: a private bundle for whoever maintains the package under test.
+"""make advisories: a private bundle for the maintainers of the package under test.
 
 The security contract (`kernel_lab.upstream.contract`) is tried on the installed version. For each property with
 a counter-example the bundle holds a report with the fields that upstream asks for. Reports, counter-examples and

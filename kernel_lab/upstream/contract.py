@@ -105,7 +105,7 @@ def principal_revocation_is_complete(store: Any = None) -> str | None:
 
 
 def a_failed_change_has_no_effect(store: Any = None) -> str | None:
-    """A change that raises because the store is busy, asked for in both processes and after the first ends."""
+    """A change that raises because the store is busy has no effect, in either process and after the first ends."""
     from weaver_kernel.stores import SQLiteRevocationStore  # noqa: PLC0415
 
     kind = store or SQLiteRevocationStore
@@ -255,7 +255,7 @@ def pairs_do_not_share_a_window(engine: Any = None) -> str | None:
 
 
 def an_expansion_answers_what_was_stored() -> str | None:
-    """A handle of which one field or all are changed, presented by another principal or by its own."""
+    """A handle with one field or all fields changed, presented by another principal or by its own."""
     wk = _package()
     rows = [{"id": n, "secret": n} for n in range(80)]
     kernel = _kernel([], rows=rows, allowed=["id"])
@@ -293,7 +293,7 @@ def an_invocation_takes_time_in_proportion() -> str | None:
 
 
 def a_changed_token_never_verifies() -> str | None:
-    """A token of which any one field is changed."""
+    """A token with any one field changed."""
     wk = _package()
     tokens = wk.HMACTokenProvider(SECRET)
     token = tokens.issue("tickets.list", "alice", constraints={"max_rows": 5})
@@ -332,7 +332,7 @@ def a_revoked_token_is_refused_by_its_own_store() -> str | None:
 
 
 def a_changed_record_breaks_the_chain() -> str | None:
-    """A stored audit record of which the payload is changed."""
+    """A stored audit record with a changed payload."""
     from weaver_kernel.stores import SQLiteTraceStore  # noqa: PLC0415
 
     with _two(SQLiteTraceStore, secret=SECRET) as (one, other):

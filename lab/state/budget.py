@@ -103,7 +103,7 @@ class SharedBudget(BudgetManager, ABC):
         self._settle(self._given_back(reserved or 0), actual)
 
     async def release(self, reserved: int) -> None:
-        """Give back a reservation of which nothing was used; see upstream's `BudgetManager.release`."""
+        """Give back a reservation that was not used at all; see upstream's `BudgetManager.release`."""
         if reserved < 0:
             raise BudgetConfigError("reserved must be non-negative")
         self._settle(self._given_back(reserved), 0)

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from lab.state.seam import StateUnavailable
 
 QUEUED_AT_MOST = 2048
-"""Changes that may wait for the lock; whoever comes then is refused at once."""
+"""The number of changes that may wait for the lock. Any further change is refused at once."""
 _TOGETHER = 64
 """Changes in one transaction at most: it runs on the event loop, for some 2 ms at most."""
 _LONGEST_PAUSE_S = 0.004

@@ -242,7 +242,7 @@ class NativeStack:
         return f"http://{LOOPBACK}:{self._servers.process(name).port}"
 
     def _port(self, name: str) -> int:
-        """A port for a server, and none that another of ours has: with ``reuse_port`` both could bind it."""
+        """A port for a server that none of our other servers has. With ``reuse_port`` both could bind the same port."""
         self._ports[name] = free_port(avoid=self._ports.values())
         return self._ports[name]
 
@@ -310,7 +310,7 @@ class NativeStack:
         return Server(name="nginx", port=port, command=command, ready=self._balanced)
 
     async def _balanced(self, _pid: int) -> AsyncGenerator[str]:
-        """Ends once a worker of ours has answered through the balancer."""
+        """Yield what is waited for, until one of this stack's workers has answered through the balancer."""
         ours = {pid for index in range(self.deployment.replicas) for pid in self.workers(index)}
         while not (
             (health := await ask_health(self.base_url)) and health.status == 200 and health.pid in ours

@@ -24,4 +24,4 @@ CHECKERS: dict[str, Checker] = {
     checker.CLAIM: checker
     for checker in (tokens, rate_limit, revocation, handles, traces, budget, capabilities, stats, streams)
 }
-"""By claim, which is the scenario's name too."""
+"""The checkers by claim. The name of a claim is also the name of its scenario."""

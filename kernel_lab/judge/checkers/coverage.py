@@ -141,7 +141,7 @@ def cases(history: Sequence[AnyOperation]) -> list[Case]:
     everybody = Sweeps.of([op for ops in swept.values() for op in ops])
     for case in cases.values():
         if case.grant is None:
-            # nobody knows whose it is: whoever presented it may have been a stranger
+            # it is not known whose token it is: a stranger may have presented it
             case.sweeps = everybody
     return list(cases.values())
 

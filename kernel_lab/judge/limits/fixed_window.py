@@ -39,7 +39,7 @@ class FixedWindowClock:
     limit: int
     window_ns: int
     boundary_ns: int | None = None
-    """An instant at which a window begins, on the history's clock; None where nobody knows."""
+    """An instant at which a window begins, on the history's clock; None where that is not known."""
 
     fewer_is_easier = True
     denials_count = False

@@ -95,10 +95,10 @@ class Work:
         self.allowed = self.left = steps
 
     def take(self, steps: int) -> None:
-        """Take some.
+        """Take `steps` steps.
 
         Raises:
-            GivenUp: There are no more.
+            GivenUp: There are no more steps.
         """
         self.left -= steps
         if self.left < 0:

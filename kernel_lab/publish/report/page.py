@@ -39,7 +39,7 @@ class Subjects:
     controls: tuple[str, ...]
     """Deployments that are wrong on purpose."""
     teeth: MutationTests | None = None
-    """How the checkers judged kernels of which it is known whether they are right; None if not measured."""
+    """How the checkers judged kernels that are known to be right or wrong; None if this was not measured."""
     seen: Sequence[SeenFault] = ()
     """The smallest faults that the claims see; empty if not measured."""
 

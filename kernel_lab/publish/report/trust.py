@@ -32,7 +32,7 @@ class Fact:
 
 
 class MutationTests(msgspec.Struct, frozen=True, kw_only=True):
-    """``results/teeth.json``: how the checkers judged kernels of which it is known whether they are right."""
+    """``results/teeth.json``: how the checkers judged kernels that are known to be right or wrong."""
 
     caught: int
     """The number of the `wrong` kernels that were judged broken, in simulated runs."""
@@ -177,7 +177,7 @@ def _controls(run: SavedRun, controls: Sequence[str]) -> Fact | None:
 
 
 def _predictions(run: SavedRun, controls: Sequence[str]) -> list[Fact]:
-    """How well predictions agree with measurements. Controls do not keep their state where they say, so they do not count."""
+    """How well predictions agree with measurements. Controls are left out: they do not keep their state as they say."""
     found = agreement(run, controls)
     if found is None:
         return []

@@ -14,7 +14,7 @@ import hiredis
 Argument: TypeAlias = str | bytes | int
 
 QUEUED_AT_MOST = 2048
-"""Commands that may be in flight on one connection; whoever comes then is refused at once."""
+"""The number of commands that may be in flight on one connection. Any further command is refused at once."""
 GRACE = 0.2
 """A part of the time-out: how much longer an overdue command is waited for, so that a late event loop can read."""
 BYTES_AT_MOST = 64 * 2**20

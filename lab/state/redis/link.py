@@ -50,7 +50,7 @@ class Server(Protocol):
         """The answer of a script; its keys are in one slot."""
 
     def start(self, script: Script, keys: tuple[str, ...], *arguments: Argument) -> Callable[[], Any]:
-        """Send a script; calling what is returned waits for the answer, and raises as `run` does.
+        """Send a script, and return a function that waits for its answer and raises as `run` does.
 
         Scripts that are started one after another on the same server run in that order. Inside
         `lab.bridge.bridged` the answer is not waited for here; elsewhere it is there already.
