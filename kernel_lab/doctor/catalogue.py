@@ -443,8 +443,8 @@ def _rules() -> tuple[Rule, ...]:
             "client-clock",
             "warning",
             "A shared window is measured by each client's clock",
-            "Clocks of several hosts differ by milliseconds to seconds, and the window admits more by "
-            "as much.",
+            "Clocks of several hosts differ by milliseconds to seconds. A window can be too short by that "
+            "difference, and then it admits too many calls.",
             "Take the time of the store (TIME inside of the script).",
             ("docs/state.md",),
         ),

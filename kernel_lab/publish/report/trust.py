@@ -277,7 +277,7 @@ def _beside(run: SavedRun) -> Fact | None:
         return None
     same = {str(run.environment.get("commit"))[:10]} == {one.commit for one in found}
     said = "; ".join(f"{one.name} at commit {one.commit}, {one.started}" for one in found)
-    note = f"figures that are not a cell's were measured apart from the cells, at another time: {said}"
+    note = f"the figures beside the cells were measured in runs of their own, at another time: {said}"
     return Fact(
         name="other runs on this page",
         value=str(len(found)),
