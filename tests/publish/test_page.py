@@ -124,6 +124,7 @@ def test_what_a_run_does_not_have_is_said_in_a_line_and_shown_nowhere(page):
         in page
     )
     assert "what happens under faults" in page
+    assert "how soon a revocation holds on every worker (kernel-lab convergence)" in page
     assert "Under faults" not in page
     assert "A/A ratio" not in page
 

@@ -73,6 +73,8 @@ def lacking(run: SavedRun, teeth: MutationTests | None) -> list[str]:
     missing = []
     if not {"cost", "cost_distance"} <= run.tables.keys():
         missing.append("what each deployment costs, near its store and far from it (kernel-lab load)")
+    if "convergence" not in run.tables:
+        missing.append("how soon a revocation holds on every worker (kernel-lab convergence)")
     if teeth is None:
         missing.append("how many seeded wrong kernels the checkers catch (make teeth)")
     if "faults" not in run.tables and not any(cell.fault for cell in run.cells):
