@@ -65,6 +65,7 @@ def render(run: SavedRun, subjects: Subjects) -> str:
         lstrip_blocks=True,
     )
     environment.globals["key"] = key
+    environment.filters["tied"] = tied
     run = in_order(run, subjects)
     about = asked_about(run, subjects.deployments)
     return environment.get_template("page.html.j2").render(
@@ -87,6 +88,13 @@ def render(run: SavedRun, subjects: Subjects) -> str:
         chapters=chapters(run, subjects.scenarios),
         version=_version(run.environment),
     )
+
+
+def tied(figure: str) -> str:
+    """A figure whose numbers stay on one line with their signs and units: ``0 of 80,`` and ``≤ 3.7 %``."""
+    for loose in (" %", "≤ ", "of ", "× ", "no end"):
+        figure = figure.replace(loose, loose.replace(" ", "\N{NO-BREAK SPACE}"))
+    return figure
 
 
 def in_order(run: SavedRun, subjects: Subjects) -> SavedRun:
