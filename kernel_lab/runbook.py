@@ -7,6 +7,9 @@ one row per deployment, step and kind of state: what was wrong, of how many aske
 - revocations: revoked tokens that were accepted;
 - windows: grants admitted by a window that was full;
 - handles, traces: those made before that were not found.
+
+A call whose outcome is unknown (no answer, or a server's error) is not among those asked. Where the state could not
+be made, or the step did not take place, the row of that step says why.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from kernel_lab.bad_input import EXIT_CODE
 from kernel_lab.deployments import AppSpec, NativeStack, StackUnavailable
@@ -27,6 +30,7 @@ from kernel_lab.deployments.live import StackFailed
 from kernel_lab.faults.fault import Fault
 from kernel_lab.faults.workers import again
 from kernel_lab.judge.history import HistoryWriter
+from kernel_lab.judge.operation import Outcome
 from kernel_lab.run import environment, registry
 from kernel_lab.run.folder import RunFolder
 from kernel_lab.run.results import write_rows
@@ -74,6 +78,21 @@ STEPS: dict[str, Step] = {
 """The steps, in the order in which they are done on one stack. The last one leaves one worker more."""
 
 
+class NotMade(Exception):  # noqa: N818 - the state is what is missing
+    """The state that a step is to disturb could not be made; the message names the call and its error."""
+
+
+def _made(f: str, reply: Reply) -> dict[str, Any]:
+    """What a call that makes state answered.
+
+    Raises:
+        NotMade: It failed, or nobody knows whether it did.
+    """
+    if not reply.ok:
+        raise NotMade(f"before the step, {f} answered {reply.error}")
+    return cast("dict[str, Any]", reply.body)
+
+
 @dataclass(slots=True, kw_only=True)
 class Held:
     """What a principal holds before a step."""
@@ -85,25 +104,30 @@ class Held:
 
     @classmethod
     async def make(cls, agent: RecordingClient) -> Held:
-        """Invoke with some tokens, revoke them, fill the window."""
+        """Invoke with some tokens, revoke them, fill the window.
+
+        Raises:
+            NotMade: A grant, an invoke or a revoke did not succeed.
+        """
         held = cls(agent=agent)
         for _ in range(TOKENS):
-            token = (await agent.grant(READ)).body["token"]
-            made = await agent.invoke(token)
-            held.handles.append(made.body["handle_id"])
-            held.actions.append(made.body["action_id"])
-            await agent.revoke(token["token_id"])
+            token = _made("grant", await agent.grant(READ))["token"]
+            invoked = _made("invoke", await agent.invoke(token))
+            held.handles.append(invoked["handle_id"])
+            held.actions.append(invoked["action_id"])
+            _made("revoke", await agent.revoke(token["token_id"]))
             held.revoked.append(token)
         for _ in range(LIMIT * ASKS * 2):
             await agent.grant(WRITE)
         return held
 
     async def wrong(self) -> dict[str, tuple[int, int]]:
-        """Per kind of state: how many answers were wrong, of how many."""
+        """Per kind of state: how many answers were wrong, of how many that are known."""
 
         async def count(calls: Sequence[Awaitable[Reply]], wrong: Callable[[Reply], bool]) -> tuple[int, int]:
             replies = [await call for call in calls]
-            return sum(wrong(reply) for reply in replies), len(replies)
+            known = [reply for reply in replies if reply.outcome is not Outcome.INFO]
+            return sum(wrong(reply) for reply in known), len(known)
 
         agent, times = self.agent, range(ASKS)
         return {
@@ -132,7 +156,10 @@ async def measure(name: str, folder: Path) -> list[dict[str, Any]]:
             for number, (step, do) in enumerate(STEPS.items()):
                 if step == "restart_store" and "store" not in stack.processes:
                     continue
-                rows += await _one(stack, name, step, do, number, folder)
+                try:
+                    rows += await _one(stack, name, step, do, number, folder)
+                except (NotMade, StackFailed) as error:
+                    rows.append({"deployment": name, "step": step, "reason": str(error)})
     except StackUnavailable as error:
         rows.append({"deployment": name, "reason": str(error)})
     return rows

@@ -293,7 +293,7 @@ def deployments(run: SavedRun) -> str:
 
 def runbook(run: SavedRun) -> str:
     """What each step of an operator lost: wrong answers before and after it, of how many."""
-    rows = [row for row in run.tables.get("runbook", ()) if row["step"]]
+    rows = [row for row in run.tables.get("runbook", ()) if row["kind"]]
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
     found = {(row["deployment"], row["step"], row["kind"]): row for row in rows}
     body = []

@@ -31,6 +31,14 @@ async def test_a_reload_loses_what_lives_in_workers_and_nothing_that_is_shared(
     )
 
 
+async def test_state_that_cannot_be_made_is_a_row_with_its_reason(tmp_path, monkeypatch):
+    monkeypatch.setattr(runbook, "STEPS", {"recycle": runbook.STEPS["recycle"]})
+    monkeypatch.setattr(runbook, "ENV", {"LAB_RATE_LIMITS": "READ=1/60,WRITE=4/120,DESTRUCTIVE=2/120"})
+    assert await runbook.measure("single", tmp_path) == [
+        {"deployment": "single", "step": "recycle", "reason": "before the step, grant answered rate_limited"}
+    ]
+
+
 def test_the_figures_are_written_with_what_they_were_measured_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(runbook, "STEPS", {"recycle": runbook.STEPS["recycle"]})
     assert runbook.main(["--deployment", "sqlite", "--out", str(tmp_path / "out")]) == 0
