@@ -96,6 +96,7 @@ def _pack_cell(cell: CellFolder, out: CellFolder, *, whole: bool) -> None:
             for verdict in cell.read_verdict()
         ]
         out.write_verdict(told)
+        on_one_line(out)
     if not whole:
         return
     cell.read_cell()
@@ -108,6 +109,11 @@ def _pack_cell(cell: CellFolder, out: CellFolder, *, whole: bool) -> None:
         lines = gzip.decompress(lines)
     # no time in the header: packed twice, a history is the same bytes
     write_whole(out.packed, gzip.compress(lines, 9, mtime=0))
+
+
+def on_one_line(cell: CellFolder) -> None:
+    """Write ``verdict.json`` again without line breaks: over all cells of a run this saves a third of its bytes."""
+    write_whole(cell.verdict, msgspec.json.format(read_whole(cell.verdict), indent=0) + b"\n")
 
 
 def _pack_beside(folder: RunFolder, out: RunFolder) -> None:

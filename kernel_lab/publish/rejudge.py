@@ -14,11 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from kernel_lab.bad_input import EXIT_CODE
 from kernel_lab.judge.verdict import Verdict
-from kernel_lab.run.folder import CellFolder, NotARun, RunFolder, read_whole, write_whole
+from kernel_lab.publish.pack import on_one_line
+from kernel_lab.run.folder import CellFolder, NotARun, RunFolder, read_whole
 from kernel_lab.run.judging import judge_cell
 from kernel_lab.run.results import VERDICTS, columns_of, write_rows
 from kernel_lab.run.saved import NotASavedRun, Row, SavedRun, number, read_run
@@ -52,8 +51,7 @@ def _write_verdict(folder: CellFolder, verdict: Verdict) -> None:
     packed = folder.verdict.exists() and read_whole(folder.verdict).count(b"\n") == 1
     folder.write_verdict([verdict])
     if packed:
-        told = msgspec.json.format(read_whole(folder.verdict), indent=0)
-        write_whole(folder.verdict, told + b"\n")
+        on_one_line(folder)
 
 
 def _write(run: SavedRun, verdicts: Mapping[Place, Verdict]) -> None:

@@ -48,6 +48,9 @@ def test_a_pack_holds_no_probe_no_log_and_no_path_of_this_machine(folder, tmp_pa
     pack(whole, tmp_path / "packed")
     names = {path.name for path in (tmp_path / "packed").rglob("*") if path.is_file()}
     assert {"cell.json", "verdict.json", "history.jsonl.gz"} <= names
+    verdicts = [path.read_text() for path in (tmp_path / "packed").rglob("verdict.json")]
+    assert verdicts
+    assert {text.count("\n") for text in verdicts} == {1}
     assert not names & {"probe.jsonl", "server.log", "history.jsonl"}
     told = json.loads((tmp_path / "packed" / "environment.json").read_text())
     assert told["arguments"] == ["run", "--quick"]
