@@ -16,12 +16,11 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-import kernel_lab_scenarios.revocation
-import kernel_lab_scenarios.tokens
 import weaver_kernel.handles
 import weaver_kernel.stores.memory
 import weaver_kernel.tokens
 
+import kernel_lab.run.scenario
 import lab.one_trip
 
 EPOCH_NS = 1_900_000_000_000_000_000
@@ -31,7 +30,7 @@ LONGEST_NS = 3_600_000_000_000
 
 WHO_ASKS = (
     weaver_kernel.handles, weaver_kernel.stores.memory, weaver_kernel.tokens, lab.one_trip,
-    kernel_lab_scenarios.revocation, kernel_lab_scenarios.tokens,
+    kernel_lab.run.scenario,
 )  # fmt: skip
 """Modules that go by the date; the C type that tells it cannot be patched itself."""
 

@@ -9,10 +9,10 @@ from typing import Any
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.faults.around import Around
 from kernel_lab.judge.checkers import budget as checker
-from kernel_lab.judge.verdict import Assumptions, Validity
+from kernel_lab.judge.verdict import Validity
 from kernel_lab.run.declaration import Component, Multiple
 from kernel_lab.run.measures import Column, Kind, Observed, Quantity
-from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere
+from kernel_lab.run.scenario import Scenario, Session, Target, met_and_answered
 from kernel_lab.traffic.call import Reply
 from kernel_lab.traffic.client import RecordingClient
 from kernel_lab.traffic.connections import Policy
@@ -189,9 +189,7 @@ SCENARIO = Scenario(
     drive=drive,
     checker=checker,
     parameters=_parameters,
-    assumptions=lambda deployment, policy: Assumptions(
-        min_workers=met_everywhere(deployment, policy), min_operations=16
-    ),
+    assumptions=met_and_answered(16),
     expect=expect,
     under_fault=under_fault,
     tell=tell,

@@ -8,10 +8,10 @@ from typing import Any
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.faults.around import Around
 from kernel_lab.judge.checkers import capabilities as checker
-from kernel_lab.judge.verdict import Assumptions, Validity
+from kernel_lab.judge.verdict import Validity
 from kernel_lab.run.declaration import Component, Proportion
 from kernel_lab.run.measures import Column, Kind, Observed, Quantity
-from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere, pause_until
+from kernel_lab.run.scenario import Scenario, Session, Target, met_and_answered, pause_until
 from kernel_lab.traffic.connections import Policy
 
 PAUSE_S = 1.2
@@ -145,7 +145,7 @@ SCENARIO = Scenario(
     drive=drive,
     checker=checker,
     parameters=_parameters,
-    assumptions=lambda deployment, policy: Assumptions(min_workers=met_everywhere(deployment, policy)),
+    assumptions=met_and_answered(),
     expect=expect,
     under_fault=under_fault,
     tell=tell,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.faults.around import Around
 from kernel_lab.judge.checkers import handles as checker
 from kernel_lab.judge.history import AnyOperation, Expand, Invoke
-from kernel_lab.judge.verdict import Assumptions, Validity
+from kernel_lab.judge.verdict import Validity
 from kernel_lab.run.declaration import (
     AgainstWorkers,
     Component,
@@ -22,8 +22,15 @@ from kernel_lab.run.declaration import (
     prediction_of,
 )
 from kernel_lab.run.measures import Column, Kind, Observed, Quantity, percent
-from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere, pause_until
-from kernel_lab.traffic.client import Principal, RecordingClient
+from kernel_lab.run.scenario import (
+    Caller,
+    Scenario,
+    Session,
+    Target,
+    in_columns,
+    met_and_answered,
+    pause_until,
+)
 from kernel_lab.traffic.connections import Policy
 
 from . import sample as cast
@@ -50,8 +57,6 @@ SHORT_S = 5.0
 AT_THE_END = (0.97, 1.03, 1.1)
 """When a watched handle is expanded for the last times, in lives: before its end, after it, and well after it."""
 
-Caller = Callable[[Principal], RecordingClient]
-
 
 async def drive(session: Session) -> None:
     """Make handles on each worker in turn and expand each on all of them; strangers try too.
@@ -60,14 +65,7 @@ async def drive(session: Session) -> None:
     """
     trials = max(8, 2 * session.lanes) if session.quick else max(24, 3 * session.lanes)
 
-    async def column(first: int) -> None:
-        for number in range(first, trials, 4):
-            await _trial(session, session.client, number)
-            # twice, so that the probe's routing is known better than the measurement's
-            await _trial(session, session.probe, number)
-            await _trial(session, session.probe, number)
-
-    jobs = [column(first) for first in range(4)]
+    jobs = in_columns(session, _trial, trials)
     for client in (session.client, session.probe):
         jobs += [_many(session, client), *(_until_expiry(session, client, number) for number in range(2))]
     await session.together(jobs)
@@ -260,9 +258,7 @@ SCENARIO = Scenario(
     drive=drive,
     checker=checker,
     parameters=_parameters,
-    assumptions=lambda deployment, policy: Assumptions(
-        min_workers=met_everywhere(deployment, policy), min_operations=16
-    ),
+    assumptions=met_and_answered(16),
     expect=expect,
     under_fault=under_fault,
     tell=tell,

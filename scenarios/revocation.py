@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
@@ -13,29 +12,45 @@ from kernel_lab.faults.around import Around
 from kernel_lab.judge.checkers import revocation as checker
 from kernel_lab.judge.evidence import accepted as accepted_token
 from kernel_lab.judge.history import AnyOperation, Grant, Invoke, Revoke, RevokeAll
-from kernel_lab.judge.staleness import Since, since_revoke
-from kernel_lab.judge.verdict import Assumptions, Validity
+from kernel_lab.judge.verdict import Validity
 from kernel_lab.run.declaration import (
     AgainstWorkers,
     Component,
     Forecast,
     Front,
-    Lag,
-    OverTime,
     Predicted,
     Proportion,
     Tile,
     prediction_of,
 )
 from kernel_lab.run.measures import Column, Kind, Observed, Quantity, duration, percent
-from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere, pause_until
-from kernel_lab.traffic.client import Principal, RecordingClient
+from kernel_lab.run.scenario import (
+    Caller,
+    Scenario,
+    Session,
+    Target,
+    in_columns,
+    met_and_answered,
+    pause_until,
+)
+from kernel_lab.traffic.client import RecordingClient
 from kernel_lab.traffic.connections import Policy
 
 from . import sample as cast
+from . import staleness
+from .staleness import (
+    INVOKES,
+    LAG_END,
+    LAG_EXPIRED,
+    LAG_LOWER_MAX,
+    LAG_LOWER_P50,
+    LAG_OPEN,
+    LAG_UPPER_MAX,
+    LAG_UPPER_P50,
+    LAG_WIDTH,
+    TOKENS_REVOKED,
+)
 
-INVOKES = 4
-"""Invokes after a revoke where the connection policy cannot choose the worker."""
 TOKENS = 3
 """The number of tokens of a principal whose tokens are all revoked at once."""
 PAGE = 13
@@ -44,10 +59,6 @@ MANY = (8, 4)
 """Principals, and tokens of each, revoked one by one. A run misses a loss of one in ten with a probability of 3 %."""
 MANY_AT_FULL = (36, 4)
 """The same in a full run, which misses a loss of one in fifty with a probability of 5 %. The probe does not need it."""
-POLL_EVERY_S = 0.1
-AFTER_EXPIRY_S = 0.4
-
-Caller = Callable[[Principal], RecordingClient]
 
 
 async def drive(session: Session) -> None:
@@ -55,14 +66,7 @@ async def drive(session: Session) -> None:
 
     Beside each revoked token its principal holds one that nobody has revoked.
     """
-    trials = 6 if session.quick else 12
-
-    async def column(first: int) -> None:
-        for number in range(first, trials, 3):
-            for client in (session.client, session.probe, session.probe):
-                await (_revoke_all if number % 3 == 2 else _revoke_one)(session, client, number)
-
-    jobs = [column(first) for first in range(3)]
+    jobs = in_columns(session, _trial, 6 if session.quick else 12, columns=3)
     jobs += [_many(session, client, first) for client in (session.client, session.probe) for first in (0, 1)]
     for number in range(2):
         jobs += [_under_fire(session, session.client, number), _until_expiry(session, session.client, number)]
@@ -75,6 +79,10 @@ def _actors(session: Session, client: Caller, number: int) -> tuple[RecordingCli
     agent = session.principal()
     admin = session.principal("admin", roles=("admin",))
     return client(agent), client(admin if number % 2 else agent)
+
+
+async def _trial(session: Session, client: Caller, number: int) -> None:
+    await (_revoke_all if number % 3 == 2 else _revoke_one)(session, client, number)
 
 
 async def _revoke_one(session: Session, client: Caller, number: int) -> None:
@@ -161,15 +169,7 @@ async def _until_expiry(session: Session, client: Caller, number: int) -> None:
         return
     token = granted.body["token"]
     await revoker.revoke(token["token_id"], lane=number)
-    life_s = (datetime.fromisoformat(token["expires_at"]) - datetime.now(tz=UTC)).total_seconds()
-    stop_ns = time.monotonic_ns() + int((life_s + AFTER_EXPIRY_S) * 1e9)
-    while time.monotonic_ns() < stop_ns:
-        round_ns = time.monotonic_ns()
-        for step in range(max(session.lanes, INVOKES)):
-            await agent.invoke(token, lane=number + step)
-        if kept.ok:
-            await agent.invoke(kept.body["token"], lane=number)
-        await pause_until(round_ns + int(POLL_EVERY_S * 1e9))
+    await staleness.watch(session, agent, token, beside=kept.body["token"] if kept.ok else None, lane=number)
 
 
 async def under_fault(session: Session, around: Around) -> None:
@@ -257,10 +257,6 @@ def expect(deployment: Deployment, policy: Policy) -> Validity | None:
     return Validity.VALID if deployment.homes("revocations") == 1 else Validity.INVALID
 
 
-TOKENS_REVOKED = Quantity(
-    name="tokens", title="tokens revoked", kind=Kind.COUNT, unit="tokens",
-    meaning="Tokens whose revoke certainly took effect.",
-)  # fmt: skip
 LEAKED_TOKENS = Quantity(
     name="leaked_tokens", title="revoked tokens accepted", kind=Kind.COUNT, unit="tokens", of=TOKENS_REVOKED,
     meaning="Of `tokens`, those accepted at least once after their revoke had returned. Within a stated "
@@ -286,46 +282,6 @@ LEAK_RATE = Quantity(
     meaning="`leaked_invokes` ÷ `invokes_after`.",
 )  # fmt: skip
 PREDICTED = prediction_of(LEAK_RATE)
-LAG_LOWER_P50 = Quantity(
-    name="lag_lower_ms_p50", title="seen accepted for, median", kind=Kind.LAG, unit="ms", of=TOKENS_REVOKED,
-    meaning="How long a token was *seen* accepted after its revoke had returned: the median over the tokens.",
-)  # fmt: skip
-LAG_LOWER_MAX = Quantity(
-    name="lag_lower_ms_max", title="seen accepted for, longest", kind=Kind.LAG, unit="ms", of=TOKENS_REVOKED,
-    meaning="The same, the longest over the tokens.",
-)  # fmt: skip
-LAG_UPPER_P50 = Quantity(
-    name="lag_upper_ms_p50", title="refused everywhere by, median", kind=Kind.LAG, unit="ms",
-    of=TOKENS_REVOKED,
-    meaning="Within what time of the revoke's call every worker that was asked had refused: the median over "
-    "the tokens. Empty where the median falls on a token whose end was not seen (`lag_open_tokens`).",
-)  # fmt: skip
-LAG_UPPER_MAX = Quantity(
-    name="lag_upper_ms_max", title="refused everywhere by, latest", kind=Kind.LAG, unit="ms",
-    of=TOKENS_REVOKED,
-    meaning="The same, the latest over the tokens. Empty where the end of one token was not seen.",
-)  # fmt: skip
-LAG_OPEN = Quantity(
-    name="lag_open_tokens", title="tokens that one worker never refused", kind=Kind.COUNT, unit="tokens",
-    of=TOKENS_REVOKED, column=Column.AFTER,
-    meaning="Of `tokens`, those that at least one worker never refused while the lab looked. `lag_lower_ms_max` "
-    "then says how long it looked, and not how long the token lives.",
-)  # fmt: skip
-LAG_EXPIRED = Quantity(
-    name="lag_expired_tokens", title="tokens that only expiry ended", kind=Kind.COUNT, unit="tokens",
-    of=TOKENS_REVOKED, column=Column.AFTER,
-    meaning="Of `tokens`, those that at least one worker accepted until they expired.",
-)  # fmt: skip
-LAG_WIDTH = Quantity(
-    name="lag_width_ms_p50", title="width of the bracket, median", kind=Kind.LAG, unit="ms",
-    of=TOKENS_REVOKED, column=Column.AFTER,
-    meaning="How well the end of a token is known: upper less lower end, the median over the tokens whose end "
-    "was seen.",
-)  # fmt: skip
-LAG_END = Quantity(
-    name="lag_end", title="what ended it", kind=Kind.SETTING, column=Column.AFTER,
-    meaning="The worst end over the tokens: `refusal`, `expiry`, or `not seen` while the lab looked.",
-)  # fmt: skip
 RESURRECTED = Quantity(
     name="resurrected_tokens", title="tokens accepted after a refusal", kind=Kind.COUNT, unit="tokens",
     of=TOKENS_REVOKED, meaning="Tokens that were accepted after they had been refused as revoked.",
@@ -356,24 +312,8 @@ def tell(seen: Observed) -> str:
         )
     return (
         f"{leaked} of {tokens} revoked tokens still accepted, at {seen.percent(LEAK_RATE)} of the invokes "
-        f"that followed (predicted {seen.percent(PREDICTED)}); {_ends(seen)}"
+        f"that followed (predicted {seen.percent(PREDICTED)}); {staleness.ends(seen)}"
     )
-
-
-def _life_s(seen: Observed) -> float | None:
-    """How long a token lives, in seconds: a token that is never refused ends then."""
-    return seen.parameter("token_ttl_s")
-
-
-def _ends(seen: Observed) -> str:
-    """A sentence that says when the last worker refused, or that this was not seen."""
-    lasted, latest_ms = duration(seen.number(LAG_LOWER_MAX)), seen.find(LAG_UPPER_MAX)
-    if not seen.find(LAG_OPEN) and latest_ms is not None:
-        by_expiry = ", because they expired" if seen.find(LAG_EXPIRED) else ""
-        return f"every worker refused them {duration(latest_ms)} after the revoke at the latest{by_expiry}"
-    life_s = _life_s(seen)
-    expires = f" ({life_s:,g} s)" if life_s else ""
-    return f"never refused while we looked ({lasted}); ends only when the token expires{expires}"
 
 
 def _tile(seen: Observed) -> Tile | None:
@@ -390,7 +330,7 @@ def _tile(seen: Observed) -> Tile | None:
     latest_ms = seen.find(LAG_UPPER_MAX)
     if seen.find(LAG_OPEN) or latest_ms is None:
         never, tokens = seen.find(LAG_OPEN) or 0, seen.count(TOKENS_REVOKED)
-        said += f". For {never:g} of {tokens} tokens one worker {_ends(seen)}"
+        said += f". For {never:g} of {tokens} tokens one worker {staleness.ends(seen)}"
         return Tile(
             before="one worker goes on accepting",
             figure=percent(share.value),
@@ -401,26 +341,13 @@ def _tile(seen: Observed) -> Tile | None:
         before="a revoked token was accepted",
         figure=duration(lasted_ms),
         after="later",
-        said=f"{said}; {_ends(seen)}.",
+        said=f"{said}; {staleness.ends(seen)}.",
     )
 
 
 def _front(seen: Observed) -> str:
     leaked, tokens = seen.count(LEAKED_TOKENS), seen.count(TOKENS_REVOKED)
     return f"{leaked} of {tokens}, {seen.percent(LEAK_RATE)} of the invokes"
-
-
-def _lives(parameters: Mapping[str, Any]) -> dict[str, float]:
-    """The capabilities whose tokens live for seconds: such a token is watched until it has expired."""
-    return dict(parameters.get("token_ttls") or {})
-
-
-def _watched(parameters: Mapping[str, Any]) -> Iterable[float]:
-    return _lives(parameters).values()
-
-
-def _since(history: Sequence[AnyOperation], parameters: Mapping[str, Any]) -> list[Since]:
-    return since_revoke(history, _lives(parameters))
 
 
 REVOCATIONS = Component(
@@ -438,8 +365,7 @@ REVOCATIONS = Component(
 def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[str, Any]:
     del policy
     return {
-        "token_ttl_s": target.facts.get("token_ttl_s"),
-        "token_ttls": target.facts.get("token_ttls") or {},
+        **cast.lives(target),
         **deployment.stale,
     }
 
@@ -452,9 +378,7 @@ SCENARIO = Scenario(
     drive=drive,
     checker=checker,
     parameters=_parameters,
-    assumptions=lambda deployment, policy: Assumptions(
-        min_workers=met_everywhere(deployment, policy), min_operations=24
-    ),
+    assumptions=met_and_answered(24),
     expect=expect,
     under_fault=under_fault,
     tell=tell,
@@ -464,10 +388,7 @@ SCENARIO = Scenario(
         LAG_WIDTH, PHANTOMS, MAX_STALE_MS,
     ),
     headline=SHARE,
-    lag=Lag(
-        lower_p50=LAG_LOWER_P50, lower_max=LAG_LOWER_MAX, upper_p50=LAG_UPPER_P50, upper_max=LAG_UPPER_MAX,
-        open=LAG_OPEN, of=TOKENS_REVOKED, width=LAG_WIDTH, life=_life_s,
-    ),
+    lag=staleness.LAG,
     predicted=Predicted(quantity=PREDICTED, of=LEAK_RATE, by=predict),
     tile=_tile,
     front=Front(title="revoked tokens accepted afterwards", said=_front),
@@ -479,16 +400,6 @@ SCENARIO = Scenario(
         "line is 1 − 1/N: what is expected where calls are spread evenly. It is no bound: where one worker hears of "
         "a revoke and others are asked more often, the share comes close to 100 %.",
     ),
-    over_time=OverTime(
-        title="How long stale authority survives",
-        x="seconds since the revoke returned",
-        y="workers that still accept the token",
-        end="expires",
-        caption="Tokens that live for {life_s} s are revoked, and every worker goes on being asked. A mark "
-        "is the share accepted in its slice of time, the shade its 95 % interval.",
-        watched=_watched,
-        since=_since,
-        picture="survival",
-    ),
+    over_time=staleness.OVER_TIME,
     under_load=True,
 )  # fmt: skip

@@ -65,6 +65,12 @@ def must_stream(target: Target) -> str:
     return name
 
 
+def lives(target: Target) -> dict[str, Any]:
+    """How long tokens live, as parameters of a cell: of any capability, and of those that differ."""
+    facts = target.facts
+    return {"token_ttl_s": facts.get("token_ttl_s"), "token_ttls": facts.get("token_ttls") or {}}
+
+
 def handle_life(target: Target) -> Any:
     """How long a handle lives, in seconds."""
     return target.told("handle_ttl_s")

@@ -6,10 +6,10 @@ from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.judge.checkers import stats as checker
-from kernel_lab.judge.verdict import Assumptions, Validity
+from kernel_lab.judge.verdict import Validity
 from kernel_lab.run.declaration import Component, Proportion
 from kernel_lab.run.measures import Kind, Observed, Quantity
-from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere
+from kernel_lab.run.scenario import Scenario, Session, Target, met_and_answered
 from kernel_lab.traffic.connections import Policy
 
 from . import sample as cast
@@ -101,7 +101,7 @@ SCENARIO = Scenario(
     drive=drive,
     checker=checker,
     parameters=_parameters,
-    assumptions=lambda deployment, policy: Assumptions(min_workers=met_everywhere(deployment, policy)),
+    assumptions=met_and_answered(),
     expect=expect,
     tell=tell,
     measures=(REPORTS, UNDERCOUNTS, GRANTS_MIN, GRANTS_MAX, GRANTS_CERTAIN),

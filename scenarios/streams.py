@@ -8,10 +8,10 @@ from typing import Any
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.faults.workers import KILL_WORKER
 from kernel_lab.judge.checkers import streams as checker
-from kernel_lab.judge.verdict import Assumptions, Validity
+from kernel_lab.judge.verdict import Validity
 from kernel_lab.run.declaration import Component, Proportion
 from kernel_lab.run.measures import Column, Kind, Observed, Quantity
-from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere
+from kernel_lab.run.scenario import Scenario, Session, Target, met_and_answered
 from kernel_lab.traffic.client import RecordingClient
 from kernel_lab.traffic.connections import Fresh, Policy
 
@@ -207,7 +207,7 @@ SCENARIO = Scenario(
     drive=drive,
     checker=checker,
     parameters=_parameters,
-    assumptions=lambda deployment, policy: Assumptions(min_workers=met_everywhere(deployment, policy)),
+    assumptions=met_and_answered(),
     expect=expect,
     tell=tell,
     measures=(

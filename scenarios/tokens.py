@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.faults.around import Around
 from kernel_lab.judge.checkers import tokens as checker
 from kernel_lab.judge.history import AnyOperation, Grant, Invoke
-from kernel_lab.judge.verdict import Assumptions, Validity
+from kernel_lab.judge.verdict import Validity
 from kernel_lab.run.declaration import Component, Forecast, Front, Predicted, Proportion, prediction_of
 from kernel_lab.run.measures import Column, Kind, Observed, Quantity
-from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere, pause_until
-from kernel_lab.traffic.client import Principal, RecordingClient
+from kernel_lab.run.scenario import (
+    Caller,
+    Scenario,
+    Session,
+    Target,
+    in_columns,
+    life_left_s,
+    met_and_answered,
+    pause_until,
+)
 from kernel_lab.traffic.connections import Policy
 
 from . import sample as cast
@@ -29,8 +36,6 @@ TRIALS_AT_FULL = 40
 AFTER = (1.03, 1.15, 1.5)
 """The times, in lives of a short-lived token, at which it is presented after its end. It must be refused."""
 
-Caller = Callable[[Principal], RecordingClient]
-
 
 async def drive(session: Session) -> None:
     """Mint tokens on each worker in turn.
@@ -39,12 +44,7 @@ async def drive(session: Session) -> None:
     """
     trials = 8 if session.quick else TRIALS_AT_FULL
 
-    async def column(first: int) -> None:
-        for number in range(first, trials, 4):
-            await _trial(session, session.client, number)
-            await _trial(session, session.probe, number)
-
-    jobs = [column(first) for first in range(4)]
+    jobs = in_columns(session, _trial, trials, probes=1)
     for number in range(4):
         jobs += [_through_life(session, client, number) for client in (session.client, session.probe)]
     await session.together(jobs)
@@ -79,7 +79,7 @@ async def _through_life(session: Session, client: Caller, number: int) -> None:
         return
     token = granted.body["token"]
     granted_ns = time.monotonic_ns()
-    life_s = (datetime.fromisoformat(token["expires_at"]) - datetime.now(tz=UTC)).total_seconds()
+    life_s = life_left_s(token)
     steps = max(session.lanes, VERIFICATIONS)
     shares = [0.97 * (step + 1) / steps for step in range(steps)]
     for step, share in enumerate([*shares, *AFTER]):
@@ -236,10 +236,7 @@ SECRET = Component(
 
 def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[str, Any]:
     del deployment, policy
-    return {
-        "token_ttl_s": target.facts.get("token_ttl_s"),
-        "token_ttls": target.facts.get("token_ttls") or {},
-    }
+    return cast.lives(target)
 
 
 SCENARIO = Scenario(
@@ -250,9 +247,7 @@ SCENARIO = Scenario(
     drive=drive,
     checker=checker,
     parameters=_parameters,
-    assumptions=lambda deployment, policy: Assumptions(
-        min_workers=met_everywhere(deployment, policy), min_operations=16
-    ),
+    assumptions=met_and_answered(16),
     expect=expect,
     under_fault=under_fault,
     tell=tell,

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.faults.around import Around
 from kernel_lab.judge.checkers import traces as checker
 from kernel_lab.judge.history import AnyOperation, Explain, Invoke
-from kernel_lab.judge.verdict import Assumptions, Validity
+from kernel_lab.judge.verdict import Validity
 from kernel_lab.run.declaration import Component, Forecast, Predicted, Proportion, prediction_of
 from kernel_lab.run.measures import Column, Kind, Observed, Quantity
-from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere, pause_until
-from kernel_lab.traffic.client import Principal, RecordingClient
+from kernel_lab.run.scenario import (
+    Caller,
+    Scenario,
+    Session,
+    Target,
+    in_columns,
+    met_and_answered,
+    pause_until,
+)
 from kernel_lab.traffic.connections import Policy
 
 from . import sample as cast
@@ -35,8 +42,6 @@ has forgotten them by then."""
 DENIALS = 4
 """Denials, and expansions, of one principal."""
 
-Caller = Callable[[Principal], RecordingClient]
-
 
 async def drive(session: Session) -> None:
     """Act on each worker in turn; ask each for the action and for the list; verify the chain at the end.
@@ -46,14 +51,7 @@ async def drive(session: Session) -> None:
     """
     trials = max(8, 2 * session.lanes) if session.quick else max(24, 3 * session.lanes)
 
-    async def column(first: int) -> None:
-        for number in range(first, trials, 4):
-            await _trial(session, session.client, number)
-            # twice: the probe's routing should be known better than the measurement's
-            await _trial(session, session.probe, number)
-            await _trial(session, session.probe, number)
-
-    jobs = [column(first) for first in range(4)]
+    jobs = in_columns(session, _trial, trials)
     jobs += [_many(session, session.client), _many(session, session.probe)]
     for number in range(2):
         jobs += [_denied(session, number), _expanded(session, number)]
@@ -238,9 +236,7 @@ SCENARIO = Scenario(
     drive=drive,
     checker=checker,
     parameters=_parameters,
-    assumptions=lambda deployment, policy: Assumptions(
-        min_workers=met_everywhere(deployment, policy), min_operations=16
-    ),
+    assumptions=met_and_answered(16),
     expect=expect,
     under_fault=under_fault,
     tell=tell,

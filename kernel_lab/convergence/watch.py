@@ -18,11 +18,11 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from kernel_lab.convergence.lanes import Lane
 from kernel_lab.judge.history import Outcome
+from kernel_lab.run.scenario import life_left_s
 from kernel_lab.traffic import call
 from kernel_lab.traffic.client import Principal
 
@@ -119,5 +119,4 @@ def pause_s(left_s: float) -> float:
 
 def _on_our_clock(token: dict[str, Any]) -> int:
     """When a token expires, on the monotonic clock."""
-    left_s = datetime.fromisoformat(token["expires_at"]).timestamp() - time.time()
-    return time.monotonic_ns() + int(left_s * 1e9)
+    return time.monotonic_ns() + int(life_left_s(token) * 1e9)

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
@@ -179,9 +180,40 @@ async def _await(job: Awaitable[object]) -> None:
     await job
 
 
+Caller = Callable[[Principal], RecordingClient]
+"""Makes the client of a principal: `Session.client` or `Session.probe`."""
+
+
+def in_columns(
+    session: Session,
+    trial: Callable[[Session, Caller, int], Awaitable[None]],
+    trials: int,
+    *,
+    columns: int = 4,
+    probes: int = 2,
+) -> list[Awaitable[None]]:
+    """Jobs that make the trials side by side: trial `number` belongs to column ``number % columns``.
+
+    Each trial is made by the cell's client, and then `probes` times by the probe. The probe makes it twice where its
+    routing should be known better than the measurement's.
+    """
+
+    async def column(first: int) -> None:
+        for number in range(first, trials, columns):
+            for caller in (session.client, *[session.probe] * probes):
+                await trial(session, caller, number)
+
+    return [column(first) for first in range(columns)]
+
+
 async def pause_until(instant_ns: int) -> None:
     """Sleep until an instant of the monotonic clock, in nanoseconds; at once if it has passed."""
     await asyncio.sleep(max(0, instant_ns - time.monotonic_ns()) / 1e9)
+
+
+def life_left_s(token: Mapping[str, Any]) -> float:
+    """How many seconds from now a token says that it expires."""
+    return (datetime.fromisoformat(token["expires_at"]) - datetime.now(tz=UTC)).total_seconds()
 
 
 Expect = Callable[[Deployment, Policy], Validity | None]
@@ -331,3 +363,10 @@ def met_everywhere(deployment: Deployment, policy: Policy) -> int:
     if deployment.processes == 1 or policy is Policy.KEEP_ALIVE or deployment.routing == "hash_principal":
         return 1
     return deployment.processes if policy is Policy.ROUND_ROBIN and deployment.routing == "direct" else 2
+
+
+def met_and_answered(operations: int | None = None) -> Callable[[Deployment, Policy], Assumptions]:
+    """The usual assumptions of a claim: the workers of `met_everywhere`, and so many answered operations."""
+    return lambda deployment, policy: Assumptions(
+        min_workers=met_everywhere(deployment, policy), min_operations=operations
+    )

@@ -106,7 +106,11 @@ def test_a_restarted_worker_is_another_worker(tmp_path):
 
 
 def test_whatever_goes_by_the_date_is_on_the_simulated_clock():
-    driving = {Path(inspect.getfile(scenario.drive)) for scenario in registry.scenarios().values()}
+    driving = {
+        Path(inspect.getfile(part))
+        for scenario in registry.scenarios().values()
+        for part in (scenario.drive, type(scenario))
+    }
     lab = set((registry.root() / "lab").rglob("*.py"))
     asking = {path for path in driving | lab if "datetime.now(" in path.read_text("utf-8")}
     assert asking
