@@ -41,11 +41,13 @@ examples: setup ## the services made with public libraries, each up to its verdi
 repro: setup ## the seed's reproduction: two kernels, one secret, four questions
 	@$(BIN)/python -m examples.two_kernels $(ARGS)
 
+# three on two cores: while one waits for its servers, the others compute; tests/conftest.py orders what they are given
+SPREAD = -n 3 --dist loadgroup --no-loadscope-reorder
 test: setup ## the tests, in five minutes on two cores
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -q $(SPREAD) $(ARGS)
 
 test-slow: setup ## the tests that `make test` skips as slow, and larger counts of those that try many cases
-	@LAB_TEST_SLOW=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m 'slow or counted' $(ARGS)
+	@LAB_TEST_SLOW=1 $(BIN)/python -m pytest -q $(SPREAD) -m 'slow or counted' $(ARGS)
 
 lint: setup ## ruff: rules and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -15,12 +15,34 @@ class Done:
     stderr: str
 
 
+LONG = {"cli", "examples", "gate", "mutants", "upstream", "upstream_followups"}
+"""Folders with tests of several seconds each that start no server of the lab."""
+
+
 def pytest_collection_modifyitems(items):
-    """A slow test is skipped and says who runs it."""
-    if not SLOW:
-        for item in items:
-            if item.get_closest_marker("slow"):
-                item.add_marker(pytest.mark.skip(reason="slow: make test-slow runs it"))
+    """A slow test is skipped and says who runs it. Those that take long come first, so that all workers end together.
+
+    The files of short tests are groups: their tests share a fixture of their module, and are sent to a worker at once.
+    """
+    for item in items:
+        if item.get_closest_marker("slow") and not SLOW:
+            item.add_marker(pytest.mark.skip(reason="slow: make test-slow runs it"))
+        if place(item) == SHORT:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    items.sort(key=place)
+
+
+IN_A_GROUP, LIVE, ALONE, SHORT = range(4)
+
+
+def place(item):
+    """When a test is handed out: groups that share a server, live tests, other long tests, and then files."""
+    group = item.get_closest_marker("xdist_group")
+    if group and not group.args[0].endswith(".py"):
+        return IN_A_GROUP
+    if item.get_closest_marker("live"):
+        return LIVE
+    return ALONE if item.path.parent.name in LONG else SHORT
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ async def test_hashing_keeps_a_principal_on_its_replica_and_spreads_the_principa
         assert set(homes.values()) == {"r0", "r1"}
 
 
-async def test_the_balancer_opens_a_connection_per_call_so_the_replicas_socket_chooses_the_worker(stack_of):
+async def test_the_balancer_opens_a_connection_per_call_and_passes_bodies_beyond_its_memory_whole(stack_of):
     async with stack_of(replicas=2, routing="round_robin") as stack:
         client = HTTPConnection(urlsplit(stack.base_url).netloc, timeout=10)
         peers = set()
@@ -127,11 +127,7 @@ async def test_the_balancer_opens_a_connection_per_call_so_the_replicas_socket_c
             client.request("GET", "/peer")
             peers.add(tuple(json.load(client.getresponse())))
         client.close()
-        assert len(peers) == 8
-
-
-async def test_a_body_larger_than_the_balancers_memory_passes_it_whole(stack_of):
-    async with stack_of(replicas=2, routing="round_robin") as stack:
+        assert len(peers) == 8, "so the replica's socket chooses the worker anew for each call"
         size = 1_500_000
         assert ask(stack.base_url, "/size", data=b"x" * size)[0] == {"bytes": size}
     assert stack.log_paths["nginx"].read_text() == ""
@@ -256,7 +252,7 @@ async def test_a_missing_config_is_told_by_gunicorn_itself(tiny, tmp_path, lefto
 @pytest.mark.parametrize(
     "row",
     [
-        {},
+        pytest.param({}, marks=pytest.mark.slow),
         pytest.param({"replicas": 2, "routing": "round_robin"}, marks=pytest.mark.slow),
         {"store": "redis"},
         pytest.param({"remote": True}, marks=pytest.mark.slow),

@@ -38,7 +38,7 @@ def lines_until(stream, start):
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="what is printed is for curl")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_what_is_printed_can_be_pasted_and_a_signal_stops_it_cleanly(tmp_path, leftovers, number):
     with up(tmp_path / "logs") as running:
         try:

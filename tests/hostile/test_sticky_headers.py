@@ -9,7 +9,7 @@ import pytest
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.run.native import open_native
 
-LIMIT, REPLICAS = 3, 4
+LIMIT, REPLICAS = 3, 3
 pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
 
 ID = "X-Principal-Id"

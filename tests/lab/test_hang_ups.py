@@ -25,7 +25,7 @@ def hang_up(address: tuple[str, int], path: str, body: bytes, sent: int, *, rese
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-@pytest.mark.parametrize("sidecar", ["0", "1"])
+@pytest.mark.parametrize("sidecar", ["0", pytest.param("1", marks=pytest.mark.slow)])
 def test_hang_ups_write_nothing_to_the_log(tmp_path: Path, sidecar: str) -> None:
     with serving(tmp_path / "log", workers="1", sidecar=sidecar, stream_chunk_ms="1") as server:
         client = server.client_as("alice")

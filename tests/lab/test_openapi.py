@@ -43,7 +43,7 @@ WIDE = {"READ": (10**9, 60.0), "WRITE": (10**9, 60.0), "DESTRUCTIVE": (10**9, 60
 pytestmark = pytest.mark.counted
 
 BRIEFLY = settings(
-    max_examples=effort(12, 30),
+    max_examples=effort(8, 30),
     deadline=None,
     suppress_health_check=list(HealthCheck),
     derandomize=True,

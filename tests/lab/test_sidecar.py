@@ -131,6 +131,7 @@ def granted(client: httpx.Client, capability: str = "billing.get_invoice") -> An
 
 
 @pytest.mark.live
+@pytest.mark.xdist_group("sidecar")
 class TestServing:
     def test_every_worker_has_the_same_kernel_behind_it(self, sidecar: Server) -> None:
         one, other = two_connections(sidecar)
@@ -180,6 +181,7 @@ class TestServing:
 
 
 @pytest.mark.live
+@pytest.mark.xdist_group("sidecar")
 class TestFailing:
     def test_a_reload_replaces_the_workers_and_keeps_what_the_sidecar_knows(self, sidecar: Server) -> None:
         client = sidecar.client_as("alice")
@@ -270,6 +272,7 @@ class TestFailing:
             kept.wait(BOOT_S)
             assert not folder.exists()
 
+    @pytest.mark.slow
     def test_one_that_cannot_be_opened_ends_gunicorn(self, tmp_path: Path) -> None:
         with serving(tmp_path / "log", ready=False, sidecar="1", kernel="no_such_module:factory") as server:
             assert server.process.wait(BOOT_S) == 3

@@ -12,7 +12,7 @@ from kernel_lab.deployments.live import StackUnavailable
 from kernel_lab.deployments.native.binaries import find_store
 from kernel_lab.faults.fault import Fault, Landing
 from kernel_lab.judge.verdict import Validity
-from kernel_lab.run import registry
+from kernel_lab.run import registry, under_fault
 from kernel_lab.run.effect import COLUMNS
 from kernel_lab.run.native import open_native
 from kernel_lab.run.plan import plan_of
@@ -93,7 +93,14 @@ async def test_a_file_that_is_locked_is_refused_and_comes_back(tmp_path):
     assert "locked" in row.effect.landed
 
 
-async def test_a_fault_that_does_not_land_tells_nothing(tmp_path):
+@pytest.fixture
+def hurried(monkeypatch):
+    """Little traffic around a fault, in a test that is not about the traffic."""
+    for name in ("BEFORE_S", "DURING_S", "AFTER_S"):
+        monkeypatch.setattr(under_fault, name, 0.2)
+
+
+async def test_a_fault_that_does_not_land_tells_nothing(tmp_path, hurried):
     @asynccontextmanager
     async def miss(live, aim):
         yield Landing(landed=False, evidence="nothing happened")
@@ -106,7 +113,7 @@ async def test_a_fault_that_does_not_land_tells_nothing(tmp_path):
     assert row.effect.mode == ""
 
 
-async def test_a_fault_that_cannot_be_ended_leaves_its_cells_unknown(tmp_path):
+async def test_a_fault_that_cannot_be_ended_leaves_its_cells_unknown(tmp_path, hurried):
     @asynccontextmanager
     async def stuck(live, aim):
         yield Landing(landed=True, evidence="it is broken")

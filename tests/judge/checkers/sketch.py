@@ -30,7 +30,7 @@ T = "t"
 
 ORACLE = effort(400, 1000, "KERNEL_LAB_ORACLE")
 """How many random histories each checker is compared with its oracle on: `make oracles HISTORIES=100000`."""
-RIGHT = effort(120, 300, "KERNEL_LAB_RIGHT")
+RIGHT = effort(60, 300, "KERNEL_LAB_RIGHT")
 """How many right deployments of each claim are played through: `make oracles RIGHT=3000`."""
 
 

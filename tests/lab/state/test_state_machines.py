@@ -32,7 +32,7 @@ from lab.state import State, StateOptions
 pytestmark = pytest.mark.counted
 
 CHECKED = settings(
-    max_examples=effort(12, 30),
+    max_examples=effort(8, 30),
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
