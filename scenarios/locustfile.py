@@ -9,7 +9,7 @@ By itself, with locust's page or without, for as long as you like::
 From several machines: see `kernel_lab.load.several`. ``kernel-lab load`` gives it a plan instead (``--plan``): short
 slots on many deployments, interleaved.
 
-Latency counts from the start that was meant (`kernel_lab.load.pace`). What a session knows to be wrong is a
+Latency counts from the start that was meant (`kernel_lab.load.generator.pace`). What a session knows to be wrong is a
 failure with the anomaly's name; what nobody can know the effect of (a 5xx, a time-out) is a failure called
 ``Info``; a refusal that was earned is none. Locust patches gevent into everything on import, so this runs in
 a process of its own, always; each of its processes writes histories of its own.
@@ -30,11 +30,11 @@ from locust.exception import StopUser
 from locust.runners import MasterRunner, WorkerRunner
 
 from kernel_lab.judge.operation import Outcome
-from kernel_lab.load import coordination
-from kernel_lab.load.agent import MIXES, Session, Step
-from kernel_lab.load.pinned import LOST
+from kernel_lab.load.generator import coordination
+from kernel_lab.load.generator.agent import MIXES, Session, Step
+from kernel_lab.load.generator.pinned import LOST
+from kernel_lab.load.generator.session import Course, Generator, Part
 from kernel_lab.load.plan import Slot, read_plan
-from kernel_lab.load.session import Course, Generator, Part
 from kernel_lab.traffic.call import Call, Reply, read
 
 LOST_PAUSE_S = 0.05

@@ -22,10 +22,11 @@ from rich.console import Console
 from kernel_lab.bad_input import BadInput
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.judge.verdict import Verdict
-from kernel_lab.load import curves, frontier, table
-from kernel_lab.load import screen as cost_screen
-from kernel_lab.load.agent import MIXES
+from kernel_lab.load import curves
 from kernel_lab.load.bench import Bench, Effort, by_name, slot_of
+from kernel_lab.load.costs import frontier, table
+from kernel_lab.load.costs import screen as cost_screen
+from kernel_lab.load.generator.agent import MIXES
 from kernel_lab.load.judged import cell_under_load, columns, judge_load, merge_histories
 from kernel_lab.load.live import Lives, Subject, open_all
 from kernel_lab.load.measure import slot_files

@@ -15,10 +15,10 @@ import msgspec
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.load import distance
 from kernel_lab.load.bench import Bench, slot_of
+from kernel_lab.load.costs.rows import MEMORY, TOLD, compared, grouped, held, interval, told
+from kernel_lab.load.costs.table import cpu, throughput
 from kernel_lab.load.live import Lives, Subject, open_all
 from kernel_lab.load.plan import Slot
-from kernel_lab.load.rows import MEMORY, TOLD, compared, grouped, held, interval, told
-from kernel_lab.load.table import cpu, throughput
 
 COUNTS = (1, 2, 4, 8, 16)
 COUNTED = ("memory-4", "sqlite", "redis")

@@ -23,11 +23,11 @@ from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.deployments.native import remote
 from kernel_lab.faults.proxy import LOOPBACK
 from kernel_lab.load.bench import Bench, slot_of
+from kernel_lab.load.costs.rows import TOLD, compared, grouped, interval, told
+from kernel_lab.load.costs.table import cpu, throughput
 from kernel_lab.load.live import PROXY, Lives, LiveSubject, Subject, open_all
 from kernel_lab.load.measure import count_calls
 from kernel_lab.load.plan import Slot
-from kernel_lab.load.rows import TOLD, compared, grouped, interval, told
-from kernel_lab.load.table import cpu, throughput
 from kernel_lab.load.walk import Sample
 
 MEMORY, CONTROL = "memory-4", "memory-4-again"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from kernel_lab.bad_input import BadInput, pick
 from kernel_lab.deployments.deployment import Deployment
-from kernel_lab.load import table
-from kernel_lab.load.agent import LIMITED, LISTING, READING
+from kernel_lab.load.costs import table
+from kernel_lab.load.generator.agent import LIMITED, LISTING, READING
 from kernel_lab.run import registry
 from kernel_lab.run.plan import chosen_deployments
 from kernel_lab.run.preflight import preflight

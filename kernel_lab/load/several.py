@@ -7,10 +7,10 @@
     locust -f scenarios/locustfile.py --worker --master-host 10.0.0.1      # on each generator's machine
     python -m kernel_lab.load.several results/two hosts-redis http://10.0.0.2:8103
 
-The generators send the coordinator what they recorded (`kernel_lab.load.coordination`), so nothing has to be copied.
-``clocks.json`` says how far each generator's clock was ahead. Merging takes that off every time. How wrong it may be
-is the checkers' ``tolerance_ms``. A token or handle is used by the generator that asked for it alone, so only limits
-compare the calls of two generators.
+The generators send the coordinator what they recorded (`kernel_lab.load.generator.coordination`), so nothing has to
+be copied. ``clocks.json`` says how far each generator's clock was ahead. Merging takes that off every time. How wrong
+it may be is the checkers' ``tolerance_ms``. A token or handle is used by the generator that asked for it alone, so
+only limits compare the calls of two generators.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import msgspec
 from kernel_lab.deployments.attached import AttachedStack
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.judge.verdict import Validity, Verdict, merge
-from kernel_lab.load.clocks import Clock, tolerance_ms
+from kernel_lab.load.generator.clocks import Clock, tolerance_ms
 from kernel_lab.load.judged import cell_under_load, judge_load, merge_histories
 from kernel_lab.run import registry
 from kernel_lab.run.folder import RunFolder

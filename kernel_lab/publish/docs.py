@@ -17,7 +17,7 @@ from kernel_lab import markdown
 from kernel_lab.bad_input import EXIT_CODE
 from kernel_lab.convergence import table as promised
 from kernel_lab.judge.verdict import MARK, Validity
-from kernel_lab.load import tables as cost_tables
+from kernel_lab.load.costs import tables as cost_tables
 from kernel_lab.publish import agreement, figures, hosts, markers
 from kernel_lab.publish.charts.standalone import standalone
 from kernel_lab.publish.charts.survival import survival

@@ -19,8 +19,8 @@ import msgspec
 
 from kernel_lab.convergence.table import without_lifetimes
 from kernel_lab.judge.verdict import Validity
-from kernel_lab.load import frontier
-from kernel_lab.load.table import References
+from kernel_lab.load.costs import frontier
+from kernel_lab.load.costs.table import References
 from kernel_lab.run.folder import CellFolder, NotARun, RunFolder, read_whole, write_whole
 from kernel_lab.run.results import write_rows
 from kernel_lab.run.saved import NotASavedRun, SavedRun, read_run, read_table

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from kernel_lab.judge.operation import Outcome
-from kernel_lab.load.agent import MIXES, Agent, Window
+from kernel_lab.load.generator.agent import MIXES, Agent, Window
 from kernel_lab.traffic.call import Call, Reply
 
 S = 1_000_000_000

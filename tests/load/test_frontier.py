@@ -2,7 +2,7 @@
 
 import pytest
 
-from kernel_lab.load.frontier import Interval, Option, beside, dominates, frontier
+from kernel_lab.load.costs.frontier import Interval, Option, beside, dominates, frontier
 
 
 def exactly(value: float) -> Interval:

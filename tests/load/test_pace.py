@@ -2,7 +2,7 @@
 
 import pytest
 
-from kernel_lab.load.pace import PATIENCE_NS, Pace
+from kernel_lab.load.generator.pace import PATIENCE_NS, Pace
 
 MS = 1_000_000
 

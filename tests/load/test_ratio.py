@@ -7,7 +7,7 @@ from statistics import mean, stdev
 import pytest
 from scipy import stats
 
-from kernel_lab.load.ratio import Ratio, differs, noise, paired, paired_difference
+from kernel_lab.load.costs.ratio import Ratio, differs, noise, paired, paired_difference
 
 
 def ratio(value: float, low: float, high: float) -> Ratio:

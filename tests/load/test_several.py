@@ -16,7 +16,7 @@ from kernel_lab.deployments.ports import free_port
 from kernel_lab.judge.history import read_history
 from kernel_lab.judge.verdict import Cell, DeploymentFacts, Validity
 from kernel_lab.load import several
-from kernel_lab.load.clocks import Clock, Exchange, measured, tolerance_ms
+from kernel_lab.load.generator.clocks import Clock, Exchange, measured, tolerance_ms
 from kernel_lab.load.judged import judge_load
 from kernel_lab.run import registry
 from kernel_lab.run.folder import RunFolder

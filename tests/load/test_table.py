@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 
 from kernel_lab.judge.operation import Outcome
+from kernel_lab.load.costs.table import COLUMNS, figures, series
 from kernel_lab.load.measure import Traffic
 from kernel_lab.load.plan import Slot
-from kernel_lab.load.table import COLUMNS, figures, series
 from kernel_lab.load.walk import Sample
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel_lab.load.tables import TABLES
+from kernel_lab.load.costs.tables import TABLES
 from kernel_lab.run.saved import SavedRun
 
 COST = {

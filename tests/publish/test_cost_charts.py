@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from kernel_lab.load import distance as distances
-from kernel_lab.load import frontier as frontiers
-from kernel_lab.load import table
+from kernel_lab.load.costs import frontier as frontiers
+from kernel_lab.load.costs import table
 from kernel_lab.publish.charts.cost import added_latency, distance, frontier
 from kernel_lab.publish.report.matrix import tables
 from kernel_lab.publish.report.page import render

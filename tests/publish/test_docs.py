@@ -10,7 +10,8 @@ import pytest
 from beside_upstream import cost as state
 from kernel_lab import runbook
 from kernel_lab.convergence import measure as convergence
-from kernel_lab.load import curves, distance, frontier, table
+from kernel_lab.load import curves, distance
+from kernel_lab.load.costs import frontier, table
 from kernel_lab.publish import docs, hosts
 from kernel_lab.publish.markers import NOT_MEASURED, BadMarker, check, fill
 from kernel_lab.publish.reference import complaints

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.judge.verdict import MARK, Validity
-from kernel_lab.load.table import References
-from kernel_lab.load.tables import ratio
+from kernel_lab.load.costs.table import References
+from kernel_lab.load.costs.tables import ratio
 from kernel_lab.publish import figures, hosts
 from kernel_lab.publish.charts import link
 from kernel_lab.publish.report.faults import store_away

@@ -9,9 +9,9 @@ from statistics import median
 from typing import Any, TypeVar
 
 from kernel_lab.intervals import percentile
+from kernel_lab.load.costs.ratio import paired
+from kernel_lab.load.costs.table import SERVERS, Figure, Series, cpu
 from kernel_lab.load.plan import Slot
-from kernel_lab.load.ratio import paired
-from kernel_lab.load.table import SERVERS, Figure, Series, cpu
 from kernel_lab.load.walk import Sample
 
 TOLD = ("achieved_per_s", "cpu_ms_per_call", "p50_ms", "p99_ms", "rounds", "calls")

@@ -13,9 +13,9 @@ import gevent  # type: ignore[import-untyped]
 import msgspec
 
 from kernel_lab.judge.history import HistoryWriter
-from kernel_lab.load.agent import Agent
-from kernel_lab.load.pace import Pace
-from kernel_lab.load.pinned import Lanes
+from kernel_lab.load.generator.agent import Agent
+from kernel_lab.load.generator.pace import Pace
+from kernel_lab.load.generator.pinned import Lanes
 from kernel_lab.load.plan import Kept, Slot
 
 POLL_S = 0.01

@@ -11,8 +11,8 @@ from typing import Any
 
 from kernel_lab.intervals import percentile
 from kernel_lab.judge.operation import Outcome
+from kernel_lab.load.costs.ratio import Ratio, differs, noise, paired, paired_difference
 from kernel_lab.load.measure import Traffic
-from kernel_lab.load.ratio import Ratio, differs, noise, paired, paired_difference
 from kernel_lab.load.walk import GENERATOR, Sample
 
 OPERATIONS = ("grant", "invoke", "expand", "explain", "revoke")

@@ -18,7 +18,7 @@ import msgspec
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
-from kernel_lab.load.clocks import Clock, Exchange, measured
+from kernel_lab.load.generator.clocks import Clock, Exchange, measured
 from kernel_lab.load.several import CLOCKS
 
 ASK, TELL, PART, END, FINISH = (f"kernel_lab_{one}" for one in ("ask", "tell", "part", "end", "finish"))

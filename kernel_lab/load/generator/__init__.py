@@ -1,0 +1,1 @@
+"""What runs in the processes of the load generator: calls, when they start, their connections and clocks."""
