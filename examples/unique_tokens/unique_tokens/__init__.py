@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
-from kernel_lab.judge.verdict import Assumptions, Validity
+from kernel_lab.judge.verdict import Validity
 from kernel_lab.run.declaration import Proportion
 from kernel_lab.run.measures import Kind, Observed, Quantity
-from kernel_lab.run.scenario import Scenario, Session, Target, met_everywhere
+from kernel_lab.run.scenario import Scenario, Session, Target, met_and_answered
 from kernel_lab.traffic.connections import Policy
 
 from . import checker
@@ -58,17 +58,13 @@ def _parameters(deployment: Deployment, target: Target, policy: Policy) -> dict[
     return {}
 
 
-def _assumptions(deployment: Deployment, policy: Policy) -> Assumptions:
-    return Assumptions(min_workers=met_everywhere(deployment, policy), min_operations=16)
-
-
 SCENARIO = Scenario(
     name="unique_tokens",
     claim="No two grants return the same token.",
     drive=drive,
     checker=checker,
     parameters=_parameters,
-    assumptions=_assumptions,
+    assumptions=met_and_answered(16),
     expect=expect,
     measures=(GRANTS, DUPLICATES),
     tell=tell,
