@@ -134,7 +134,7 @@ report: setup ## the page of a run (RUN=results/latest)
 docs: setup ## every figure and table of README and docs/ from a run (RUN=results/reference; ARGS=--check compares)
 	@$(BIN)/python -m kernel_lab.publish.docs $(RUN) $(ARGS)
 
-faults: setup ## every claim around every fault, on thirteen deployments: faults.csv and the page (ARGS='--deployment redis')
+faults: setup ## every claim around every fault, on sixteen deployments: faults.csv and the page (ARGS='--deployment redis')
 	@$(BIN)/kernel-lab run --fault all $(ARGS)
 
 runbook: setup ## what reload, recycle, restart and scaling lose, per deployment: runbook.csv

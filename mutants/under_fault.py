@@ -11,7 +11,7 @@ import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,11 +98,11 @@ def catch(name: str) -> Caught:
     return Caught(reaction=reaction, mode=row.effect.mode, found=" ".join(broke), missed=missed)
 
 
-def accuse() -> tuple[int, list[str]]:
-    """Run the right kernel under every fault and setting of the reactions: the number of cells, and what was said
+def accuse(reactions: Iterable[Reaction]) -> tuple[int, list[str]]:
+    """Run the right kernel under every fault and setting of some reactions: the number of cells, and what was said
     against them."""
     asked: dict[tuple[str, tuple[str, ...]], tuple[list[str], Mapping[str, str]]] = {}
-    for one in REACTIONS.values():
+    for one in reactions:
         claims, _ = asked.setdefault((one.fault, one.alone), ([], one.env))
         if one.breaks not in claims:
             claims.append(one.breaks)
@@ -147,7 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         caught.append(one := catch(name))
         told = f"MISSED: {one.missed}" if one.missed else one.found
         print(f"{name:45} {one.reaction.fault:12} {one.mode or '-':8} {told}", flush=True)
-    cells, accused = (0, []) if given.no_right else accuse()
+    names = given.names or REACTIONS
+    cells, accused = (0, []) if given.no_right else accuse(REACTIONS[name] for name in names)
     for said in accused:
         print(f"ACCUSED: {said}")
     if not given.names and not given.no_right:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from itertools import groupby
@@ -160,8 +160,10 @@ def run(
         )
     suffered = _faults(fault, on_hosts=on_hosts)
     known = chosen_deployments(deployments, workers=workers, replicas=replicas, state=state)
+    made_for: dict[str, str] = {}
     if suffered and attached is None and not deployment and not quick:
-        deployment = [name for name in registry.FAULT_DEPLOYMENTS if name in known]
+        made_for = registry.MADE_FOR
+        deployment = [name for name in (*registry.FAULT_DEPLOYMENTS, *made_for) if name in known]
     if on_hosts:  # those have rows of their own
         deployment, known = [], registry.hosts()
     plan = plan_of(
@@ -195,7 +197,7 @@ def run(
     plan.folder.write_environment(about)
     opener = open_native if attached is None else attached.open
     if suffered:
-        finish_under_faults(plan, suffered, about, opener, console, latest=out is None)
+        finish_under_faults(plan, suffered, about, opener, console, latest=out is None, made_for=made_for)
     tell(f"{len(plan.cells)} cells into {short(plan.folder.path)}")
     finish(plan, about, opener, console, latest=out is None, details=details)
 
@@ -218,7 +220,7 @@ def _faults(names: Sequence[str], *, on_hosts: bool) -> list[Fault]:
 
 def finish_under_faults(
     plan: Plan, faults: Sequence[Fault], about: dict[str, Any], opener: OpenStack, console: Console, *,
-    latest: bool,
+    latest: bool, made_for: Mapping[str, str] = {},
 ) -> NoReturn:  # fmt: skip
     """Run every claim around every fault, write CSVs and page, show the end, and exit.
 
@@ -228,7 +230,9 @@ def finish_under_faults(
     what = f"the rows of the cells that ended are in {short(plan.folder.table('faults'))}"
 
     def trial(screen: Screen) -> Coroutine[Any, Any, list[FaultRow]]:
-        return FaultRun(plan=plan_under_faults(plan), faults=faults, open_stack=opener, progress=screen).run()
+        return FaultRun(
+            plan=plan_under_faults(plan), faults=faults, open_stack=opener, progress=screen, made_for=made_for
+        ).run()
 
     rows = _carried_out(plan, about, console, trial, latest=latest, interrupted=[what])
     page = reporting.report(plan.folder.path)

@@ -26,6 +26,9 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     replicas: int = 1
     routing: Routing = "direct"
     store: Literal["", "redis", "redis-cluster"] = ""
+    store_replica: bool = False
+    """A second store server copies the first one, asynchronously, and could be promoted. Both keep an append-only
+    file."""
     sidecar: bool = False
     """The workers keep no kernel: those of one replica forward to one process beside them."""
     remote: bool = False

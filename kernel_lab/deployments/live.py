@@ -95,11 +95,13 @@ class Servers(Protocol):
         """SIGHUP a replica, and wait until new workers have taken the place of every old one."""
 
     async def restart(
-        self, name: str, *, env: Mapping[str, str] = NOTHING, arguments: Sequence[str] = ()
-    ) -> None:
+        self, name: str, *, env: Mapping[str, str] = NOTHING, arguments: Sequence[str] = (),
+        before: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         """Start a server that has ended once more, on its port, and wait until it is ready.
 
-        It starts as it was, apart from what is given: settings, and arguments that follow its own. Both stay.
+        It starts as it was, apart from what is given: settings, arguments that follow its own, and a command that
+        stands before its own and ends by starting it. All of them stay.
         """
 
 

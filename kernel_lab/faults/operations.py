@@ -6,16 +6,21 @@ import asyncio
 import hashlib
 import secrets
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
 
 import psutil
 
 from kernel_lab.deployments.deployment import Deployment
-from kernel_lab.deployments.live import Live, Servers, StackFailed
+from kernel_lab.deployments.live import Live, Servers, StackFailed, StackUnavailable
+from kernel_lab.deployments.native.binaries import find_faketime
 from kernel_lab.faults.fault import Fault, Landing
+from kernel_lab.faults.liveness import PATH
 from kernel_lab.faults.stores import ask_store, no_store, one_server, port_of_store, store_of
-from kernel_lab.faults.workers import FIRST, again, end, not_ours, servers_of, until
+from kernel_lab.faults.workers import FIRST, TIMEOUT_S, again, end, not_ours, servers_of, until
+from kernel_lab.traffic.address import open_http
 
 SECRET = "WEAVER_KERNEL_SECRET"  # noqa: S105 - the variable's name
 
@@ -79,16 +84,49 @@ async def _cold(live: Live, _aim: str | None) -> AsyncIterator[Landing]:
             await servers.restart(FIRST)
 
 
-NO_SKEW = (
-    "no clock of its own can be given to a replica: under libfaketime 0.9.10 `time.sleep` of Python 3.11 fails, and "
-    "gunicorn ends"
-)
-"""Why `clock_skew` is skipped everywhere; it was tried with Debian's package."""
+SKEW_S = 30
+"""How far the clock of the last replica is ahead: longer than the windows of the limits under a fault."""
 
 
 @asynccontextmanager
-async def _skew(_live: Live, _aim: str | None) -> AsyncIterator[Landing]:
-    yield Landing(landed=False, evidence=NO_SKEW)
+async def _skew(live: Live, _aim: str | None) -> AsyncIterator[Landing]:
+    """The last replica is started again, with a clock that is ahead; later once more, with the right clock.
+
+    libfaketime must move the monotonic clock too: with ``DONT_FAKE_MONOTONIC`` of version 0.9.10, Python's
+    ``time.sleep`` fails. It must not move the times of files, by which gunicorn sees whether a worker hangs.
+    """
+    servers, replica = servers_of(live), _last(live)
+    preloaded = _setting(servers, replica, "LD_PRELOAD")
+    libraries = f"{find_faketime()} {preloaded}".rstrip()
+    await again(servers, replica, {"LD_PRELOAD": libraries, "FAKETIME": f"+{SKEW_S}s", "NO_FAKE_STAT": "1"})
+    ahead_s = await _ahead_s(live.replica_urls[-1])
+    try:
+        yield Landing(
+            landed=abs(ahead_s - SKEW_S) < SKEW_S / 2,
+            evidence=f"the clock of {replica} is {ahead_s:.0f} s ahead, by the date of its answer",
+        )
+    finally:
+        await again(servers, replica, {"LD_PRELOAD": preloaded, "FAKETIME": "+0s"})
+
+
+async def _ahead_s(url: str) -> float:
+    """How far the clock of the worker that answers is ahead of ours, in seconds; the date has whole seconds."""
+    async with open_http(url, kept=False, timeout_s=TIMEOUT_S) as http:
+        reply = await http.get(PATH)
+    return parsedate_to_datetime(reply.headers["Date"]).timestamp() - time.time()
+
+
+def _same_clock(deployment: Deployment) -> str:
+    """Why no replica is given a clock of its own; an empty string where one is."""
+    if why := one_server(deployment):
+        return why
+    if deployment.state != "{store}" or deployment.store_replica:
+        return "the clock is set on `redis`, whose limits and lives of tokens it has too"
+    try:
+        find_faketime()
+    except StackUnavailable as error:
+        return str(error)
+    return ""
 
 
 FAULTS = (
@@ -104,8 +142,8 @@ FAULTS = (
     ),
     Fault(
         name="clock_skew",
-        title="one replica's clock is 30 s off; skipped everywhere, and the reason is in faults.csv",
-        inapplicable=lambda _live: NO_SKEW, excluded=lambda _deployment: NO_SKEW, inject=_skew,
+        title=f"the last replica is started again with a clock that is {SKEW_S} s ahead, for a while",
+        inapplicable=not_ours, excluded=_same_clock, inject=_skew, lasts=True,
     ),
 )  # fmt: skip
 """The faults of operations, in the order in which they are listed."""

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import psutil
 
-from kernel_lab.deployments.live import Live
+from kernel_lab.deployments.live import Live, Servers
 from kernel_lab.deployments.ports import LOOPBACK
 from kernel_lab.faults.fault import Fault, Inject, Landing
 from kernel_lab.faults.proxy import Proxy
@@ -15,19 +15,23 @@ from kernel_lab.faults.stores import ask_store, no_store, one_server, port_of_st
 from kernel_lab.faults.workers import FIRST, again, servers_of
 
 
+async def lead_through(proxy: Proxy, servers: Servers, port: int) -> None:
+    """Restart the first replica, whose workers then reach the store on `port` through the proxy."""
+    there = f"{LOOPBACK}:{port}"
+    env = {
+        name: value.replace(there, f"{LOOPBACK}:{proxy.port}")
+        for name, value in psutil.Process(servers.processes[FIRST].pid).environ().items()
+        if name.startswith("LAB_") and there in value
+    }
+    await again(servers, FIRST, env)
+
+
 @asynccontextmanager
 async def _through_proxy(live: Live) -> AsyncIterator[Inject]:
     """Put a proxy between the first replica and the store before the traffic begins."""
     servers, port = servers_of(live), port_of_store(live)
     async with Proxy(LOOPBACK, port) as proxy:
-        process = psutil.Process(servers.processes[FIRST].pid)
-        there = f"{LOOPBACK}:{port}"
-        env = {
-            name: value.replace(there, f"{LOOPBACK}:{proxy.port}")
-            for name, value in process.environ().items()
-            if name.startswith("LAB_") and there in value
-        }
-        await again(servers, FIRST, env)
+        await lead_through(proxy, servers, port)
 
         @asynccontextmanager
         async def partition(_live: Live, _aim: str | None) -> AsyncIterator[Landing]:

@@ -81,6 +81,10 @@ class Proxy:
         """What was held flows on; new connections are made again."""
         await self._order(partition="")
 
+    async def lead_to(self, port: int) -> None:
+        """From now on new connections go to another port, as an address does that has moved to another server."""
+        await self._order(target=port)
+
     async def counts(self) -> Counts:
         """What went through so far."""
         return Counts(**await self._order())
@@ -102,9 +106,10 @@ class Proxy:
 
 
 class _Line:
-    """The state that all pipes share: how far, and whether cut."""
+    """The state that all pipes share: where to, how far, and whether cut."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str, port: int) -> None:
+        self.host, self.port = host, port
         self.delay_s = 0.0
         self.partition: Partition = ""
         self.pipes: set[_Pipe] = set()
@@ -166,7 +171,7 @@ class _Pipe(asyncio.Protocol):
             self.other.close()
 
 
-async def _accept(line: _Line, client: _Pipe, host: str, port: int) -> None:
+async def _accept(line: _Line, client: _Pipe) -> None:
     """Join a client that was accepted with a connection of its own to the store."""
     assert client.transport is not None  # noqa: S101 - it was accepted
     line.connections += 1
@@ -175,7 +180,7 @@ async def _accept(line: _Line, client: _Pipe, host: str, port: int) -> None:
         return
     loop = asyncio.get_running_loop()
     try:
-        transport, store = await loop.create_connection(lambda: _Pipe(line, client), host, port)
+        transport, store = await loop.create_connection(lambda: _Pipe(line, client), line.host, line.port)
     except OSError:
         client.transport.abort()
         return
@@ -185,14 +190,14 @@ async def _accept(line: _Line, client: _Pipe, host: str, port: int) -> None:
 
 async def _serve(host: str, port: int) -> None:
     """Proxy until standard input ends; each line of it is an order, answered by a line."""
-    line = _Line()
+    line = _Line(host, port)
     loop = asyncio.get_running_loop()
     joining: set[asyncio.Task[None]] = set()
 
     class Client(_Pipe):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             super().connection_made(transport)
-            task = loop.create_task(_accept(line, self, host, port))
+            task = loop.create_task(_accept(line, self))
             joining.add(task)
             task.add_done_callback(joining.discard)
 
@@ -204,6 +209,8 @@ async def _serve(host: str, port: int) -> None:
         asked = json.loads(order)
         if "rtt_ms" in asked:
             line.delay_s = asked["rtt_ms"] / 2000
+        if "target" in asked:
+            line.port = asked["target"]
         if "partition" in asked:
             line.partition = asked["partition"]
             for pipe in list(line.pipes):

@@ -79,7 +79,7 @@ def _appending(fsync: str) -> Callable[[Live], AbstractAsyncContextManager[Injec
             if (said := await ask_store(port, command)) != "+OK":
                 raise ValueError(f"{command} was answered with {said or 'nothing'}")
         begun_s = time.monotonic()
-        while "aof_rewrite_in_progress:0" not in (info := await _information(port, "persistence")):
+        while "aof_rewrite_in_progress:0" not in (info := await information(port, "persistence")):
             if time.monotonic() - begun_s > TIMEOUT_S:
                 raise ValueError(f"the append-only file was not written: {info}")
             await asyncio.sleep(POLL_S)
@@ -92,7 +92,7 @@ def _appending(fsync: str) -> Callable[[Live], AbstractAsyncContextManager[Injec
 async def _evict(live: Live, _aim: str | None, policy: str) -> AsyncIterator[Landing]:
     """Give the store an evicting policy and little memory, and write other keys until it has evicted."""
     port = port_of_store(live)
-    used = int(_field(await _information(port, "memory"), "used_memory"))
+    used = int(_field(await information(port, "memory"), "used_memory"))
     await ask_store(port, f"CONFIG SET maxmemory {used + ROOM_BYTES} maxmemory-policy {policy}")
     try:
         written = 0
@@ -101,7 +101,7 @@ async def _evict(live: Live, _aim: str | None, policy: str) -> AsyncIterator[Lan
             if not said.startswith(":"):
                 break
             written += BATCH_BYTES
-        evicted = int(_field(await _information(port, "stats"), "evicted_keys"))
+        evicted = int(_field(await information(port, "stats"), "evicted_keys"))
         yield Landing(
             landed=evicted > 0,
             evidence=f"{policy}: after {written / 1e6:.0f} MB of other keys, {evicted} keys were evicted",
@@ -119,7 +119,7 @@ def _fill(number: int) -> str:
     return f'EVAL "{script}" 0'
 
 
-async def _information(port: int, section: str) -> str:
+async def information(port: int, section: str) -> str:
     """A section of the store's ``INFO``; empty where there is no answer in time."""
 
     async def whole(reader: asyncio.StreamReader) -> bytes:

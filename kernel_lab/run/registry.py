@@ -13,8 +13,8 @@ from pathlib import Path
 
 from kernel_lab.bad_input import BadInput
 from kernel_lab.deployments.deployment import Deployment, read_deployments
+from kernel_lab.faults import disk, failover, operations, partition, stores, workers
 from kernel_lab.faults import hosts as of_hosts
-from kernel_lab.faults import operations, partition, stores, workers
 from kernel_lab.faults.fault import Fault
 from kernel_lab.run.scenario import Scenario
 
@@ -103,12 +103,26 @@ FAULT_DEPLOYMENTS = (
 )  # fmt: skip
 """What ``--fault`` measures unless deployments are named."""
 
+MADE_FOR = {
+    "redis-replica": "failover_store",
+    "redis-wait": "failover_store",
+    "redis-client-clock": "clock_skew",
+}
+"""Deployments that are made for one fault: unless they are named, ``--fault`` measures them under that fault alone."""
+
 
 def faults() -> dict[str, Fault]:
     """Every fault of deployments whose processes the lab starts, by name."""
     return {
         fault.name: fault
-        for fault in (*workers.FAULTS, *stores.FAULTS, *partition.FAULTS, *operations.FAULTS)
+        for fault in (
+            *workers.FAULTS,
+            *stores.FAULTS,
+            *partition.FAULTS,
+            *failover.FAULTS,
+            *disk.FAULTS,
+            *operations.FAULTS,
+        )
     }
 
 

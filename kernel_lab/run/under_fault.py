@@ -12,7 +12,7 @@ import contextlib
 import itertools
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -79,6 +79,8 @@ class FaultRun:
     progress: Progress
     only: frozenset[tuple[str, str, str]] | None = None
     """The cells to run, as (scenario, deployment, fault); every one where nothing is said."""
+    made_for: Mapping[str, str] = field(default_factory=dict)
+    """Deployment → the one fault that it is to suffer; every other deployment suffers every fault."""
     _rows: dict[tuple[str, str, str], FaultRow] = field(default_factory=dict)
     _timelines: dict[tuple[str, str], Timeline] = field(default_factory=dict)
 
@@ -100,6 +102,7 @@ class FaultRun:
             )
             for deployment in self.plan.deployments
             for fault in self.faults
+            if self.made_for.get(deployment.name, fault.name) == fault.name
             for group in groups
         ]
         return [stack for stack in stacks if stack.cells]

@@ -39,6 +39,7 @@ _HOMES: Mapping[str, str] = {
     "redis+cluster": "lab.state.redis",
     "naive+redis": "lab.state.controls",
     "fallback+redis": "lab.state.fallback",
+    "client-clock+redis": "lab.state.client_clock",
     "stash": "lab.state.controls",
 }
 """Scheme → the module that opens it, imported when asked for: ``memory://`` must not need a Redis client."""

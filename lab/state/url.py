@@ -22,6 +22,7 @@ EXAMPLES: Mapping[str, str] = {
     "stock+sqlite": "stock+sqlite:////absolute.db",
     "naive+redis": "naive+redis://127.0.0.1:6379/0",
     "fallback+redis": "fallback+redis://127.0.0.1:6379/0",
+    "client-clock+redis": "client-clock+redis://127.0.0.1:6379/0",
     "stash": "stash://",
 }
 """Every scheme, with an example of a right URL. ``cached+`` stands before another scheme."""

@@ -47,6 +47,24 @@ async def test_at_no_distance_it_is_as_if_to_the_target(echo):
         streams[1].close()
 
 
+async def test_new_connections_go_to_the_server_that_the_address_has_moved_to(echo):
+    async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write((await reader.read(65_536)).upper())
+        writer.close()
+
+    other = await asyncio.start_server(shout, LOOPBACK, 0)
+    async with Proxy(LOOPBACK, echo) as proxy:
+        before = await connect(proxy)
+        assert await ask(before, b"ping") == b"ping"
+        await proxy.lead_to(other.sockets[0].getsockname()[1])
+        after = await connect(proxy)
+        assert await ask(after, b"ping") == b"PING"
+        assert await ask(before, b"ping") == b"ping"
+        for _, writer in (before, after):
+            writer.close()
+    other.close()
+
+
 @pytest.mark.parametrize("rtt_ms", [0.5, 5.0])
 async def test_no_answer_comes_back_before_its_round_trip(echo, rtt_ms):
     async with Proxy(LOOPBACK, echo) as proxy:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from contextlib import asynccontextmanager
 
 import pytest
 
 from kernel_lab.deployments.live import StackUnavailable
+from kernel_lab.deployments.native import binaries
 from kernel_lab.deployments.native.binaries import find_store
+from kernel_lab.faults import operations
 from kernel_lab.faults.fault import Fault, Landing
 from kernel_lab.judge.verdict import Validity
 from kernel_lab.run import registry, under_fault
@@ -141,15 +144,54 @@ async def test_a_claim_that_is_broken_anyway_gets_no_stack_of_its_own(tmp_path):
     assert not list((tmp_path / "run" / "stacks").glob("*"))
 
 
-async def test_a_skewed_clock_is_skipped_with_its_reason(tmp_path):
+async def test_a_skewed_clock_is_skipped_where_no_library_can_skew_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(binaries, "FAKETIME", ())
     _, rows = await suffer(tmp_path, "redis", [registry.faults()["clock_skew"]], ["tokens"])
     [row] = rows.values()
     assert row.result.validity is Validity.SKIPPED
     assert "libfaketime" in row.result.reason
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("deployment", "mode"), [("redis", "closed"), ("redis-client-clock", "open")])
+async def test_a_limiter_that_believes_the_workers_clock_forgets_its_window_when_the_clock_is_set(
+    tmp_path, monkeypatch, deployment, mode
+):
+    # a window that a busy machine does not outlast, and a clock that is further ahead than the window is long
+    monkeypatch.setitem(under_fault.ENV, "LAB_RATE_LIMITS", "READ=1000000/60,WRITE=4/600,DESTRUCTIVE=4/600")
+    monkeypatch.setattr(operations, "SKEW_S", 3600)
+    skew = registry.faults()["clock_skew"]
+    if why := skew.excluded(registry.deployments()[deployment]):
+        pytest.skip(why)
+    try:
+        find_store()
+    except StackUnavailable as error:
+        pytest.skip(str(error))
+    _, rows = await suffer(tmp_path, deployment, [skew], ["rate_limit"])
+    [row] = rows.values()
+    assert re.search(r"\b3[56]\d\d s ahead", row.effect.landed), row
+    assert row.effect.mode == mode, row
+    assert ("over_admission" in row.effect.broke) == (mode == "open"), row
+
+
+async def test_a_deployment_that_is_made_for_one_fault_suffers_no_other(tmp_path):
+    plan = plan_of(
+        ["single", "redis-wait"], ["tokens"], [], quick=True, seed=1, out=tmp_path / "run", kernel=None
+    )
+    faults = [registry.faults()[name] for name in ("kill_store", "failover_store")]
+    run = FaultRun(
+        plan=plan_under_faults(plan), faults=faults, open_stack=open_native, progress=Silent(),
+        made_for=registry.MADE_FOR,
+    )  # fmt: skip
+    assert [(one.deployment.name, one.fault.name) for one in run.stacks()] == [
+        ("single", "kill_store"), ("single", "failover_store"), ("redis-wait", "failover_store"),
+    ]  # fmt: skip
+
+
 def test_each_fault_has_a_name_of_its_own_and_a_title():
-    assert len(registry.faults()) == 23
+    assert len(registry.faults()) == 25
+    assert set(registry.MADE_FOR) <= set(registry.deployments())
+    assert set(registry.MADE_FOR.values()) <= set(registry.faults())
     assert all(fault.title for fault in registry.faults().values())
 
 

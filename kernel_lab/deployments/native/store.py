@@ -16,23 +16,37 @@ from kernel_lab.deployments.ports import LOOPBACK
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+REPLICA = "store-replica"
+"""The name of the server that copies ``store``."""
 NODES = 3
 """The fewest that make a cluster."""
 _SLOTS = 16_384
 
 
-def command(*, port: int, bus_port: int | None, folder: Path, log: Path) -> Command:
+def command(
+    *,
+    port: int,
+    bus_port: int | None,
+    folder: Path,
+    log: Path,
+    replicated: bool = False,
+    primary: int | None = None,
+) -> Command:
     """One server, its files in `folder` (which must be there). With a `bus_port`, a node of a cluster.
 
-    Nothing is kept on disk, and a full memory refuses writes: a store that evicted would forget revocations.
+    A full memory refuses writes: a store that evicted would forget revocations. Nothing is kept on disk, unless the
+    server is `replicated` or copies the `primary` on that port.
 
     Raises:
         StackUnavailable: There is no such server.
     """
     argv = [
         str(find_store().path), "--bind", LOOPBACK, "--port", str(port), "--dir", str(folder),
-        "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction",
+        "--save", "", "--maxmemory-policy", "noeviction",
+        "--appendonly", "yes" if replicated or primary else "no", "--repl-diskless-sync-delay", "0",
     ]  # fmt: skip
+    if primary is not None:
+        argv += ["--replicaof", LOOPBACK, str(primary)]
     if bus_port is not None:
         argv += [
             "--cluster-enabled", "yes", "--cluster-port", str(bus_port),
@@ -61,6 +75,20 @@ async def answering(port: int, pid: int) -> AsyncGenerator[str]:
                 if (await client.info("server"))["process_id"] == pid:
                     return
             yield "does not answer yet"
+
+
+async def following(port: int, pid: int) -> AsyncGenerator[str]:
+    """Ends once the server that answers on a port is that process, and has copied its primary."""
+    async for state in answering(port, pid):
+        yield state
+    from redis.exceptions import RedisError  # noqa: PLC0415 - see _client
+
+    async with _client(port) as client:
+        while True:
+            with contextlib.suppress(RedisError):
+                if (await client.info("replication")).get("master_link_status") == "up":
+                    return
+            yield "has not copied its primary yet"
 
 
 async def form_cluster(nodes: Sequence[tuple[int, int]]) -> None:

@@ -14,7 +14,7 @@ from weaver_kernel._secrets import resolve_hmac_secret
 from lab.state.redis.channel import Place
 from lab.state.redis.cluster import Address, Cluster, Node
 from lab.state.redis.feed import RedisFeed
-from lab.state.redis.link import Link, Restarted, Server, Unfit, Wire
+from lab.state.redis.link import Confirmation, Link, Restarted, Server, Unfit, Wire
 from lab.state.redis.multiplexed import MultiplexedLink
 from lab.state.redis.stores import RedisBudget, RedisHandles, RedisLimiter, RedisRevocations
 from lab.state.redis.traces import RedisTraces
@@ -24,6 +24,7 @@ from lab.state.url import StateURL
 # the client library declares the class abstract, but makes objects of it itself
 _UnixConnection = cast("Callable[..., Wire]", UnixDomainSocketConnection)
 _PARAMETERS = ("namespace", "blocking", "restarted")
+_ONE_SERVER = (*_PARAMETERS, "wait")
 _PLACE = re.compile(r"(?:(?P<user>[^:@]*):(?P<password>.*)@)?(?P<nodes>[^/]*)(?:/(?P<db>.*))?", re.DOTALL)
 
 
@@ -47,6 +48,16 @@ def open_url(url: StateURL, options: StateOptions) -> State:
 def blocking_of(url: StateURL) -> bool:
     """Whether calls are to hold the event loop, as they did before there was a bridge."""
     return bool(url.number("blocking", 0, at_least=0))
+
+
+def confirmation_of(url: StateURL, key: str, options: StateOptions) -> Confirmation | None:
+    """What ``wait=N`` asks for: every answer waits for N replicas, for half of the time that a call may take."""
+    replicas = url.number("wait", 0, at_least=0)
+    if replicas and url.cached:
+        url.wrong("wait= cannot be combined with cached+, which hears of revocations that no replica has yet")
+    if not replicas:
+        return None
+    return Confirmation(replicas=replicas, within_ms=max(1, options.timeout_ms // 2), key=key)
 
 
 def namespace_of(url: StateURL) -> str:
@@ -91,7 +102,9 @@ def server_of(url: StateURL, options: StateOptions) -> Server:
     restarted = url.choice("restarted", ("persistent", "accept", "refuse"))
 
     def linked(name: str, connect: Callable[..., Wire], place: Place) -> Node:
-        plain = Link(name, connect, probe_key, restarted=cast("Restarted", restarted))
+        plain = Link(
+            name, connect, probe_key, restarted=cast("Restarted", restarted), confirmation=confirmation
+        )
         return plain if blocking else MultiplexedLink(name, place, plain, timeout_s)
 
     how: dict[str, Any] = {
@@ -99,16 +112,18 @@ def server_of(url: StateURL, options: StateOptions) -> Server:
         "socket_connect_timeout": timeout_s,
         "driver_info": None,
     }
-    probe_key = f"{namespace_of(url)}:probe"
+    namespace = namespace_of(url)
+    probe_key = f"{namespace}:probe"
+    confirmation = confirmation_of(url, f"{namespace}:confirmed", options)
     if url.scheme == "redis+unix":
-        url.allow("db", *_PARAMETERS)
+        url.allow("db", *_ONE_SERVER)
         if not url.rest:
             url.wrong("no path to a socket in it")
         db = url.number("db", 0, at_least=0)
         how |= {"path": url.rest, "db": db}
         return linked(url.rest, partial(_UnixConnection, **how), Place(path=url.rest, db=db))
 
-    url.allow(*_PARAMETERS)
+    url.allow(*(_PARAMETERS if url.scheme == "redis+cluster" else _ONE_SERVER))
     place = _PLACE.fullmatch(url.rest)
     assert place is not None  # noqa: S101 - the expression takes every text
     login: dict[str, Any] = {"username": place["user"] or None, "password": place["password"]}

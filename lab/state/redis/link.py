@@ -6,6 +6,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -20,6 +21,40 @@ OLDEST = 7
 
 Restarted = Literal["persistent", "accept", "refuse"]
 """Which server is believed after it was restarted: one with an append-only file, every one, or none."""
+
+_CONFIRM_KEPT_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmation:
+    """Every answer is given only once `replicas` replicas have everything that it is based on.
+
+    After each command the same connection writes `key` and sends ``WAIT``. A replica that has this write has everything
+    that the server had carried out before it, also for other callers. So what a caller was told survives the promotion
+    of any replica, if `replicas` is the number of replicas that may be promoted.
+
+    All of it must go over one connection. ``WAIT`` covers the writes of its own connection only, so over a new
+    connection it would confirm nothing and say that all is well.
+    """
+
+    replicas: int
+    within_ms: int
+    key: str
+
+    def commands(self) -> tuple[tuple[Argument, ...], tuple[Argument, ...]]:
+        """The write, and the command whose answer is the number of replicas that have it."""
+        return ("SET", self.key, "1", "PX", _CONFIRM_KEPT_MS), ("WAIT", self.replicas, self.within_ms)
+
+    def check(self, name: str, confirmed: int) -> None:
+        """Refuse an answer that too few replicas have confirmed.
+
+        Raises:
+            StateUnavailable: Then the command may have had its effect, and a promotion may undo it.
+        """
+        if confirmed < self.replicas:
+            raise StateUnavailable(
+                f"{name}: {confirmed} of {self.replicas} replicas confirmed it within {self.within_ms} ms"
+            )
 
 
 class Script:
@@ -103,9 +138,11 @@ class Link:
         probe_key: str,
         *,
         restarted: Restarted = "persistent",
+        confirmation: Confirmation | None = None,
     ) -> None:
         """`name` is how messages call the server; `probe_key` is written to see whether it is back."""
         self._name = name
+        self.confirmation = confirmation
         self._make = connect
         self._probe_key = probe_key
         self._restarted = restarted
@@ -144,8 +181,8 @@ class Link:
                     connection.send_command("ASKING")
                     connection.read_response()
                 connection.send_command(*command)
-                return connection.read_response()
-            except NoScriptError:
+                return self._confirmed(connection, connection.read_response())
+            except (NoScriptError, StateUnavailable):
                 raise
             except (MovedError, AskError) as error:
                 raise Moved(error.host, error.port, for_now=not isinstance(error, MovedError)) from None
@@ -248,6 +285,16 @@ class Link:
             self._breaker.trip(str(error))
             raise
         return self._connection
+
+    def _confirmed(self, connection: Wire, answer: Any) -> Any:
+        """The answer, once the replicas that it waits for have what it says."""
+        if self.confirmation is not None:
+            replies = []
+            for command in self.confirmation.commands():
+                connection.send_command(*command)
+                replies.append(connection.read_response())
+            self.confirmation.check(self._name, replies[-1])
+        return answer
 
     def _drop(self) -> None:
         if self._connection is not None:

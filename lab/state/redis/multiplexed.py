@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from lab.bridge import is_bridged, wait
 from lab.state.redis.channel import Argument, Channel, ChannelClosed, Full, Place, ServerError
 from lab.state.redis.link import Link, Moved, Script, Wire, parse_information
 from lab.state.seam import StateUnavailable
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A command that is on its way, and the confirmation that its answer waits for."""
+
+    answer: asyncio.Future[Any]
+    confirmed: asyncio.Future[Any] | None = None
 
 
 class MultiplexedLink:
@@ -46,8 +55,8 @@ class MultiplexedLink:
         """See `Server.start`: the script is on its way when this returns."""
         if not is_bridged():
             return self._plain.start(script, keys, *arguments, asking=asking)
-        future = self._send_script(script, keys, arguments, asking=asking)
-        return lambda: self._answer(future)
+        sent = self._send_script(script, keys, arguments, asking=asking)
+        return lambda: self._answer(sent)
 
     def examine(self) -> None:
         """See `Server.examine`."""
@@ -71,8 +80,11 @@ class MultiplexedLink:
 
     def _send_script(
         self, script: Script, keys: tuple[str, ...], arguments: tuple[Argument, ...], *, asking: bool
-    ) -> asyncio.Future[Any]:
+    ) -> _Sent:
         rest = (len(keys), *keys, *arguments)
+        if self._plain.confirmation is not None:
+            # a script that is sent a second time would come after its own confirmation
+            return self._send(("EVAL", script.text, *rest), None, asking=asking)
         return self._send(("EVALSHA", script.sha, *rest), ("EVAL", script.text, *rest), asking=asking)
 
     def _send(
@@ -81,16 +93,28 @@ class MultiplexedLink:
         again: tuple[Argument, ...] | None,
         *,
         asking: bool,
-    ) -> asyncio.Future[Any]:
+    ) -> _Sent:
         self._plain.breaker.check()
         loop = asyncio.get_running_loop()
         channel = self._channels.get(loop)
         if channel is None or channel.closed:
             channel = self._open(loop)
         try:
-            return channel.send(command, again=again, asking=asking)
+            answer = channel.send(command, again=again, asking=asking)
+            return _Sent(answer, self._confirm(channel, answer))
         except Full as error:
             raise StateUnavailable(f"{self._name}: {error}") from None
+
+    def _confirm(self, channel: Channel, answer: asyncio.Future[Any]) -> asyncio.Future[Any] | None:
+        """The number of replicas that have what was sent over this channel, as a future; None if nobody asks for it."""
+        if self._plain.confirmation is None:
+            return None
+        write, wait_for = self._plain.confirmation.commands()
+        answer.add_done_callback(_ignored)  # nobody waits for it if a later command finds the channel full
+        channel.send(write).add_done_callback(_ignored)
+        confirmed = channel.send(wait_for)
+        confirmed.add_done_callback(_ignored)
+        return confirmed
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> Channel:
         for other in [one for one in self._channels if one.is_closed()]:
@@ -107,9 +131,15 @@ class MultiplexedLink:
         if reason != "closed":
             self._plain.breaker.trip(f"{self._name}: {reason}")
 
-    def _answer(self, future: asyncio.Future[Any]) -> Any:
+    def _confirmed(self, sent: _Sent, answer: Any) -> Any:
+        """The answer, once the replicas that it waits for have what it says."""
+        if sent.confirmed is not None and self._plain.confirmation is not None:
+            self._plain.confirmation.check(self._name, wait(sent.confirmed))
+        return answer
+
+    def _answer(self, sent: _Sent) -> Any:
         try:
-            return wait(future)
+            return self._confirmed(sent, wait(sent.answer))
         except ServerError as error:
             if error.code in {"MOVED", "ASK"}:
                 host, _, port = str(error).split()[2].rpartition(":")
@@ -117,3 +147,9 @@ class MultiplexedLink:
             raise StateUnavailable(f"{self._name}: {error}") from None
         except ChannelClosed as error:
             raise StateUnavailable(f"{self._name}: {error}") from None
+
+
+def _ignored(future: asyncio.Future[Any]) -> None:
+    """Look at how a future ended. One that fails and that nobody waits for is no error of the event loop's."""
+    if not future.cancelled():
+        future.exception()
