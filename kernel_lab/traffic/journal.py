@@ -47,14 +47,17 @@ class Journal:
 
         Args:
             owner: The recorder of the history that will be judged.
-            cap: The smallest cap that the cell's checker goes by. While no more calls than this were made,
-                nothing can have been pushed out, and nothing needs to be said.
+            cap: The smallest cap that the cell's checker goes by. While no more calls than this fall into the time
+                of the history, the owner's own among them, nothing of it can have been pushed out, and nothing
+                needs to be said.
         """
         if cap is None or len(self.entries) <= cap:
             return ()
-        first_ns = min((entry.call_ns for entry in self.entries if entry.owner is owner), default=FOREVER)
-        return tuple(
+        own = [entry.call_ns for entry in self.entries if entry.owner is owner]
+        first_ns = min(own, default=FOREVER)
+        others = tuple(
             Beside(entry.f, entry.call_ns, entry.return_ns, entry.outcome)
             for entry in self.entries
             if entry.owner is not owner and (entry.return_ns is None or entry.return_ns >= first_ns)
         )
+        return others if len(own) + len(others) > cap else ()

@@ -30,3 +30,13 @@ def test_it_says_nothing_while_nothing_can_have_been_pushed_out():
         made(journal, "probe", number, number)
     assert journal.beside("main", 4) == ()
     assert journal.beside("main", None) == ()
+
+
+def test_calls_from_before_the_history_do_not_count_towards_the_cap():
+    journal = Journal()
+    for number in range(10):
+        made(journal, "probe", number, number)
+    made(journal, "main", 20, 21)
+    made(journal, "probe", 22, 23)
+    assert journal.beside("main", 2) == ()
+    assert len(journal.beside("main", 1)) == 1
