@@ -47,6 +47,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from operator import attrgetter
 
 from kernel_lab.judge.checkers.finding import KEPT, Findings, Judgement, conclude
@@ -201,11 +202,18 @@ class Audits:
     """Chains that were asked to verify themselves."""
 
     def __init__(self, actions: Mapping[str, Action], kept: Kept) -> None:
-        self._kept = kept
-        invokes = [op for op in actions.values() if type(op) is Invoke]
-        self._invokes = sorted(invokes, key=attrgetter("end_ns", "index"))
-        self._ends = [op.end_ns for op in self._invokes]
+        self._actions, self._kept = actions, kept
         self.count = 0
+
+    @cached_property
+    def _invokes(self) -> list[Invoke]:
+        """In the order of their returns; needed only where somebody asked the chain."""
+        invokes = [op for op in self._actions.values() if type(op) is Invoke]
+        return sorted(invokes, key=attrgetter("end_ns", "index"))
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        return [op.end_ns for op in self._invokes]
 
     def judge(self, op: Audit, found: Findings) -> None:
         """Add what is wrong with the answer: the chain must verify, and have a record of each action."""
