@@ -27,8 +27,8 @@ from kernel_lab.run.saved import NotASavedRun, SavedRun, read_run, read_table
 
 MOST_HISTORY_BYTES = 1 << 30
 """The size of the largest history that is packed."""
-FIRST = 5
-"""Anomalies told of a cell without its history; how many there were is among its measures."""
+FIRST = 3
+"""Anomalies told of a cell without its history: as many as the page names. Their total is among the measures."""
 
 
 class CannotPack(ValueError):  # noqa: N818 - it names a thing
@@ -112,8 +112,8 @@ def _pack_cell(cell: CellFolder, out: CellFolder, *, whole: bool) -> None:
 
 
 def on_one_line(cell: CellFolder) -> None:
-    """Write ``verdict.json`` again without line breaks: over all cells of a run this saves a third of its bytes."""
-    write_whole(cell.verdict, msgspec.json.format(read_whole(cell.verdict), indent=0) + b"\n")
+    """Write ``verdict.json`` again without white space: over all cells of a run this saves a third of its bytes."""
+    write_whole(cell.verdict, msgspec.json.format(read_whole(cell.verdict), indent=-1) + b"\n")
 
 
 def _pack_beside(folder: RunFolder, out: RunFolder) -> None:
