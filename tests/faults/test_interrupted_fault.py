@@ -14,7 +14,18 @@ import pytest
 
 from kernel_lab.faults.disk import no_mount
 
-COMMAND = Path(sys.executable).with_name("kernel-lab")
+LASTING = """
+import sys
+from dataclasses import replace
+from kernel_lab.cli.main import main
+from kernel_lab.faults import disk
+from kernel_lab.run import under_fault
+
+under_fault.DURING_S = 600.0
+disk.FAULTS = tuple(replace(fault, lasts_s=600.0) for fault in disk.FAULTS)
+sys.exit(main())
+"""
+"""The command, with faults that last until they are interrupted."""
 MARK = "KERNEL_LAB_TEST_FAULT"
 WITHIN_S = 180.0
 
@@ -61,7 +72,8 @@ def mounted():
 def test_nothing_is_left_of_a_fault_that_was_in_force(tmp_path, fault, deployment, number):
     mark, out = f"{os.getpid()}-{fault}-{number}", tmp_path / "run"
     command = [
-        str(COMMAND), "run", "--fault", fault, "--deployment", deployment, "--scenario", "tokens", "--out", str(out),
+        sys.executable, "-c", LASTING, "run", "--fault", fault, "--deployment", deployment,
+        "--scenario", "tokens", "--out", str(out),
     ]  # fmt: skip
     with (tmp_path / "said").open("wb") as said:
         run = subprocess.Popen(command, env={**os.environ, MARK: mark}, stdout=said, stderr=said)
