@@ -8,11 +8,13 @@ stands in a column of its own, and is not the servers'.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import http.client
 import random
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -205,16 +207,16 @@ async def _pings(lives: Lives) -> dict[tuple[str, float], float]:
     found = {}
     for name, live in lives.running.items():
         plain = name.removesuffix(_FAR)
-        question = _HEALTH if live.subject.deployment.remote else _PING
+        ping = _ping_remote if live.subject.deployment.remote else _ping_store
         if live.proxy is None:
             port = _near(live)
             if port is not None:
-                found[plain, 0.0] = await asyncio.to_thread(_ping, port, question)
+                found[plain, 0.0] = await asyncio.to_thread(ping, port)
             continue
         for rtt_ms in ASKED[plain].rtts_ms:
             if rtt_ms:
                 await live.proxy.set_rtt(rtt_ms)
-                found[plain, rtt_ms] = await asyncio.to_thread(_ping, live.proxy.port, question)
+                found[plain, rtt_ms] = await asyncio.to_thread(ping, live.proxy.port)
     return found
 
 
@@ -226,17 +228,36 @@ def _near(live: LiveSubject) -> int | None:
     return live.store_port
 
 
-_PING = b"PING\r\n"
-_HEALTH = b"GET /healthz HTTP/1.1\r\nHost: remote\r\n\r\n"
+_PINGS = 50
 
 
-def _ping(port: int, question: bytes, times: int = 50) -> float:
-    """The median round trip of a `question`, in milliseconds."""
-    took_ms = []
+def _ping_store(port: int) -> float:
+    """The median round trip of a PING to a store, in milliseconds."""
     with socket.create_connection((LOOPBACK, port)) as connection:
-        for _ in range(times):
-            began_ns = time.monotonic_ns()
-            connection.sendall(question)
-            connection.recv(4096)
-            took_ms.append((time.monotonic_ns() - began_ns) / 1e6)
+
+        def ping() -> None:
+            connection.sendall(b"PING\r\n")
+            connection.recv(64)
+
+        return _median_ms(ping)
+
+
+def _ping_remote(port: int) -> float:
+    """The median round trip of a question to a remote kernel, in milliseconds, until its whole answer is there."""
+    connection = http.client.HTTPConnection(LOOPBACK, port)
+
+    def ping() -> None:
+        connection.request("GET", "/healthz")
+        connection.getresponse().read()
+
+    with contextlib.closing(connection):
+        return _median_ms(ping)
+
+
+def _median_ms(ping: Callable[[], None]) -> float:
+    took_ms = []
+    for _ in range(_PINGS):
+        began_ns = time.monotonic_ns()
+        ping()
+        took_ms.append((time.monotonic_ns() - began_ns) / 1e6)
     return median(took_ms)
