@@ -1,5 +1,6 @@
 """What tests of several folders need: the command line in this process."""
 
+import logging
 from dataclasses import dataclass
 
 import pytest
@@ -43,6 +44,13 @@ def place(item):
     if item.get_closest_marker("live"):
         return LIVE
     return ALONE if item.path.parent.name in LONG else SHORT
+
+
+@pytest.fixture(autouse=True)
+def logging_goes_on():
+    """A program that was called in this process may have switched logging off, for every test after it."""
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def pack(
         bool,
         typer.Option(
             "--front",
-            help="Keep only the histories of the page's first deployments.",
+            help="Keep the histories of the page's first deployments under round robin, and of missed predictions.",
         ),
     ] = False,
 ) -> None:

@@ -250,7 +250,7 @@ def about(run: SavedRun) -> About:
 
 def _kernel(env: dict[str, Any]) -> str:
     version = (env.get("packages") or {}).get("weaver-kernel")
-    if env.get("kernel"):
+    if env.get("kernel") not in (None, "", "lab"):
         return f"kernel {env['kernel']}"
     named: Iterable[dict[str, Any]] = env.get("apps") or ([env["app"]] if env.get("app") else [])
     apps = ", ".join(str(one.get("name")) for one in named)

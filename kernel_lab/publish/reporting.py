@@ -77,19 +77,28 @@ def _damaged(path: Path, error: Exception) -> str:
 
 def pack(run: Path, out: Path, beside: Sequence[Path], *, front: bool) -> None:
     """Pack a run for git, with its page, and say how large it is."""
-    kept = {*FRONT, *(name for name, one in registry.deployments().items() if plain(one))} if front else None
     try:
-        pack_run(run, out, beside=beside, histories_of=kept, and_of=_missed(run) if front else ())
+        pack_run(
+            run, out, beside=beside, histories_of=() if front else None, and_of=_told(run) if front else ()
+        )
     except CannotPack as error:
         raise BadInput(str(error)) from None
     page = report(out)
     print(f"{out}: {size(out):,} bytes; look at it: {page}")
 
 
-def _missed(run: Path) -> frozenset[str]:
-    """The cells whose prediction missed: without their histories nobody could say why."""
+def _told(run: Path) -> frozenset[str]:
+    """The cells whose histories readers ask for first.
+
+    These are the page's first deployments, with calls sent to every worker in turn, and the cells whose prediction
+    missed: without their histories nobody could say why.
+    """
     try:
-        found = agreement(read_run(run), CONTROLS)
+        saved = read_run(run)
     except NotASavedRun:
         return frozenset()  # packing says so
-    return frozenset(one.cell.name for one in found.misses if not one.inside) if found else frozenset()
+    first = {*FRONT, *(name for name, one in registry.deployments().items() if plain(one))}
+    found = agreement(saved, CONTROLS)
+    missed = {one.cell.name for one in found.misses if not one.inside} if found else set()
+    in_turn = {c.name for c in saved.cells if c.deployment in first and c.connections == "round_robin"}
+    return frozenset(in_turn | missed)

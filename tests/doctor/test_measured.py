@@ -110,8 +110,9 @@ def test_a_random_secret_is_refused_by_the_share_that_the_sentence_says(tmp_path
     files = {**GUNICORN_4, "settings.py": "import secrets\nSECRET_KEY = secrets.token_hex(32)\n"}
     assert share(said(files, "random-secret", tmp_path)) == 0.75
     found = measured("tokens", "no-secret")
-    numbers = list(found.values())
-    assert (int(numbers[8]), int(numbers[7])) == (60, 80), "60 of 80 good tokens were called tampered with"
+    refused = int(found["rejected"]) / int(found["verifications"])
+    # fresh connections are spread by the kernel of the machine, and here calls are sent to every worker in turn
+    assert refused == pytest.approx(0.75, abs=0.12)
 
 
 def test_preload_changes_nothing_of_the_factor(tmp_path):

@@ -22,6 +22,19 @@ DEADLINE_S = 0.5
 CALLS = 8
 
 
+def most_mb() -> int:
+    """The most memory that this program took so far, in MB.
+
+    ``ru_maxrss`` keeps what the process had before it became this program, which is the tests' own size. Linux tells
+    the program's alone.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) // 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
 async def meet(kind: str, url: str, history: Path) -> None:
     """Attach to one server, then call eight times at once, with and without frames, over both kinds of connection."""
     attached.CALL_TIMEOUT_S = connections.CALL_TIMEOUT_S = client.STREAM_DEADLINE_S = DEADLINE_S
@@ -50,7 +63,7 @@ async def meet(kind: str, url: str, history: Path) -> None:
                 "calls": len(recorded),
                 "outcomes": sorted({operation.outcome for operation in recorded}),
                 "errors": sorted({str(operation.error) for operation in recorded}),
-                "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+                "memory_mb": most_mb(),
             }
         )
     )
