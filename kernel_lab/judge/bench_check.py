@@ -13,6 +13,7 @@ with a history except for finding the installed scenarios and writing the verdic
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 import resource
@@ -354,7 +355,7 @@ def write(name: str, operations: int, folder: Path) -> None:
 def measure(folder: Path) -> dict[str, Any]:
     """Judge a cell in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "kernel_lab.judge.bench_check", str(folder)],
+        [sys.executable, "-m", "kernel_lab.judge.bench_check", "--judge", str(folder)],
         check=True,
         capture_output=True,
         text=True,
@@ -419,8 +420,24 @@ def main(operations: int) -> int:
     return int(broken)
 
 
+def _asked() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="make bench-check",
+        description="How long reading and judging a legal history takes: each claim, and further shapes. "
+        "Exit code 1 if a bound was broken.",
+    )
+    parser.add_argument(
+        "operations", nargs="?", type=int, default=1_000_000, help="of each history [1000000, in 20 minutes]"
+    )
+    parser.add_argument("--judge", type=Path, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.operations < 10:
+        parser.error(f"{asked.operations} operations: a tenth of them is judged too, so it takes 10 or more")
+    return asked
+
+
 if __name__ == "__main__":
-    argument = sys.argv[1] if len(sys.argv) > 1 else "1000000"
-    if argument.isdecimal():
-        sys.exit(main(int(argument)))
-    judge_here(Path(argument))
+    asked = _asked()
+    if asked.judge is None:
+        sys.exit(main(asked.operations))
+    judge_here(asked.judge)
