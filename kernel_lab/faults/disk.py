@@ -20,7 +20,7 @@ import psutil
 
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.deployments.live import Live
-from kernel_lab.faults.fault import Fault, Inject, Landing
+from kernel_lab.faults.fault import Fault, Inject, Landing, unprepared
 from kernel_lab.faults.stores import store_of
 from kernel_lab.faults.workers import FIRST, end, not_ours, servers_of
 
@@ -109,17 +109,13 @@ def _no_disk(deployment: Deployment) -> str:
     return no_mount()
 
 
-@asynccontextmanager
-async def _unprepared(_live: Live, _aim: str | None) -> AsyncIterator[Landing]:
-    yield Landing(landed=False, evidence="the store's files are not on a small file system")
-
-
 FAULTS = (
     Fault(
         name="full_disk",
         title=f"the disk with the store's files ({SIZE_MB} MB) is filled by somebody else for a while",
-        inapplicable=not_ours, excluded=_no_disk, inject=_unprepared, prepare=_on_a_small_disk, lasts=True,
-        lasts_s=FULL_S,
+        inapplicable=not_ours, excluded=_no_disk,
+        inject=unprepared("the store's files are not on a small file system"),
+        prepare=_on_a_small_disk, lasts=True, lasts_s=FULL_S,
     ),
 )  # fmt: skip
 """The one fault of a disk."""

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.deployments.live import Live
 from kernel_lab.deployments.ports import LOOPBACK
-from kernel_lab.faults.fault import Fault, Inject, Landing
+from kernel_lab.faults.fault import Fault, Inject, Landing, unprepared
 from kernel_lab.faults.partition import lead_through
 from kernel_lab.faults.proxy import Proxy
 from kernel_lab.faults.stores import ask_store, information, no_store, port_of_store
@@ -95,16 +95,13 @@ def _alone(deployment: Deployment) -> str:
     return "" if deployment.store_replica else "its store has no replica"
 
 
-@asynccontextmanager
-async def _unprepared(_live: Live, _aim: str | None) -> AsyncIterator[Landing]:
-    yield Landing(landed=False, evidence="the store was not given an address that can move")
-
-
 FAULTS = (
     Fault(
         name="failover_store",
         title=f"the store is killed, and its replica is promoted, which has received nothing for {LAG_S:g} s",
-        inapplicable=no_store, excluded=_alone, inject=_unprepared, prepare=_behind_an_address, lasts=True,
+        inapplicable=no_store, excluded=_alone,
+        inject=unprepared("the store was not given an address that can move"),
+        prepare=_behind_an_address, lasts=True,
     ),
 )  # fmt: skip
 """The one fault of a store with a replica."""

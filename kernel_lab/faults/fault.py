@@ -32,6 +32,16 @@ class Landing:
 Inject = Callable[[Live, str | None], AbstractAsyncContextManager[Landing]]
 
 
+def unprepared(lacks: str) -> Inject:
+    """The injection of a fault that must be prepared and was not: it does not land, and says what was lacking."""
+
+    @asynccontextmanager
+    async def inject(_live: Live, _aim: str | None) -> AsyncIterator[Landing]:
+        yield Landing(landed=False, evidence=lacks)
+
+    return inject
+
+
 def nothing(deployment: Deployment) -> str:
     """No deployment is excluded by its declaration."""
     del deployment

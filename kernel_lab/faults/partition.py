@@ -9,7 +9,7 @@ import psutil
 
 from kernel_lab.deployments.live import Live, Servers
 from kernel_lab.deployments.ports import LOOPBACK
-from kernel_lab.faults.fault import Fault, Inject, Landing
+from kernel_lab.faults.fault import Fault, Inject, Landing, unprepared
 from kernel_lab.faults.proxy import Proxy
 from kernel_lab.faults.stores import ask_store, no_store, one_server, port_of_store
 from kernel_lab.faults.workers import FIRST, again, servers_of
@@ -51,16 +51,13 @@ async def _through_proxy(live: Live) -> AsyncIterator[Inject]:
         yield partition
 
 
-@asynccontextmanager
-async def _unprepared(_live: Live, _aim: str | None) -> AsyncIterator[Landing]:
-    yield Landing(landed=False, evidence="no proxy was put between the first replica and the store")
-
-
 FAULTS = (
     Fault(
         name="partition_store",
         title="the first replica and its store are cut apart for a while: no byte passes, connections stay",
-        inapplicable=no_store, excluded=one_server, inject=_unprepared, prepare=_through_proxy, lasts=True,
+        inapplicable=no_store, excluded=one_server,
+        inject=unprepared("no proxy was put between the first replica and the store"),
+        prepare=_through_proxy, lasts=True,
     ),
 )  # fmt: skip
 """The one fault between a store and its workers."""
