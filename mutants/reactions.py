@@ -233,7 +233,7 @@ class TakesASlowAnswerForNo(Wrap):
 
 
 def goes_on_after_a_restart(settings: Settings) -> Settings:
-    """The settings, with a store that may come back empty."""
+    """The settings, changed so that a store that came back empty is used as it is."""
     return settings.model_copy(update={"state": f"{settings.state}?restarted=accept"})
 
 

@@ -23,7 +23,8 @@ LONG = {"cli", "examples", "gate", "mutants", "upstream", "upstream_followups"}
 def pytest_collection_modifyitems(items):
     """A slow test is skipped and says who runs it. Those that take long come first, so that all workers end together.
 
-    The files of short tests are groups: their tests share a fixture of their module, and are sent to a worker at once.
+    The files of short tests are marked as groups, so that their tests share a fixture of their module. With xdist 3.8
+    and pytest 9.2 no group has an effect: xdist adds the group to a name that pytest no longer reads.
     """
     for item in items:
         if item.get_closest_marker("slow") and not SLOW:

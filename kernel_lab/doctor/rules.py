@@ -14,7 +14,7 @@ from kernel_lab.doctor.findings import Finding, admits, factor, finding, others,
 
 
 def judge(ways: Sequence[Way], reading: Reading, files: Files) -> list[Finding]:
-    """Every finding. A finding that several ways to start give is listed once."""
+    """Every finding, each once: several ways to start a service may give the same one."""
     found: list[Finding] = []
     for way in ways:
         found.extend(Judge(way, reading, files).findings())

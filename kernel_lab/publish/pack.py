@@ -2,7 +2,7 @@
 
 Packed are the CSVs, the environment, and of every cell what it was, its verdict, its prediction and its
 history (``history.jsonl.gz``); routing probes and server logs are left out. ``kernel-lab check`` judges a
-packed run as it does the recorded one. Where that is still too much, only some deployments keep their
+packed run as it does the recorded one. Where that is still too much, only some cells keep their
 histories: the others keep verdicts, with the counter-example and the first few anomalies in them, and are not
 judged again.
 """
@@ -41,7 +41,6 @@ def pack(
     *,
     beside: Sequence[Path] = (),
     histories_of: Collection[str] | None = None,
-    and_of: Collection[str] = (),
 ) -> int:
     """Pack `run` into the new folder `out`; the size in bytes.
 
@@ -51,8 +50,7 @@ def pack(
         beside: Folders of other measurements on the same machine, such as a load run's: their CSVs come
             along, their environment as ``environment-<folder>.json``. A frontier is weighed anew, by the
             run's verdicts too.
-        histories_of: Deployments whose histories are kept; None keeps all.
-        and_of: Names of further cells whose histories are kept.
+        histories_of: Names of the cells whose histories are kept; None keeps all.
 
     Raises:
         CannotPack: There is no run, the new folder exists, or two folders have a CSV of the same name.
@@ -76,7 +74,7 @@ def pack(
         for cell in saved.cells:
             if cell.folder:
                 place = cell.scenario, cell.deployment, cell.connections, cell.fault
-                whole = histories_of is None or cell.deployment in histories_of or cell.name in and_of
+                whole = histories_of is None or cell.name in histories_of
                 _pack_cell(RunFolder(run).cell(*place), packed.cell(*place), whole=whole)
     except NotARun as error:
         raise CannotPack(str(error)) from None

@@ -78,9 +78,7 @@ def _damaged(path: Path, error: Exception) -> str:
 def pack(run: Path, out: Path, beside: Sequence[Path], *, front: bool) -> None:
     """Pack a run for git, with its page, and say how large it is."""
     try:
-        pack_run(
-            run, out, beside=beside, histories_of=() if front else None, and_of=_told(run) if front else ()
-        )
+        pack_run(run, out, beside=beside, histories_of=_told(run) if front else None)
     except CannotPack as error:
         raise BadInput(str(error)) from None
     page = report(out)

@@ -33,12 +33,12 @@ class ClientClockLimiter(SharedLimiter):
         self._acquire = Script("limiter.client_clock")
 
     def acquire(self, key: str, limit: int, window_seconds: float) -> bool:
-        """See `SharedLimiter.acquire`; right only as long as all clocks agree."""
+        """See `SharedLimiter.acquire`. The answer is right only as long as all clocks agree."""
         times = (round(window_seconds * _US), round(self._clock() * _US))
         return bool(self._server.run(self._acquire, (self._prefix + key,), limit, *times, uuid.uuid4().hex))
 
     def peek(self, key: str, limit: int, window_seconds: float) -> bool:
-        """See `SharedLimiter.peek`; right only as long as all clocks agree."""
+        """See `SharedLimiter.peek`. The answer is right only as long as all clocks agree."""
         since = round((self._clock() - window_seconds) * _US)
         counting = int(
             self._server.call(self._prefix + key, "ZCOUNT", self._prefix + key, f"({since}", "+inf")

@@ -112,8 +112,8 @@ def proxy(lab):
 
 
 SOONER = 60
-"""The search ends after so many calls in a row that meet no new worker. Of four workers, it misses one about once in
-eight million searches."""
+"""The search ends after this number of calls in a row that meet no new worker. Where four workers answer, one search in
+about eight million misses a worker."""
 
 
 @pytest.fixture

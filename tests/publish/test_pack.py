@@ -12,6 +12,7 @@ from kernel_lab.publish.reference import complaints
 from kernel_lab.publish.report import write_report
 from kernel_lab.run import judging as judge
 from kernel_lab.run import registry
+from kernel_lab.run.saved import read_run
 
 SCENARIOS = registry.scenarios()
 
@@ -57,7 +58,8 @@ def test_a_pack_holds_no_probe_no_log_and_no_path_of_this_machine(folder, tmp_pa
 
 
 def test_where_histories_are_too_much_some_deployments_keep_their_verdicts_only(folder, tmp_path):
-    pack(folder, tmp_path / "thin", histories_of={"single"})
+    single = {cell.name for cell in read_run(folder).cells if cell.deployment == "single"}
+    pack(folder, tmp_path / "thin", histories_of=single)
     write_report(tmp_path / "thin", making.subjects())
     kept = {path.parent.name for path in (tmp_path / "thin").glob("cells/*/*/history.jsonl.gz")}
     assert {name.split("-")[0] for name in kept} == {"single"}
@@ -91,7 +93,7 @@ def test_the_life_of_a_token_that_was_published_as_a_lag_is_left_out(folder, tmp
 
 def test_a_cell_whose_prediction_missed_keeps_its_history(folder, tmp_path):
     name = "handles-memory-2-round_robin"
-    pack(folder, tmp_path / "thin", histories_of=(), and_of={name})
+    pack(folder, tmp_path / "thin", histories_of={name})
     kept = [path.parent.name for path in (tmp_path / "thin").glob("cells/handles/*/history.jsonl.gz")]
     assert kept == ["memory-2-round_robin"]
     assert complaints(tmp_path / "thin", SCENARIOS) == []

@@ -66,7 +66,7 @@ def cluster_url(ports: Sequence[int]) -> str:
 
 
 async def answering(port: int, pid: int) -> AsyncGenerator[str]:
-    """Ends once the server that answers on a port is that process, and nobody who was there before."""
+    """Yield what is missing until the process `pid` answers on the port: an older server may still be there."""
     from redis.exceptions import RedisError  # noqa: PLC0415 - see _client
 
     async with _client(port) as client:
@@ -78,7 +78,7 @@ async def answering(port: int, pid: int) -> AsyncGenerator[str]:
 
 
 async def following(port: int, pid: int) -> AsyncGenerator[str]:
-    """Ends once the server that answers on a port is that process, and has copied its primary."""
+    """Yield what is missing until the process `pid` answers on the port and has copied its primary."""
     async for state in answering(port, pid):
         yield state
     from redis.exceptions import RedisError  # noqa: PLC0415 - see _client
