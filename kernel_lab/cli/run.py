@@ -197,7 +197,10 @@ def run(
     plan.folder.write_environment(about)
     opener = open_native if attached is None else attached.open
     if suffered:
-        finish_under_faults(plan, suffered, about, opener, console, latest=out is None, made_for=made_for)
+        finish_under_faults(
+            plan, suffered, about, opener, console, latest=out is None, made_for=made_for,
+            on_hosts=on_hosts,
+        )  # fmt: skip
     tell(f"{len(plan.cells)} cells into {short(plan.folder.path)}")
     finish(plan, about, opener, console, latest=out is None, details=details)
 
@@ -220,7 +223,7 @@ def _faults(names: Sequence[str], *, on_hosts: bool) -> list[Fault]:
 
 def finish_under_faults(
     plan: Plan, faults: Sequence[Fault], about: dict[str, Any], opener: OpenStack, console: Console, *,
-    latest: bool, made_for: Mapping[str, str] = {},
+    latest: bool, made_for: Mapping[str, str] = {}, on_hosts: bool = False,
 ) -> NoReturn:  # fmt: skip
     """Run every claim around every fault, write CSVs and page, show the end, and exit.
 
@@ -231,8 +234,9 @@ def finish_under_faults(
 
     def trial(screen: Screen) -> Coroutine[Any, Any, list[FaultRow]]:
         return FaultRun(
-            plan=plan_under_faults(plan), faults=faults, open_stack=opener, progress=screen, made_for=made_for
-        ).run()
+            plan=plan_under_faults(plan), faults=faults, open_stack=opener, progress=screen, made_for=made_for,
+            on_hosts=on_hosts,
+        ).run()  # fmt: skip
 
     rows = _carried_out(plan, about, console, trial, latest=latest, interrupted=[what])
     page = reporting.report(plan.folder.path)

@@ -81,6 +81,8 @@ class FaultRun:
     """The cells to run, as (scenario, deployment, fault); every one where nothing is said."""
     made_for: Mapping[str, str] = field(default_factory=dict)
     """Deployment → the one fault that it is to suffer; every other deployment suffers every fault."""
+    on_hosts: bool = False
+    """Do the servers run on hosts of a swarm? They cannot write into the run folder, so nobody counts executions."""
     _rows: dict[tuple[str, str, str], FaultRow] = field(default_factory=dict)
     _timelines: dict[tuple[str, str], Timeline] = field(default_factory=dict)
 
@@ -143,7 +145,9 @@ class FaultRun:
         logs = self.plan.folder.new_logs(
             name if len(stack.cells) > 1 else f"{name}-{stack.cells[0].scenario.name}"
         )
-        env = {**self.plan.env, **ENV, "LAB_EXECUTION_LOG": str(self.plan.folder.executions(logs).absolute())}
+        env = {**self.plan.env, **ENV}
+        if not self.on_hosts:
+            env["LAB_EXECUTION_LOG"] = str(self.plan.folder.executions(logs).absolute())
         try:
             async with self.open_stack(stack.deployment, env, logs) as live:
                 if why := stack.fault.inapplicable(live):

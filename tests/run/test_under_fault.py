@@ -136,6 +136,26 @@ async def test_a_deployment_that_cannot_have_a_fault_is_not_started(tmp_path):
     assert not list((tmp_path / "run" / "stacks").glob("*"))
 
 
+@pytest.mark.parametrize("on_hosts", [False, True])
+async def test_only_servers_of_this_machine_are_told_to_write_into_the_run_folder(tmp_path, on_hosts):
+    given = []
+
+    @asynccontextmanager
+    async def opener(deployment, env, logs):
+        given.append({name for name, value in env.items() if str(tmp_path) in value})
+        raise StackUnavailable("nothing is started")
+        yield
+
+    plan = plan_of(["single"], ["tokens"], [], quick=True, seed=1, out=tmp_path / "run", kernel=None)
+    plan.folder.create()
+    await FaultRun(
+        plan=plan_under_faults(plan), faults=[registry.faults()["reload"]], open_stack=opener, progress=Silent(),
+        on_hosts=on_hosts,
+    ).run()  # fmt: skip
+    # a container has no such folder, and its workers would not start
+    assert given == [set() if on_hosts else {"LAB_EXECUTION_LOG"}]
+
+
 async def test_a_claim_that_is_broken_anyway_gets_no_stack_of_its_own(tmp_path):
     _, rows = await suffer(tmp_path, "memory-4", [registry.faults()["reload"]], ["budget"])
     [row] = rows.values()
