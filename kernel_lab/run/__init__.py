@@ -1,1 +1,1 @@
-"""A run: its cells, the stacks they share, the recording of each cell, the results and the folder."""
+"""The parts of a run: its plan, the stacks of its cells, the recording of a cell, the results and the folder."""

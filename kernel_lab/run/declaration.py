@@ -1,4 +1,4 @@
-"""What a scenario says of itself: its headline, its words, its charts, what it predicts.
+"""The declarations of a scenario: its headline, its words, its charts and its predictions.
 
 Everything that the page, the docs and the load tables need of a claim stands in these values, in the
 scenario's own file. Nothing under ``kernel_lab`` knows a scenario by its name.
@@ -25,12 +25,12 @@ class Proportion:
     hits: Quantity
     of: Quantity
     words: str
-    """What is counted, so that it can follow a number: ``expansions missed``."""
+    """The things that are counted, in words that can follow a number: ``expansions missed``."""
     rate: Quantity | None = None
     """The same share as one number: runs recorded before `hits` was counted have only this."""
 
     def share(self, observed: Observed) -> Share | None:
-        """The share of a cell; None where nothing was counted."""
+        """The share of a cell; None where no call was counted."""
         of, hits = observed.find(self.of), observed.find(self.hits)
         if hits is None and self.rate is not None and of:
             rate = observed.find(self.rate)
@@ -39,7 +39,7 @@ class Proportion:
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:
-        """Those that must be declared."""
+        """The quantities of this headline that the scenario must declare."""
         return (self.hits, self.of, *([self.rate] if self.rate else []))
 
 
@@ -49,16 +49,18 @@ class Multiple:
 
     factor: Quantity
     words: str
-    """What is multiplied, so that it can follow a number: ``grants in one window, over the limit``."""
+    """The amount that is multiplied, in words that can follow a number: ``grants in one window, over the limit``."""
     counted: Quantity | None = None
-    """How many calls succeeded in the whole cell, and of how many: the figure that a probe can predict."""
+    """The number of calls that succeeded in the whole cell, and the number of all calls. A probe can predict this
+    figure."""
     tried: Quantity | None = None
     denied: Quantity | None = None
-    """Calls refused without need; shown where the factor is within bounds and this is not 0."""
+    """Calls that were refused without need. They are shown where the factor is within bounds and this number is not
+    0."""
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:
-        """Those that must be declared."""
+        """The quantities of this headline that the scenario must declare."""
         return tuple(one for one in (self.factor, self.counted, self.tried, self.denied) if one is not None)
 
 
@@ -67,7 +69,7 @@ Headline = Proportion | Multiple
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lag:
-    """How long after a change the old answer was still given, as a bracket of two measured ends."""
+    """The time for which the old answer was still given after a change: a bracket of two measured ends."""
 
     lower_p50: Quantity
     lower_max: Quantity
@@ -76,16 +78,17 @@ class Lag:
     upper_max: Quantity
     """The old answer was seen to have ended by this time."""
     open: Quantity
-    """How many of `of` never ended while the lab looked."""
+    """The number of changes, out of `of`, whose old answer was still given when the lab stopped looking."""
     of: Quantity
     width: Quantity
     """The width of the bracket, for the cells whose end was seen."""
     life: Callable[[Observed], float | None]
-    """From the cell to the seconds after which the old answer certainly ends; None if it may last for ever."""
+    """A function that gets the cell. It returns the seconds after which the old answer certainly ends, or None if the
+    old answer may last for ever."""
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:
-        """Those that must be declared."""
+        """The quantities of this lag that the scenario must declare."""
         return (
             self.lower_p50,
             self.lower_max,
@@ -99,38 +102,39 @@ class Lag:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """What a routing probe says that the cell will measure."""
+    """The measurement that a routing probe predicts for a cell."""
 
     value: float
 
 
 Predict = Callable[[Sequence[AnyOperation], Deployment, dict[str, Any]], Forecast | None]
-"""``(the probe's operations, deployment, parameters)`` to a forecast; None where the probe tells nothing."""
+"""A function that gets ``(the probe's operations, deployment, parameters)`` and returns a forecast, or None where the
+probe predicts nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predicted:
-    """A measure that is predicted from the cell's routing probe."""
+    """A measure that the cell's routing probe predicts."""
 
     quantity: Quantity
-    """The column of the prediction."""
+    """The column that holds the prediction."""
     of: Quantity
-    """The measure that it predicts."""
+    """The measure that is predicted."""
     by: Predict
 
     @property
     def low(self) -> Quantity:
-        """The lower end of the interval of the measured value."""
+        """The column with the lower end of the interval in which the measured value should lie."""
         return self._end("low", "lower")
 
     @property
     def high(self) -> Quantity:
-        """The upper end."""
+        """The column with the upper end of that interval."""
         return self._end("high", "upper")
 
     @property
     def error(self) -> Quantity:
-        """How far the measurement lies from the prediction."""
+        """The column with the distance between the measurement and the prediction."""
         return Quantity(
             name=f"{self.of.name}_error", title=f"{self.of.title}, error of the prediction", kind=self.of.kind,
             unit=self.of.unit, of=self.of.of, column=Column.AFTER, always=False,
@@ -139,7 +143,7 @@ class Predicted:
 
     @property
     def inside(self) -> Quantity:
-        """Whether the measured value lies inside of the interval."""
+        """The column that says whether the measured value lies inside of the interval."""
         return Quantity(
             name=f"{self.of.name}_inside", title=f"{self.of.title}, inside of the prediction",
             kind=Kind.COUNT, unit="1 or 0", column=Column.AFTER, always=False,
@@ -152,7 +156,9 @@ class Predicted:
         return self.low, self.high, self.error, self.inside
 
     def compare(self, seen: Observed) -> dict[str, Measure]:
-        """Those columns of one cell; nothing where it was not predicted, or not measured.
+        """Compare the prediction of one cell with its measurement, column by column.
+
+        The result is empty if either is missing.
 
         A count is compared as a share of the calls that it is counted out of.
         """
@@ -195,11 +201,11 @@ class Tile:
     """A figure of the first screen, with the words around it."""
 
     before: str
-    """Read before the figure: ``a limit multiplies``."""
+    """Words that stand before the figure: ``a limit multiplies``."""
     figure: str
     after: str = ""
     said: str
-    """One or two sentences below the figure."""
+    """One or two sentences that stand below the figure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,26 +220,26 @@ class Front:
 class Component:
     """One kind of the kernel's state, as a row of docs/consistency-model.md.
 
-    These are the words. What is measured stands beside them in the table, and is never written here.
+    The scenario declares the words of the row. The figures beside them always come from a run.
     """
 
     name: str
     default: str
-    """Where upstream keeps it."""
+    """The place where upstream keeps this state."""
     seen: str
-    """What a caller sees with N workers on M hosts."""
+    """The effect that a caller notices with N workers on M hosts."""
     bound: str
     """The largest possible violation, such as × N."""
     away: str
-    """What a caller gets while a shared store cannot be reached (docs/state.md)."""
+    """The answer that a caller gets while a shared store cannot be reached (docs/state.md)."""
     repair: str
-    """What makes the claim hold, and what only bounds the damage."""
+    """The change that makes the claim hold, and the changes that only limit the damage."""
     on: str = "memory-4"
-    """The deployment whose N workers show it."""
+    """The deployment whose N workers show the effect."""
     hosts: str = "replicas"
-    """The deployment whose M hosts show it; empty where there is none."""
+    """The deployment whose M hosts show the effect; empty where there is none."""
     order: int = 50
-    """Its place in the table, the lowest first."""
+    """The row's place in the table; the lowest number comes first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,9 +250,10 @@ class AgainstWorkers:
     axis: str
     caption: str
     picture: str = ""
-    """Name of its file under docs/pictures, where a text shows it."""
+    """The name of the chart's file under docs/pictures, where a text shows it."""
     alone: Callable[[Sequence[AnyOperation], Mapping[str, Any]], float] | None = None
-    """For a `Multiple`: what one worker alone would have counted of the same calls, which is drawn as 1."""
+    """For a `Multiple`: a function that counts what one worker alone would have admitted of the same calls. The chart
+    draws this amount as 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,10 +266,10 @@ class OverTime:
     caption: str
     """The text below the chart. It may contain ``{life_s}``, the longest time that is watched, in seconds."""
     end: str
-    """What happens at the end of that time: ``expires``."""
+    """The event at the end of that time, as a verb: ``expires``."""
     watched: Callable[[Mapping[str, Any]], Iterable[float]]
-    """From the cell's parameters to the lengths of the watched lives, in seconds."""
+    """A function that gets the cell's parameters and returns the lengths of the watched lives, in seconds."""
     since: Callable[[Sequence[AnyOperation], Mapping[str, Any]], list[Since]]
-    """From the history and the parameters to each answer since the change."""
+    """A function that gets the history and the parameters, and returns each answer since the change."""
     picture: str = ""
-    """Name of its file under docs/pictures, where a text shows it."""
+    """The name of the chart's file under docs/pictures, where a text shows it."""

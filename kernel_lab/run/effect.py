@@ -1,4 +1,4 @@
-"""What a fault did to a deployment, as one recorded history shows it: ``faults.csv``.
+"""The effect of a fault on a deployment, as one recorded history shows it: ``faults.csv``.
 
 The *mode* says how a claim fared. ``open``: a guarantee that holds without the fault broke under it. Something was
 admitted, shown or forgotten that must not be. ``times_n``: it is broken without a fault too, because each process
@@ -43,7 +43,7 @@ LOSSES = frozenset(
         "not_found",
     }
 )
-"""Anomalies that say that something acknowledged was lost."""
+"""Kinds of anomaly which prove that the deployment lost a change that it had acknowledged."""
 
 REFUSALS = frozenset(
     {
@@ -56,24 +56,26 @@ REFUSALS = frozenset(
         "early_expiry",
     }
 )
-"""Anomalies that say that something good was refused: nothing was let through, and nothing was lost."""
+"""Kinds of anomaly which prove that a good request was refused. Nothing was let through, and nothing was lost."""
 
 Mode = Literal["open", "closed", "times_n", "none", ""]
 
 
 class Effect(msgspec.Struct, frozen=True, kw_only=True):
-    """What a fault did; what was not measured is None."""
+    """The effect of a fault. A value that was not measured is None."""
 
     mode: Mode = ""
     landed: str = ""
     """The sentence that shows that the fault was in force; empty where it did not land."""
     broke: str = ""
-    """The kinds of anomalies that the checker found, the worst first; empty where it found none."""
+    """The kinds of anomaly that the checker found, the worst first; empty where it found none."""
     lost_acknowledged: int | None = None
-    """Anomalies that prove that something acknowledged was lost; None for a claim that is broken anyway."""
+    """The number of anomalies which prove that an acknowledged change was lost; None for a claim that is broken
+    anyway."""
     carried_out_unacknowledged: int | None = None
-    """Calls that failed for the client although they had their effect: revokes that were in force afterwards, and
-    invokes whose driver ran. None where the claim makes neither, or where nobody logged what the drivers ran."""
+    """The number of calls that failed for the client and had their effect all the same. These are revokes that were
+    in force afterwards, and invokes whose driver ran. None where the claim makes neither, or where no log of the
+    drivers' executions exists."""
     unavailable_ms: float | None = None
     """Milliseconds from the call of the first failed request to the first answer after the last failed request. If
     no such answer came, it is the time until the lab stopped looking. 0 if no request failed."""
@@ -81,15 +83,17 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     """Milliseconds from the fault to the first answer after the last failed request; None if no such answer came,
     or if no request failed."""
     failed_requests: int | None = None
-    """Requests without an answer, or with a server's error such as 503."""
+    """The number of requests without an answer, or with a server's error such as 503."""
     requests: int | None = None
-    """The requests of which `failed_requests` failed: those that ended after the fault had begun."""
+    """The number of requests that ended after the fault had begun. `failed_requests` counts those of them that
+    failed."""
     liveness_asked: int | None = None
-    """Liveness probes from the begin of the fault until requests had stopped failing, over all replicas."""
+    """The number of liveness probes, over all replicas, from the begin of the fault until requests had stopped
+    failing."""
     liveness_failed: int | None = None
-    """Of these, the ones without an answer in time."""
+    """The number of these liveness probes that had no answer in time."""
     liveness_restarts: int | None = None
-    """Restarts that the probes would have caused: three failed ones in a row each."""
+    """The number of restarts that the probes would have caused. Three failed probes in a row cause one."""
 
 
 NOTHING = Effect()
@@ -97,7 +101,7 @@ NOTHING = Effect()
 
 
 def failed(op: AnyOperation) -> bool:
-    """Whether a request failed because of the deployment: no answer, or a server's error such as 503."""
+    """Return whether a request failed because of the deployment: no answer, or a server's error such as 503."""
     return op.outcome is Outcome.INFO
 
 
@@ -109,14 +113,14 @@ def effect(
     executions: Mapping[str, int] | None = None,
     probed: Probed | None = None,
 ) -> Effect:
-    """What the fault of a history did. For a fault that did not land, every field is empty.
+    """Return the effect of the fault of a history. For a fault that did not land, every field is empty.
 
     Args:
-        history: The recorded operations, the fault's among them.
-        verdict: What the claim's checker says; None where nothing could be judged.
+        history: The recorded operations, and the fault's own operations among them.
+        verdict: The checker's verdict on the claim; None where nothing could be judged.
         expected: The verdict that this deployment gets without a fault.
-        executions: Principal → how often a driver ran for it; None where nobody logged that.
-        probed: What a liveness probe found; None where none was asked.
+        executions: Principal → the number of times that a driver ran for it; None where no log of this exists.
+        probed: The findings of the liveness probe; None if the lab sent none.
     """
     faults = [op for op in history if isinstance(op, FaultEvent) and "ended" not in (op.input or {})]
     if verdict is None or not faults or faults[0].outcome is not Outcome.OK:
@@ -150,7 +154,7 @@ def effect(
 
 
 def _end(op: AnyOperation) -> int:
-    """The time when a request ended for its client; the time of its call, where the end was not recorded."""
+    """The time when a request ended for its client. If the end was not recorded, it is the time of the call."""
     return op.return_ns if op.return_ns is not None else op.call_ns
 
 
@@ -165,7 +169,7 @@ def _mode(verdict: Verdict, *, broken_anyway: bool, failures: int) -> Mode:
 
 
 def _carried_out(history: Sequence[AnyOperation], executions: Mapping[str, int] | None) -> int | None:
-    """The calls that failed for their client, and took effect."""
+    """The number of calls that failed for their client and took effect all the same."""
     told = [one for one in (_revoked(history), _executed(history, executions)) if one is not None]
     return sum(told) if told else None
 

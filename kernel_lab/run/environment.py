@@ -19,7 +19,7 @@ PACKAGES = (
 
 
 def describe(checkout: Path | None) -> dict[str, Any]:
-    """The commit, the interpreter, the packages, the machine and the hour.
+    """Describe the commit, the interpreter, the packages, the machine and the time.
 
     Args:
         checkout: The source checkout; without one the commit is None.

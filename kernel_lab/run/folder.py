@@ -1,14 +1,14 @@
-"""The run folder: the one module that knows the names of its files, and that reads and writes them.
+"""The run folder. This module alone knows the names of its files, and it alone reads and writes them.
 
 A run folder holds ``environment.json``, ``verdicts.csv``, ``shares.csv``, one CSV per scenario, ``report.html``,
 ``stacks/`` with the servers' logs, and ``cells/<scenario>/<deployment>-<connections>[-<fault>]/``. A cell folder
 holds ``cell.json``, ``history.jsonl`` (``history.jsonl.gz`` once packed), ``probe.jsonl``, ``verdict.json`` and
 ``prediction.json``. `docs/interfaces.md` describes them.
 
-No file is written outside of the folder. Every name is checked against one pattern before it becomes a path. A file is
-written beside its place and renamed, so a reader meets the old file or the new one, and a link that stands in its place
-is replaced and not followed. A folder that is a link is refused, and so is a file to be read that is a link or no
-regular file.
+No file is written outside of the folder, and every name is checked against one pattern before it becomes a path. A file
+is written beside its place and then renamed, so a reader sees either the old file or the new file. A link that stands
+in the file's place is replaced, and its target stays unchanged. The module refuses a folder that is a link. It does not
+read a file that is a link or that is not a regular file.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from kernel_lab.judge.verdict import Cell, Measure, Verdict, merge
 from kernel_lab.redaction import without_credentials
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", re.ASCII)
-"""What the name of a scenario, a deployment, a connection policy, a fault or a table may be."""
+"""The names that a scenario, a deployment, a connection policy, a fault or a table may have."""
 MOST_BYTES = 64 << 20
 """The size of the largest file, other than a history, that is read."""
 
 
 class NotARun(ValueError):  # noqa: N818 - it names a thing
-    """A path with nothing to judge, or a file of it that cannot be used; the message says which and why."""
+    """A path without anything to judge, or with a file that cannot be used. The message says which file and why."""
 
 
 def plain_name(name: str) -> str:
@@ -77,14 +77,14 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def read_whole(path: Path, *, most: int = MOST_BYTES) -> bytes:
-    """The bytes of a regular file that is not a link and has at most `most` bytes.
+    """Return the bytes of a regular file that is not a link and that has at most `most` bytes.
 
     Raises:
         NotARun: It is something else, or larger.
         OSError: It cannot be read.
     """
     try:
-        # non-blocking: a fifo would wait for somebody to write
+        # non-blocking: opening a fifo would otherwise wait for a writer
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         if path.is_symlink():
@@ -117,12 +117,12 @@ class CellFolder:
 
     @property
     def recorded(self) -> Path:
-        """``history.jsonl``, where a run records it."""
+        """``history.jsonl``: the file that a run records."""
         return self.path / "history.jsonl"
 
     @property
     def packed(self) -> Path:
-        """``history.jsonl.gz``, where a run was packed for git."""
+        """``history.jsonl.gz``: the same history, compressed for git."""
         return self.path / "history.jsonl.gz"
 
     @property
@@ -162,23 +162,24 @@ class CellFolder:
         return self.facts.exists()
 
     def create(self) -> None:
-        """Make the folder, which must be new."""
+        """Make the folder. It must not exist yet."""
         self.path.mkdir(parents=True)
 
     def write_cell(self, cell: Cell) -> None:
-        """Write ``cell.json``; what is not assumed is left out."""
+        """Write ``cell.json``, without the assumptions that are not set."""
         write_json(self.facts, _plain(cell))
 
     def seal(self, cell: Cell) -> None:
-        """Write ``cell.json`` of a cell whose history is whole, with the digest of both.
+        """Write ``cell.json`` of a cell whose history is complete, with the digest of both.
 
-        It shows damage, and nothing more: whoever changes a run on purpose can change the digest too.
+        The digest shows damage. It does not protect against somebody who changes a run on purpose and writes a new
+        digest.
         """
         plain = _plain(cell)
         write_json(self.facts, {**plain, "sha256": self._digest(plain)})
 
     def damage(self) -> str:
-        """Why this cell is not as it was recorded; empty if it is, or if it has no digest.
+        """Return why this cell is not as it was recorded. The text is empty if the cell is unchanged, or has no digest.
 
         Raises:
             MalformedHistory: The history cannot be read.
@@ -203,7 +204,7 @@ class CellFolder:
         return digest.hexdigest()
 
     def read_cell(self) -> Cell:
-        """What ``cell.json`` says.
+        """Read ``cell.json``.
 
         Raises:
             NotARun: It cannot be read, or something in it is not what it should be.
@@ -222,7 +223,7 @@ class CellFolder:
         )
 
     def read_verdict(self) -> list[Verdict]:
-        """The verdicts of ``verdict.json``.
+        """Read the verdicts of ``verdict.json``.
 
         Raises:
             NotARun: It cannot be read, or something in it is not what it should be.
@@ -264,11 +265,11 @@ class RunFolder:
 
     @property
     def stacks(self) -> Path:
-        """Where the servers' logs are."""
+        """The folder of the servers' logs."""
         return self.path / "stacks"
 
     def exists(self) -> bool:
-        """Whether the folder holds a run, finished or interrupted: it has verdicts."""
+        """Return whether the folder holds a run, finished or interrupted: it has ``verdicts.csv``."""
         return self.table("verdicts").exists()
 
     def create(self) -> None:
@@ -294,11 +295,11 @@ class RunFolder:
             ) from None
 
     def write_environment(self, about: dict[str, Any]) -> None:
-        """Write ``environment.json``, without the credentials that URLs in it may carry."""
+        """Write ``environment.json``, after removing the credentials that URLs in it may carry."""
         write_json(self.environment, _redacted(about))
 
     def read_environment(self) -> dict[str, Any]:
-        """What ``environment.json`` says.
+        """Read ``environment.json``.
 
         Raises:
             NotARun: It is not there, or is no JSON object.
@@ -313,21 +314,21 @@ class RunFolder:
         write_json(self.path / f"environment-{plain_name(name)}.json", _redacted(about))
 
     def table(self, name: str) -> Path:
-        """A CSV by its name, such as ``verdicts`` or ``rate_limit``."""
+        """Return the path of the CSV with this name, such as ``verdicts`` or ``rate_limit``."""
         return self.path / f"{plain_name(name)}.csv"
 
     def tables(self) -> list[Path]:
-        """Every CSV."""
+        """The paths of all CSVs."""
         return sorted(self.path.glob("*.csv"))
 
     def logs(self, stack: str) -> Path:
-        """Where the logs of one stack go."""
+        """Return the folder for the logs of one stack."""
         return self.stacks / plain_name(stack)
 
     def new_logs(self, stack: str) -> Path:
-        """The folder for the logs of a stack that starts now.
+        """Return the folder for the logs of a stack that starts now.
 
-        A new one, where an interrupted run has left logs of an earlier stack of that name.
+        The folder has another name if an interrupted run has left logs of an earlier stack with the same name.
         """
         names = (stack, *(f"{stack}-again{number}" for number in range(2, 100)))
         return next((logs for name in names if not (logs := self.logs(name)).exists()), self.logs(stack))
@@ -338,18 +339,21 @@ class RunFolder:
         return CellFolder(self.path / "cells" / plain_name(scenario) / "-".join(parts))
 
     def cells(self) -> Iterator[CellFolder]:
-        """Every folder of a cell, in the order of their paths; also a folder that has lost its ``cell.json``."""
+        """Return the folders of all cells by their paths. A cell that has lost its ``cell.json`` is among them."""
         for folder in sorted(self.path.glob("cells/*/*")):
             if folder.is_dir():
                 yield CellFolder(folder)
 
     @staticmethod
     def executions(logs: Path) -> Path:
-        """Where the drivers of a stack log what they run, beside the logs of its servers."""
+        """Return the file in which the drivers of a stack log their executions.
+
+        It stands beside the logs of the servers.
+        """
         return logs / "executions.log"
 
     def point_latest(self) -> None:
-        """Make the link ``latest`` beside this run lead to it."""
+        """Make the link ``latest``, which stands beside this run, point to it."""
         latest = self.path.parent / "latest"
         latest.unlink(missing_ok=True)
         latest.symlink_to(self.path.name)
@@ -364,7 +368,7 @@ def _plain(cell: Cell) -> dict[str, Any]:
 
 
 def _redacted(value: Any) -> Any:
-    """A JSON value in which no URL carries a user or a password."""
+    """Return a JSON value in which no URL has a user or a password."""
     if isinstance(value, str):
         return without_credentials(value)
     if isinstance(value, dict):
@@ -375,7 +379,7 @@ def _redacted(value: Any) -> Any:
 
 
 def _short(error: BaseException) -> str:
-    """An error on one line."""
+    """Return an error as one line."""
     if isinstance(error, FileNotFoundError):
         return "is missing"
     if isinstance(error, RecursionError):

@@ -1,7 +1,7 @@
-"""Judging a saved cell: from the files of its folder to its verdicts, with no server and no clock.
+"""Judge a saved cell: read the files of its folder and return its verdicts, with no server and no clock.
 
-`kernel_lab.judge.completeness` says what makes a verdict unknown. This module reads a cell and writes beside it what
-came out.
+`kernel_lab.judge.completeness` says what makes a verdict unknown. This module reads a cell and writes the verdicts
+into the cell's folder.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from kernel_lab.run.scenario import Scenario
 def judge_path(path: Path) -> list[tuple[CellFolder, Cell, list[Verdict]]]:
     """Judge every cell of a run folder, or the one cell of a cell folder, in the order of their paths.
 
-    A cell of a run that cannot be judged is unknown, and the others are judged.
+    A cell of a run that cannot be judged is unknown. The other cells of the run are judged all the same.
 
     Raises:
         NotARun: There is no cell, or the one cell cannot be read.
-        MalformedHistory: The history of the one cell cannot be read; with the number of the first bad line.
+        MalformedHistory: The history of the one cell cannot be read. The message has the number of the first bad line.
     """
     folders = cell_folders(path)
     if folders == [CellFolder(path)]:
@@ -41,7 +41,7 @@ def judge_path(path: Path) -> list[tuple[CellFolder, Cell, list[Verdict]]]:
 
 
 def _gone(run: RunFolder, there: Sequence[CellFolder]) -> list[tuple[CellFolder, Cell, list[Verdict]]]:
-    """The cells that ``verdicts.csv`` names and whose folders are not there: they are unknown."""
+    """Return the cells that ``verdicts.csv`` names and that have no folder. Their verdicts are unknown."""
     try:
         text = read_whole(run.table("verdicts")).decode()
         named = [
@@ -64,7 +64,7 @@ def _gone(run: RunFolder, there: Sequence[CellFolder]) -> list[tuple[CellFolder,
 
 
 def _judge_or_say(folder: CellFolder) -> tuple[CellFolder, Cell, list[Verdict]]:
-    """One cell of a run; one that cannot be judged is unknown, with the reason."""
+    """Judge one cell of a run. If it cannot be judged, its verdict is unknown, and the reason is given."""
     named = folder.path.name
     cell = Cell(scenario=folder.path.parent.name, deployment=DeploymentFacts(name=named))
     try:
@@ -94,15 +94,15 @@ def cell_folders(path: Path) -> list[CellFolder]:
 
 
 def judge_cell(folder: CellFolder | Path, scenario: Scenario | None = None) -> list[Verdict]:
-    """The verdicts on one cell: today each scenario makes one claim.
+    """Judge one cell, and return its verdicts. Today each scenario makes one claim.
 
     Args:
         folder: The cell's folder.
-        scenario: Whose checker judges; without one, the installed scenario that the cell names.
+        scenario: The scenario whose checker judges. If it is None, the installed scenario that the cell names.
 
     Raises:
-        NotARun: No history, a cell that cannot be read, or a scenario that nobody can judge.
-        MalformedHistory: With the number of the first bad line.
+        NotARun: There is no history, the cell cannot be read, or the scenario is not installed.
+        MalformedHistory: A line of the history is wrong. The message has the number of the first bad line.
     """
     folder = CellFolder(folder) if isinstance(folder, Path) else folder
     cell = folder.read_cell()
@@ -130,8 +130,8 @@ def judge_recorded(
 
     Args:
         folder: The cell's folder.
-        unjudged: Its row so far.
-        planned: What was run.
+        unjudged: The cell's row before it has a verdict.
+        planned: The cell as it was planned.
         error: Why the cell broke off. The files say only that it was cut off.
     """
     verdicts = judge_cell(folder, planned.scenario)
@@ -150,9 +150,9 @@ def judge_recorded(
 
 
 def write_replay(folder: CellFolder, cell: Cell, verdicts: Sequence[Verdict], claim: str) -> str:
-    """Write ``replay.py`` beside an invalid verdict, and say why not where that cannot be done.
+    """Write ``replay.py`` beside an invalid verdict. If that cannot be done, say why.
 
-    An older one is removed in any case, because it would reproduce another verdict.
+    An older ``replay.py`` is removed in any case, because it would reproduce another verdict.
     """
     folder.replay.unlink(missing_ok=True)
     broken = next((one for one in verdicts if one.validity is Validity.INVALID), None)

@@ -1,8 +1,8 @@
-"""Measures: what is counted or timed in one cell, declared with its meaning, and read by its declaration.
+"""Measures: the counts and durations of one cell. Each is declared with its meaning, and is read by that declaration.
 
-A checker returns numbers by name. A scenario declares each of these names once, as a `Quantity`. Whoever
-reads a number (a sentence, a chart, a table) asks for the quantity and not for a string. So the type checker
-finds a misspelt name, and a number that nobody declared is an `UndeclaredMeasure`.
+A checker returns numbers by name. A scenario declares each of these names once, as a `Quantity`. Code that
+reads a number (for a sentence, a chart or a table) asks for the quantity and not for a string. So the type checker
+finds a misspelt name, and a number that no scenario declared raises `UndeclaredMeasure`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kernel_lab.judge.verdict import Measure
 
 
 class Kind(StrEnum):
-    """What sort of number a quantity is, which decides how it is written."""
+    """The kind of number that a quantity is. It decides how the number is written."""
 
     COUNT = "count"
     RATE = "rate"
@@ -31,14 +31,14 @@ class Kind(StrEnum):
 
 
 class Column(StrEnum):
-    """Where a quantity stands in the scenario's CSV."""
+    """The place of a quantity in the scenario's CSV."""
 
     MAIN = "main"
-    """Between the leading columns and ``validity``."""
+    """The column stands between the leading columns and ``validity``."""
     AFTER = "after"
-    """After ``reason``: readers that count columns from the left keep working."""
+    """The column stands after ``reason``, so that readers which count columns from the left keep working."""
     NONE = "none"
-    """In ``verdict.json`` only."""
+    """The quantity has no column. It is in ``verdict.json`` only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +52,12 @@ class Quantity:
     """One sentence for results/README.md."""
     kind: Kind
     unit: str = ""
-    """What is counted (``invokes``), or the unit of a duration (``ms``)."""
+    """The name of the things that are counted (``invokes``), or the unit of a duration (``ms``)."""
     of: Quantity | None = None
-    """What the number is counted out of: the denominator of a rate, the total of a count."""
+    """The quantity that this number is a part of: the denominator of a rate, or the total of a count."""
     column: Column = Column.MAIN
     always: bool = True
-    """The checker returns it for every history that it can judge, though the value may be None."""
+    """Whether the checker returns it for every history that it can judge. Its value may still be None."""
 
 
 class NotObserved(LookupError):  # noqa: N818 - it names a thing
@@ -74,14 +74,14 @@ class Observed:
 
     values: Mapping[str, Measure]
     declared: frozenset[str]
-    """Names of the scenario's quantities."""
+    """The names of the scenario's quantities."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """As in ``cell.json``."""
     connections: str = ""
     """The connection policy."""
 
     def find(self, quantity: Quantity) -> float | None:
-        """The number, or None where it was not observed.
+        """Return the number, or None where it was not observed.
 
         Raises:
             UndeclaredMeasure: The scenario does not declare the quantity.
@@ -92,7 +92,7 @@ class Observed:
         return float(value) if isinstance(value, int | float) else None
 
     def number(self, quantity: Quantity) -> float:
-        """The number.
+        """Return the number.
 
         Raises:
             NotObserved: This cell did not observe it.
@@ -103,7 +103,7 @@ class Observed:
         return value
 
     def count(self, quantity: Quantity) -> int:
-        """The number, as a whole one.
+        """Return the number as an integer.
 
         Raises:
             NotObserved: This cell did not observe it.
@@ -111,17 +111,17 @@ class Observed:
         return round(self.number(quantity))
 
     def share(self, rate: Quantity) -> Share | None:
-        """The two counts behind a rate; None if its denominator is 0, or if it was not observed."""
+        """Return the two counts behind a rate; None if its denominator is 0 or was not observed."""
         value, of = self.find(rate), self.find(rate.of) if rate.of else None
         return Share(round(value * of), round(of)) if value is not None and of else None
 
     def percent(self, quantity: Quantity) -> str:
-        """A rate in per cent; ``?`` where it was not observed."""
+        """Return a rate in per cent, or ``?`` where it was not observed."""
         value = self.find(quantity)
         return "?" if value is None else percent(value)
 
     def parameter(self, name: str) -> float | None:
-        """A number of ``cell.json``'s parameters; None where it is not set."""
+        """Return a number from the parameters in ``cell.json``; None where it is not set."""
         value = self.parameters.get(name)
         return float(value) if isinstance(value, int | float) else None
 
@@ -144,17 +144,17 @@ class Share:
 
     @property
     def value(self) -> float:
-        """Between 0 and 1."""
+        """The share as a number between 0 and 1."""
         return self.hits / self.of
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 %: Wilson's interval; without a hit, from 0 to the one-sided bound."""
+        """The 95 % interval: Wilson's interval, or from 0 to the one-sided bound where no hit was seen."""
         return wilson(self.hits, self.of) if self.hits else (0.0, none_of(self.of))
 
     @property
     def counted(self) -> str:
-        """``144 of 192; 95 %: 68 to 81 %``, or ``0 of 200; 95 %: at most 1.5 %``."""
+        """The share as text: ``144 of 192; 95 %: 68 to 81 %``, or ``0 of 200; 95 %: at most 1.5 %``."""
         low, high = self.interval
         if not self.hits:
             return f"0 of {self.of}; 95 %: at most {percent(high)}"
@@ -168,7 +168,7 @@ class Share:
 
 
 def percent(share: float | None) -> str:
-    """Whole per cents, with one decimal below ten; ``?`` where the share was not observed."""
+    """Return the share in whole per cents, with one decimal below ten; ``?`` where it was not observed."""
     if share is None:
         return "?"
     figure = 100 * share

@@ -1,4 +1,4 @@
-"""Deployments of a run as processes of this machine."""
+"""Open a deployment of a run as processes on this machine."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ from kernel_lab.run import registry
 
 
 def open_native(deployment: Deployment, env: dict[str, str], logs: Path) -> AbstractAsyncContextManager[Live]:
-    """A deployment, started when it is entered and stopped when it is left."""
+    """Start a deployment when the block is entered, and stop it when the block is left."""
     return NativeStack(deployment, app=AppSpec(root=registry.root()), folder=logs, env=env)

@@ -1,4 +1,4 @@
-"""How busy the machine was with other work during the run.
+"""Measure how busy the machine was with other work during the run.
 
 Verdicts stay right on a busy machine; measured times may not.
 """
@@ -20,16 +20,16 @@ still trusted."""
 
 @dataclass(slots=True)
 class Watch:
-    """Watches the load of the machine from the start of a run.
+    """Watch the load of the machine from the start of a run.
 
-    `facts` returns what it saw, for ``environment.json``.
+    `facts` returns the observed load for ``environment.json``.
     """
 
     load_before: float = field(default_factory=lambda: os.getloadavg()[0])
     _times: Any = field(default_factory=psutil.cpu_times)
 
     def facts(self) -> dict[str, Any]:
-        """The load before and after, the stolen share, and a sentence in ``noisy`` if it was too much."""
+        """Return the load before and after, and the stolen share. ``noisy`` is a sentence if one is too high."""
         times = psutil.cpu_times()
         spent = [float(now - then) for now, then in zip(times, self._times, strict=True)]
         stolen = getattr(times, "steal", 0.0) - getattr(self._times, "steal", 0.0)
@@ -45,7 +45,7 @@ class Watch:
 
 
 def too_noisy(*, load_before: float, cores: int, steal: float) -> str:
-    """Why times of this machine are not to be trusted; empty where they are."""
+    """Return why times of this machine are not to be trusted; an empty text where they are."""
     reasons = []
     if load_before > MOST_LOAD * cores:
         reasons.append(f"a load of {load_before:.1f} on {cores} cores before the run began")

@@ -39,7 +39,7 @@ class PlannedCell:
     expected: Validity | None = None
     """The verdict that is expected; None if no verdict is expected."""
     fault: Fault | None = None
-    """What is broken in the deployment while the cell is recorded."""
+    """The fault that is in force while the cell is recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class Batch:
     env: dict[str, str]
     """Settings of the stack's workers."""
     left_out: str = ""
-    """Why its cells are not run; empty where they are."""
+    """The reason why its cells are not run; empty where they are."""
 
     @property
     def policies(self) -> list[Policy]:
@@ -65,7 +65,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a run will do."""
+    """All cells of a run, and the settings that they share."""
 
     name: str
     folder: RunFolder
@@ -78,9 +78,9 @@ class Plan:
     """Settings of every worker. Each deployment's own settings replace them."""
     stacks_at_once: int = STACKS_AT_ONCE
     promises: Promises = field(default_factory=Promises)
-    """What the deployments promise, beside what their workers report."""
+    """The promises of the deployments that their workers do not report."""
     address: Address | None = None
-    """How clients reach an attached deployment, where this takes more than a URL."""
+    """The way in which clients reach an attached deployment, where a URL is not enough."""
     own_kernel: bool = True
     """Whether the lab's own kernel is measured. The scenarios' expected verdicts hold for this kernel only."""
     only: frozenset[tuple[str, str, str]] | None = None
@@ -88,9 +88,9 @@ class Plan:
 
     @cached_property
     def batches(self) -> list[Batch]:
-        """The cells by the stack they need, in the order in which the stacks start.
+        """The cells, grouped by the stack that they need, in the order in which the stacks start.
 
-        The scenarios that may share a stack share one. Each of the others needs an unused deployment, so there is one
+        Scenarios that may share a stack share one. Every other scenario needs an unused deployment, so it gets one
         more stack for each connection policy.
         """
         shared = [scenario for scenario in self.scenarios if not scenario.own_stack]
@@ -139,7 +139,7 @@ class Plan:
 
     @property
     def kernel(self) -> str:
-        """Whose kernel is measured: ``module:factory``, ``attached``, or ``lab``."""
+        """The kernel that is measured: ``module:factory``, ``attached``, or ``lab``."""
         return self.env.get("LAB_KERNEL") or ("attached" if self.address is not None else "lab")
 
     def skipped(self, cell: PlannedCell, reason: str) -> CellResult:
@@ -194,7 +194,9 @@ class Plan:
 def chosen_deployments(
     file: Path | None, *, workers: int | None = None, replicas: int | None = None, state: str | None = None
 ) -> dict[str, Deployment]:
-    """The deployments by name, from the caller's file or from the lab's own; the options change each of them.
+    """Return the chosen deployments by name, from the caller's file or from the lab's own.
+
+    The options of the command line change each of them.
 
     Raises:
         BadInput: The file cannot be read, or a row of it is not a deployment.
@@ -217,9 +219,9 @@ def _changed(one: Deployment, changed: dict[str, Any]) -> Deployment:
 
 
 def new_run(out: Path | None) -> tuple[str, RunFolder]:
-    """The name and the folder of a run that begins now.
+    """Return the name and the folder of a run that begins now.
 
-    The folder that was asked for, or a folder named by the time.
+    The folder is the one that was asked for, or a folder that is named by the time.
     """
     folder = out or registry.results() / datetime.now(tz=UTC).strftime("%Y%m%dT%H%M%SZ")
     return folder.name, RunFolder(folder.absolute())
@@ -237,10 +239,10 @@ def plan_of(
     promises: Promises | None = None,
     known: Mapping[str, Deployment] | None = None,
 ) -> Plan:
-    """The plan that the command line asks for.
+    """Return the plan that the command line asks for.
 
     Raises:
-        BadInput: A name that is not known, or one that is given twice.
+        BadInput: A name is not known, or is given twice.
     """
     known = known or registry.deployments()
     promises = promises or Promises()

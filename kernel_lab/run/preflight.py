@@ -1,4 +1,4 @@
-"""Preflight: look at an operator's kernel before any deployment of it starts.
+"""Preflight: try an operator's kernel before any deployment of it starts.
 
 The kernel is built once, and each part is granted and invoked once, in a process of its own (``lab/preflight.py``).
 A factory that returns no kernel ends the run with one sentence. For a part that does not work, the output says what
@@ -22,7 +22,7 @@ from kernel_lab.run import registry
 from kernel_lab.run.promises import Promises
 
 WITHIN_S = 60.0
-"""How long a kernel may take to be built and tried."""
+"""The most seconds that building a kernel and trying it may take."""
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,19 +31,19 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
     capability: str
     args: dict[str, Any] = {}
     grant: str = ""
-    """``ok``, or the reason code of the refusal."""
+    """The result of the grant: ``ok``, or the reason code of the refusal."""
     invoke: str = ""
-    """``ok``, the reason code of the refusal, or empty if there was no token to present."""
+    """The result of the invoke: ``ok``, the reason code of the refusal, or empty if there was no token to present."""
     detail: str = ""
 
     @property
     def works(self) -> bool:
-        """Whether it was granted and invoked."""
+        """Whether the part was granted and invoked."""
         return self.grant == "ok" and self.invoke == "ok"
 
 
 class Preflight(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a kernel before it is deployed."""
+    """The facts that are known of a kernel before it is deployed."""
 
     in_force: dict[str, Any] = {}
     capabilities: list[dict[str, Any]] = []
@@ -51,7 +51,7 @@ class Preflight(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
     def lines(self) -> list[str]:
-        """A short table: what is in force, and which capability will be used for which part of the tests."""
+        """A short table: the values in force, and the capability that plays each part of the tests."""
         told = [f"kernel: weaver-kernel {self.in_force.get('kernel_version')}"]
         limits = self.in_force.get("rate_limits") or {}
         told += [
@@ -90,11 +90,11 @@ def preflight(kernel: str, promises: Promises, env: Mapping[str, str]) -> Prefli
 
     Args:
         kernel: ``module:factory``.
-        promises: Which capability plays which part, and who calls.
+        promises: The capability for each part, and the principals that call.
         env: Settings of the workers.
 
     Raises:
-        BadInput: The factory gives no kernel, with one sentence that says why.
+        BadInput: The factory gives no kernel. The message is one sentence that says why.
     """
     if ":" not in kernel:
         raise BadInput(f"--kernel {kernel}: should be module:factory, such as my_service.kernel:build")

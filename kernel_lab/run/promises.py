@@ -1,9 +1,10 @@
-"""What a deployment promises: read from a file, completed by what its workers report, and never assumed.
+"""The promises of a deployment: read from a file, completed by what its workers report, and never assumed.
 
 A run judges a deployment by that deployment's own promises: its limits and windows, the lives of its tokens and
-handles, its caps, its budget. The workers report what they can tell (``GET /worker``). A TOML file says the rest: what
-the kernel cannot tell, which capability plays which part with which arguments, who calls, and which claims the
-operator expects to hold. If a claim needs a promise that neither states, the claim is not judged, and its row says why.
+handles, its caps, its budget. The workers report the promises that they know (``GET /worker``). A TOML file states the
+others. It also says which capability plays which part with which arguments, who calls, and which claims the operator
+expects to hold. If a claim needs a promise that neither of the two states, the claim is not judged, and its row says
+why.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who calls: what an authenticating proxy would say of an agent, or of an administrator."""
+    """A caller, as an authenticating proxy would describe it: an agent or an administrator."""
 
     roles: tuple[str, ...] = ()
     tenant: str | None = None
@@ -45,7 +46,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class InForce(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The promises by which the kernel is judged. For a value that is left out, the lab asks the kernel."""
+    """The promises by which the kernel is judged. The workers report those that are left out here."""
 
     token_ttl_s: float | None = None
     token_ttls: dict[str, float] | None = None
@@ -55,7 +56,7 @@ class InForce(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     trace_cap: int | None = None
     budget_total: int | None = None
     max_stale_ms: float | None = None
-    """How late a worker may hear of a revocation, where the deployment states that."""
+    """The longest time, in milliseconds, until a worker hears of a revocation, where the deployment states it."""
 
 
 class Promises(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -71,7 +72,7 @@ class Promises(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Claim → the verdict that the operator expects."""
 
     def facts(self, reported: Mapping[str, Any]) -> dict[str, Any]:
-        """What is in force: the values that the workers reported, replaced by those of the file where it has one."""
+        """Return the values in force: those of the file, and where it has none, those that the workers reported."""
         told = {
             name: value for name, value in msgspec.to_builtins(self.in_force).items() if value is not None
         }
@@ -81,12 +82,12 @@ class Promises(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return {**reported, **told, "rate_limits": {**(reported.get("rate_limits") or {}), **limits}}
 
     def expected(self, claim: str) -> Validity | None:
-        """The verdict that the operator expects of a claim; None where nothing is said."""
+        """Return the verdict that the operator expects of a claim; None where the operator expects none."""
         return Validity(self.expect[claim]) if claim in self.expect else None
 
     @property
     def arguments(self) -> dict[str, dict[str, Any]]:
-        """Capability → the arguments of an invoke."""
+        """Return the arguments for an invoke of each capability, by the capability's id."""
         return {part.capability: part.args for part in self.parts.values() if part.args}
 
 

@@ -1,4 +1,4 @@
-"""Recording one cell: a scenario drives its traffic, and every call goes into the cell's folder."""
+"""Record one cell: a scenario drives its traffic, and every call goes into the cell's folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from kernel_lab.traffic.client import Recorder
 from kernel_lab.traffic.connections import Connections
 
 UNDER_FAULT = Assumptions(min_operations=4)
-"""What the history of a cell with a fault must have met: workers may be away, so their number is not asked for."""
+"""The least that the history of a cell with a fault must contain. The number of workers is not asked for, because
+workers may be down."""
 
 
 async def record(
@@ -32,9 +33,9 @@ async def record(
     quick: bool,
     drive: Callable[[Session], Awaitable[None]] | None = None,
 ) -> str:
-    """Drive one cell into its folder, and return why it broke off: an empty string if it did not.
+    """Drive one cell and record it in its folder. Return why it broke off, or an empty text if it did not.
 
-    The traffic is the scenario's own, or `drive`'s.
+    The traffic comes from `drive` if it is given, and otherwise from the scenario.
 
     ``cell.json`` is written twice. Before the first call it says that the cell is not finished, so that a cell
     that is killed is judged unknown. At the end it says how many operations the history has.
@@ -77,7 +78,7 @@ async def record(
 
 
 def restate(folder: CellFolder, planned: PlannedCell) -> None:
-    """Write a recorded cell's facts again, for a deployment that turned out to be larger."""
+    """Write the facts of a recorded cell again, because its deployment turned out to have more workers."""
     deployment, policy = planned.deployment, planned.policy
     folder.seal(
         msgspec.structs.replace(
@@ -89,7 +90,7 @@ def restate(folder: CellFolder, planned: PlannedCell) -> None:
 
 
 def facts_of(deployment: Deployment) -> DeploymentFacts:
-    """What ``cell.json`` keeps of a deployment."""
+    """Return the facts about a deployment that ``cell.json`` keeps."""
     return DeploymentFacts(
         name=deployment.name,
         state=deployment.state_name,
@@ -100,7 +101,7 @@ def facts_of(deployment: Deployment) -> DeploymentFacts:
 
 
 def _smallest_cap(parameters: dict[str, Any]) -> float | None:
-    """The smallest number of handles or traces that the deployment says it keeps."""
+    """Return the smaller of the two numbers of handles and traces that the deployment says it keeps."""
     caps = (parameters.get(name) for name in ("handle_cap", "trace_cap"))
     return min((cap for cap in caps if cap is not None), default=None)
 

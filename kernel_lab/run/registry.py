@@ -1,4 +1,4 @@
-"""Everything that can be run: the installed scenarios, the deployments, the faults; and the workers' settings.
+"""The registry of everything that can be run: scenarios, deployments and faults; and the workers' settings.
 
 Scenarios are found through the entry-point group ``kernel_lab.scenarios``, so a package that is installed
 beside the lab can bring a claim of its own. The instrument imports neither ``scenarios`` nor ``lab``.
@@ -69,7 +69,10 @@ def checkout() -> Path | None:
 
 
 def results() -> Path:
-    """Where runs go unless a folder is named: ``results`` in the checkout, else below the current folder."""
+    """Return the folder that receives runs by default.
+
+    It is ``results`` in the checkout, and without a checkout ``results`` in the current folder.
+    """
     return (checkout() or Path.cwd()) / "results"
 
 
@@ -79,7 +82,7 @@ def deployments() -> dict[str, Deployment]:
 
 
 def hosts() -> dict[str, Deployment]:
-    """Every deployment over several hosts, of ``lab/hosts.toml``, by name; ``deploy/swarm`` runs them."""
+    """Every deployment over several hosts, by name. ``lab/hosts.toml`` lists them, and ``deploy/swarm`` runs them."""
     return read_deployments(root() / "lab" / "hosts.toml")
 
 
@@ -101,18 +104,19 @@ FAULT_DEPLOYMENTS = (
     "single", "memory-4", "replicas", "sticky", "sqlite-stock", "sqlite", "redis", "redis-authz", "redis-cached",
     "redis-cluster", "redis-fallback", "sidecar", "remote",
 )  # fmt: skip
-"""What ``--fault`` measures unless deployments are named."""
+"""The deployments that ``--fault`` measures if none is named."""
 
 MADE_FOR = {
     "redis-replica": "failover_store",
     "redis-wait": "failover_store",
     "redis-client-clock": "clock_skew",
 }
-"""Deployments that are made for one fault: unless they are named, ``--fault`` measures them under that fault alone."""
+"""Deployments that are made for one fault. If no deployment is named, ``--fault`` measures them under that fault
+alone."""
 
 
 def faults() -> dict[str, Fault]:
-    """Every fault of deployments whose processes the lab starts, by name."""
+    """Every fault of deployments that run as processes of the lab, by name."""
     return {
         fault.name: fault
         for fault in (

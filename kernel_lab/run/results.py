@@ -1,4 +1,4 @@
-"""Results: one CSV per scenario, one row per cell; no row is ever left out.
+"""Results: one CSV per scenario, and one row per cell. No row is ever left out.
 
 The field ``fault`` is empty where there is no fault. A measure is empty where it was not observed. A skipped cell has
 ``validity`` ``skipped`` and a reason.
@@ -47,11 +47,11 @@ class CellResult(msgspec.Struct, frozen=True, kw_only=True):
     first_anomaly: str = ""
     reason: str = ""
     kernel: str = ""
-    """Whose kernel it is: ``module:factory``, ``attached``, or ``lab``."""
+    """The kernel that was measured: ``module:factory``, ``attached``, or ``lab``."""
     quick: str = ""
-    """``quick`` where the cell was shortened, else ``full``."""
+    """``quick`` where the cell was shortened, and otherwise ``full``."""
     shares: dict[str, int] = {}
-    """How many calls each worker answered, the probe's too."""
+    """The number of calls that each worker answered, also those of the probe."""
 
     @property
     def as_expected(self) -> bool:
@@ -66,7 +66,7 @@ class CellResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def with_verdict(cell: CellResult, verdict: Verdict, predicted: Mapping[str, Measure]) -> CellResult:
-    """The cell, judged and predicted."""
+    """Return the row of the cell with its verdict, its measures and its predictions."""
     counted = verdict.measures.get(COUNT_OF_ANOMALIES)
     return msgspec.structs.replace(
         cell,
@@ -120,5 +120,5 @@ def _cell(value: object) -> object:
     if value is None:
         return ""
     if isinstance(value, str) and value.startswith(("=", "+", "@", "\t", "\r")):
-        return f"'{value}"  # a spreadsheet would take it for a formula
+        return f"'{value}"  # a spreadsheet would read such a text as a formula
     return f"{value:.6g}" if isinstance(value, float) else value

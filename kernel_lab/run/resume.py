@@ -1,4 +1,4 @@
-"""Resuming an interrupted run: finished cells are kept and judged from disk, and all other cells are run."""
+"""Resume an interrupted run: keep its finished cells, judge them from disk, and run all other cells."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kernel_lab.run.results import CellResult
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run was asked to do, as ``environment.json`` keeps it under ``plan``."""
+    """The request of a run, as ``environment.json`` keeps it under ``plan``."""
 
     deployments: tuple[str, ...]
     scenarios: tuple[str, ...]
@@ -33,10 +33,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_asked(path: Path) -> tuple[Asked, dict[str, Any]]:
-    """What an interrupted run was asked to do, and its environment.
+    """Read the request of an interrupted run, and its environment.
 
     Raises:
-        BadInput: The folder holds no run, or one that cannot be resumed.
+        BadInput: The folder holds no run, or a run that cannot be resumed.
     """
     try:
         about = RunFolder(path).read_environment()
@@ -58,7 +58,7 @@ def read_asked(path: Path) -> tuple[Asked, dict[str, Any]]:
 
 
 def take_over(plan: Plan) -> dict[tuple[str, str, str], CellResult]:
-    """The rows of the finished cells, judged from disk. The folders of unfinished cells are removed."""
+    """Return the rows of the finished cells, judged from disk. Remove the folders of the unfinished cells."""
     done = {}
     for cell in plan.cells:
         folder = plan.folder.cell(cell.scenario.name, cell.deployment.name, cell.policy)
@@ -71,7 +71,7 @@ def take_over(plan: Plan) -> dict[tuple[str, str, str], CellResult]:
 
 
 def _finished(plan: Plan, cell: PlannedCell, folder: CellFolder) -> CellResult | None:
-    """The row of a cell whose recording is whole; None where it is not."""
+    """Return the row of a cell whose recording is complete; None for any other cell."""
     try:
         facts = folder.read_cell()
         if not facts.finished or facts.operations is None or facts.seed != plan.seed:
@@ -89,7 +89,7 @@ def _lines(path: Path) -> int:
 
 
 def asked_of(plan: Plan, **files: Any) -> dict[str, Any]:
-    """What ``environment.json`` keeps of a plan, so that it can be resumed."""
+    """Return the part of a plan that ``environment.json`` keeps, so that the run can be resumed."""
     return {
         "deployments": [one.name for one in plan.deployments],
         "scenarios": [one.name for one in plan.scenarios],

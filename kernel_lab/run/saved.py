@@ -1,6 +1,6 @@
-"""A saved run: a run folder, read back for the page, for the docs and for comparing runs.
+"""A saved run: a run folder, read again for the page, for the docs and for comparing runs.
 
-The CSVs list every cell, also the skipped ones. A cell's folder holds its verdict and its history, packed for git
+The CSVs list every cell, also the skipped cells. A cell's folder holds its verdict and its history, packed for git
 (``history.jsonl.gz``) or as it was recorded.
 """
 
@@ -21,11 +21,11 @@ from kernel_lab.run.measures import Observed
 from kernel_lab.run.scenario import Scenario
 
 CELL_TABLES = ("verdicts", "shares")
-"""CSVs that are about every scenario; one more is named after each scenario."""
+"""The CSVs about all scenarios. Every scenario has one more CSV, with its own name."""
 
 
 class NotASavedRun(ValueError):  # noqa: N818 - it names a thing
-    """A folder that holds no run, or one that cannot be read; the message says what is missing."""
+    """A folder that holds no run, or that cannot be read. The message says what is missing."""
 
 
 class SavedCell(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,23 +40,23 @@ class SavedCell(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     state: str = ""
     workers: int = 1
-    """Per replica."""
+    """The number of workers of each replica."""
     replicas: int = 1
     routing: str = ""
     measures: dict[str, Measure] = {}
     """The measures of the verdict, and the predicted ones."""
     folder: str = ""
-    """Relative to the run; empty where nothing was recorded."""
+    """The cell's folder, relative to the run; empty where nothing was recorded."""
     files: tuple[str, ...] = ()
-    """Names of what is in the folder."""
+    """The names of the files in the folder."""
     parameters: dict[str, Any] = {}
     verdict: Verdict | None = None
     declared: Scenario | None = None
-    """What the cell's scenario says of itself; None where that scenario is not installed."""
+    """The installed scenario that the cell names; None where it is not installed."""
 
     @property
     def name(self) -> str:
-        """Unique in its run, fit for a folder and for a link."""
+        """A name that is unique in the run and can be used for a folder and in a link."""
         parts = (self.scenario, self.deployment, self.connections, self.fault)
         return "-".join(part for part in parts if part)
 
@@ -68,7 +68,7 @@ class SavedCell(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def processes(self) -> int:
-        """Workers in all."""
+        """The number of workers of all replicas together."""
         return self.workers * self.replicas
 
     @property
@@ -85,7 +85,7 @@ class SavedCell(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def history(self) -> str:
-        """Its history's path, relative to the run; empty where there is none."""
+        """The path of the cell's history, relative to the run; empty where there is no history."""
         return next((f"{self.folder}/{name}" for name in self.files if name.startswith("history.jsonl")), "")
 
 
@@ -93,7 +93,7 @@ Row = dict[str, str]
 
 
 class SavedRun(msgspec.Struct, frozen=True, kw_only=True):
-    """A run folder's contents."""
+    """The contents of a run folder."""
 
     path: Path
     environment: dict[str, Any]
@@ -110,16 +110,16 @@ class SavedRun(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def scenarios(self) -> tuple[str, ...]:
-        """In the order of the run."""
+        """The scenarios, in the order of the run."""
         return tuple(dict.fromkeys(cell.scenario for cell in self.cells))
 
     @property
     def deployments(self) -> tuple[str, ...]:
-        """In the order of the run."""
+        """The deployments, in the order of the run."""
         return tuple(dict.fromkeys(cell.deployment for cell in self.cells))
 
     def of(self, scenario: str, deployment: str, *, fault: str = "") -> tuple[SavedCell, ...]:
-        """The cells of one scenario on one deployment, over each connection policy."""
+        """Return the cells of one scenario on one deployment, one for each connection policy."""
         return tuple(
             cell
             for cell in self.cells
@@ -132,10 +132,10 @@ def read_run(path: Path, scenarios: Mapping[str, Scenario] | None = None) -> Sav
 
     Args:
         path: The folder.
-        scenarios: What is known of the claims, by name; the installed scenarios if nothing is given.
+        scenarios: The scenarios by name; the installed scenarios if this is None.
 
     Raises:
-        NotASavedRun: It is none, or a file of it cannot be read.
+        NotASavedRun: The folder holds no run, or a file of the run cannot be read.
     """
     run = RunFolder(path)
     if not run.exists():
@@ -161,10 +161,10 @@ def read_run(path: Path, scenarios: Mapping[str, Scenario] | None = None) -> Sav
 
 
 def read_table(path: Path) -> tuple[Row, ...]:
-    """One CSV as text; a row that is shorter than the header is an error.
+    """Read one CSV as text. A row that is shorter than the header is an error.
 
     Raises:
-        NotASavedRun: With the number of the first bad line.
+        NotASavedRun: The CSV is wrong. The message has the number of the first bad line.
     """
     try:
         text = read_whole(path).decode()
@@ -191,7 +191,7 @@ def read_table(path: Path) -> tuple[Row, ...]:
 
 
 def number(text: str) -> Measure:
-    """A field of a CSV as it was written: a number, a word, or None where it is empty."""
+    """Return a field of a CSV with its type: a number, a word, or None where the field is empty."""
     for kind in (int, float):
         try:
             return kind(text)
@@ -231,7 +231,7 @@ def _cell(
 
 
 def _facts(measured: Row, known: Cell | None) -> dict[str, Any]:
-    """What the deployment was: of the scenario's CSV, or of the cell where that has no row."""
+    """Return the facts about the deployment from the scenario's CSV, or from the cell if the CSV has no row of it."""
     if measured:
         return {
             "state": measured["state"],

@@ -46,21 +46,21 @@ class NotTold(LookupError):  # noqa: N818 - it names a thing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What is known of the deployment before the first cell: what its workers reported, and what was promised."""
+    """A live deployment, with the facts that its workers reported and the promises that were made for it."""
 
     live: Live
     facts: dict[str, Any]
-    """What is in force: the reply to ``GET /worker``, replaced by the promises file where that has a value."""
+    """The values in force: those of the promises file, and where it has none, the reply to ``GET /worker``."""
     capabilities: dict[str, dict[str, Any]]
     promises: Promises = field(default_factory=Promises)
     journal: Journal = field(default_factory=Journal)
     """Every call that any cell makes to this deployment."""
     reached: Address | None = None
-    """How clients reach it, where a URL alone does not say it."""
+    """The way in which clients reach it, where a URL alone does not say it."""
 
     @property
     def address(self) -> Address:
-        """Where clients call."""
+        """The address that clients call."""
         return self.reached or Address(urls=(self.live.base_url,))
 
     @property
@@ -70,7 +70,7 @@ class Target:
 
     @property
     def workers(self) -> int:
-        """How many workers answer in all."""
+        """The number of all workers that answer."""
         return self.live.expected_workers
 
     def rate_limit(self, capability: str) -> tuple[int, float]:
@@ -86,10 +86,10 @@ class Target:
         return int(limit["limit"]), float(limit["window_s"])
 
     def told(self, fact: str) -> Any:
-        """A fact that a claim cannot be judged without.
+        """Return a fact that the claim needs in order to be judged.
 
         Raises:
-            NotTold: Neither the workers nor the promises file tell it.
+            NotTold: Neither the workers nor the promises file state it.
         """
         if (value := self.facts.get(fact)) is None:
             raise NotTold(f"the kernel does not tell its {fact}: give in_force.{fact} in a promises file")
@@ -98,10 +98,10 @@ class Target:
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """What a scenario drives: one cell of one live deployment.
+    """One cell of one live deployment, with the clients that a scenario drives.
 
-    Every call goes into the cell's history, except the calls of `probe`. These are calls of the same kind, between the
-    scenario's own. Only their routing is used, to predict the measurement.
+    Every call goes into the cell's history, except the calls of `probe`. The probe's calls are of the same kind, and
+    are made between the scenario's own calls. Only their routing is used, to predict the measurement.
     """
 
     deployment: Deployment
@@ -117,7 +117,7 @@ class Session:
     _tag: str = ""
 
     def __post_init__(self) -> None:
-        """Seeded randomness; the tag keeps the principals of two cells apart."""
+        """Seed the random numbers. The tag keeps the principals of two cells apart."""
         self.rng = random.Random(self.seed)
         self._tag = f"{self.seed:x}-{time.time_ns() & 0xFFFFFFFF:x}"
 
@@ -128,11 +128,14 @@ class Session:
 
     @property
     def lanes(self) -> int:
-        """Workers that a call can be sent to by choice; 1 where the policy cannot choose."""
+        """The number of workers that the caller can choose from; 1 where the connection policy cannot choose."""
         return max(1, self.connections.lanes)
 
     def principal(self, role: str = "p", *, roles: tuple[str, ...] = ("reader", "writer")) -> Principal:
-        """A new principal, used nowhere else in this run; the promises file may say its roles and headers."""
+        """Return a new principal that this run uses nowhere else.
+
+        The promises file may give its roles and headers.
+        """
         admin = "admin" in roles
         said = self.target.promises.admin if admin else self.target.promises.caller
         return Principal(
@@ -143,11 +146,14 @@ class Session:
         )
 
     def client(self, principal: Principal, connections: Connections | None = None) -> RecordingClient:
-        """A client of the cell's history, over the cell's connections unless others are given."""
+        """Return a client that records into the cell's history.
+
+        It uses the cell's connections unless others are given.
+        """
         return self._client(self.main, principal, connections)
 
     def probe(self, principal: Principal) -> RecordingClient:
-        """A client of the probe's history."""
+        """Return a client that records into the probe's history."""
         return self._client(self.shadow, principal, None)
 
     def _client(
@@ -170,7 +176,7 @@ class Session:
             yield landing
 
     async def together(self, jobs: Sequence[Awaitable[object]]) -> None:
-        """Run jobs side by side; the first error ends the others."""
+        """Run jobs at the same time. The first error ends the other jobs."""
         async with asyncio.TaskGroup() as group:
             for job in jobs:
                 group.create_task(_await(job))
@@ -181,7 +187,7 @@ async def _await(job: Awaitable[object]) -> None:
 
 
 Caller = Callable[[Principal], RecordingClient]
-"""Makes the client of a principal: `Session.client` or `Session.probe`."""
+"""A function that makes the client of a principal: `Session.client` or `Session.probe`."""
 
 
 def in_columns(
@@ -192,10 +198,10 @@ def in_columns(
     columns: int = 4,
     probes: int = 2,
 ) -> list[Awaitable[None]]:
-    """Jobs that make the trials side by side: trial `number` belongs to column ``number % columns``.
+    """Return jobs that make the trials at the same time: trial `number` belongs to column ``number % columns``.
 
-    Each trial is made by the cell's client, and then `probes` times by the probe. The probe makes it twice where its
-    routing should be known better than the measurement's.
+    The cell's client makes each trial, and then the probe makes it `probes` times. With ``probes=2`` the routing of the
+    probe is known better than that of the measurement.
     """
 
     async def column(first: int) -> None:
@@ -207,12 +213,12 @@ def in_columns(
 
 
 async def pause_until(instant_ns: int) -> None:
-    """Sleep until an instant of the monotonic clock, in nanoseconds; at once if it has passed."""
+    """Sleep until an instant of the monotonic clock, in nanoseconds. Return at once if that instant has passed."""
     await asyncio.sleep(max(0, instant_ns - time.monotonic_ns()) / 1e9)
 
 
 def life_left_s(token: Mapping[str, Any]) -> float:
-    """How many seconds from now a token says that it expires."""
+    """Return the number of seconds from now until a token expires, as the token itself says."""
     return (datetime.fromisoformat(token["expires_at"]) - datetime.now(tz=UTC)).total_seconds()
 
 
@@ -221,7 +227,7 @@ Expect = Callable[[Deployment, Policy], Validity | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """A claim: the traffic that tests it, the checker that judges it, and everything that is said about it.
+    """A claim, with the traffic that tests it, the checker that judges it, and all words and figures about it.
 
     A package adds a claim by naming one of these in the entry-point group ``kernel_lab.scenarios``. Nothing
     else has to be changed: the CSVs, the page, the docs and the load tables read this declaration.
@@ -232,10 +238,10 @@ class Scenario:
     """The guarantee, in one sentence."""
     drive: Callable[[Session], Awaitable[None]]
     checker: Checker
-    """A module or an object with ``CLAIM``, ``JUDGES``, ``lacks`` and ``check``: from the history and the
-    cell with its parameters to a verdict, without a clock and without a server."""
+    """A module or an object with ``CLAIM``, ``JUDGES``, ``lacks`` and ``check``. ``check`` gets the history and the
+    cell with its parameters, and returns a verdict, without a clock and without a server."""
     parameters: Callable[[Deployment, Target, Policy], dict[str, Any]]
-    """What the checker must know, as ``cell.json`` keeps it."""
+    """A function that returns the parameters of the checker. ``cell.json`` keeps them."""
     assumptions: Callable[[Deployment, Policy], Assumptions]
     expect: Expect
     """The expected verdict on this deployment; any other verdict makes ``run`` exit with 1. None if the outcome is
@@ -245,16 +251,16 @@ class Scenario:
     tell: Callable[[Observed], str]
     """The finding of one cell in one line. It may raise `NotObserved`."""
     headline: Headline | None = None
-    """The one figure that a reader quotes."""
+    """The one figure that readers quote."""
     lag: Lag | None = None
-    """How long a change took to reach every worker, where the claim is about a change."""
+    """The time that a change took to reach every worker, where the claim is about a change."""
     predicted: Predicted | None = None
     tile: Callable[[Observed], Tile | None] | None = None
-    """The claim's figure on the first screen."""
+    """A function that returns the claim's figure for the first screen of the page."""
     front: Front | None = None
     """The claim's column in the README's table."""
     components: tuple[Component, ...] = ()
-    """The kinds of the kernel's state that this claim is the evidence for."""
+    """The kinds of the kernel's state for which this claim is the evidence."""
     against_workers: AgainstWorkers | None = None
     over_time: OverTime | None = None
     under_fault: Callable[[Session, Around], Awaitable[None]] | None = None
@@ -266,19 +272,19 @@ class Scenario:
     """What the claim needs. Each function is called with the target and raises `NotTold` if its need is not met.
     Then the claim is not judged on that deployment, and its rows say why."""
     order: int = 50
-    """Its place among the scenarios that a stack serves, the lowest first. A scenario that disturbs the
-    workers comes last."""
+    """The scenario's place among those that a stack serves; the lowest number comes first. A scenario that disturbs
+    the workers comes last."""
     own_stack: bool = False
     """Whether the scenario needs an unused deployment (its counters) or uses a deployment up (its budget). For each
     connection policy a fresh stack is started, and these scenarios run on it alone, one after the other."""
     env: dict[str, str] = field(default_factory=dict)
-    """Settings of the workers on that stack."""
+    """Settings of the workers on a stack of their own."""
 
     def __post_init__(self) -> None:
         """Refuse a declaration that contradicts itself.
 
         Raises:
-            ValueError: A measure is declared twice, or one is used that is not declared.
+            ValueError: A measure is declared twice, or is used without being declared.
         """
         names = [quantity.name for quantity in self.quantities]
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -297,17 +303,17 @@ class Scenario:
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:
-        """Every number of a cell: the measures, and what compares the prediction with its measurement."""
+        """Every number of a cell: the measures, and the comparison of the prediction with its measurement."""
         return (*self.measures, *(self.predicted.compared if self.predicted else ()))
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The measures of its CSV that stand between the leading columns and ``validity``."""
+        """The measures that stand in the CSV between the leading columns and ``validity``."""
         return self._columns(Column.MAIN)
 
     @property
     def later_columns(self) -> tuple[str, ...]:
-        """The measures of its CSV that stand after ``reason``."""
+        """The measures that stand in the CSV after ``reason``."""
         return self._columns(Column.AFTER)
 
     def _columns(self, place: Column) -> tuple[str, ...]:
@@ -320,7 +326,7 @@ class Scenario:
         parameters: Mapping[str, Any] | None = None,
         connections: str = "",
     ) -> Observed:
-        """The numbers of a cell, to be read by their declarations."""
+        """Return the numbers of a cell, to be read by their declarations."""
         return Observed(
             values=values,
             declared=frozenset(quantity.name for quantity in self.quantities),
@@ -329,7 +335,7 @@ class Scenario:
         )
 
     def finding(self, observed: Observed) -> str:
-        """The finding in one line; empty where the cell did not observe what the line needs."""
+        """Return the finding in one line; an empty text where the cell did not observe what the line needs."""
         try:
             return self.tell(observed)
         except NotObserved:
@@ -343,30 +349,30 @@ class Scenario:
     def predict(
         self, probe: Sequence[AnyOperation], deployment: Deployment, parameters: dict[str, Any]
     ) -> dict[str, Measure]:
-        """What the probe predicts, by the columns of the CSV; nothing where the claim predicts nothing."""
+        """Return the probe's prediction, by the columns of the CSV; empty where the claim predicts nothing."""
         if self.predicted is None or not probe:
             return {}
         forecast = self.predicted.by(probe, deployment, parameters)
         return {self.predicted.quantity.name: forecast.value if forecast else None}
 
     def compared(self, values: Mapping[str, Measure]) -> dict[str, Measure]:
-        """The columns that compare a cell's prediction with what was measured; nothing without a prediction."""
+        """Return the columns that compare a cell's prediction with its measurement; empty without a prediction."""
         return self.predicted.compare(self.observed(values)) if self.predicted else {}
 
 
 COUNT_OF_ANOMALIES = "anomalies"
-"""The measure that every verdict has: how many anomalies were found in all."""
+"""The name of a measure that every verdict has: the number of all anomalies that were found."""
 
 
 def met_everywhere(deployment: Deployment, policy: Policy) -> int:
-    """How many workers a history must have met: all by round robin, two over fresh connections, else one."""
+    """Return how many workers a history must have met: all by round robin, two over fresh connections, or one."""
     if deployment.processes == 1 or policy is Policy.KEEP_ALIVE or deployment.routing == "hash_principal":
         return 1
     return deployment.processes if policy is Policy.ROUND_ROBIN and deployment.routing == "direct" else 2
 
 
 def met_and_answered(operations: int | None = None) -> Callable[[Deployment, Policy], Assumptions]:
-    """The usual assumptions of a claim: the workers of `met_everywhere`, and so many answered operations."""
+    """Return the usual assumptions: the workers of `met_everywhere`, and a number of answered operations."""
     return lambda deployment, policy: Assumptions(
         min_workers=met_everywhere(deployment, policy), min_operations=operations
     )

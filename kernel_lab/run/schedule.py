@@ -1,7 +1,7 @@
-"""The schedule of a run: stacks start, serve their cells side by side, and stop; every cell becomes a row.
+"""The schedule of a run: stacks start, serve their cells at the same time, and stop. Every cell becomes a row.
 
-A cell that cannot be run is a row that says why. A cell that broke off is unknown, never valid. The recording
-of one cell is in ``record.py``, its judging in ``judging.py``.
+The row of a cell that cannot be run says why. A cell that broke off is unknown, never valid. ``record.py`` records a
+cell, and ``judging.py`` judges it.
 """
 
 from __future__ import annotations
@@ -31,25 +31,26 @@ from kernel_lab.traffic.address import Address, open_http
 from kernel_lab.traffic.connections import CALL_TIMEOUT_S, Connections, Policy, open_connections
 
 OpenStack = Callable[[Deployment, dict[str, str], Path], AbstractAsyncContextManager[Live]]
-"""`(deployment, settings of the workers, folder for logs)` to a live deployment; raises `StackUnavailable`."""
+"""A function that gets `(deployment, settings of the workers, folder for logs)` and opens a live deployment. It
+raises `StackUnavailable`."""
 
 
 class Progress(Protocol):
     """The receiver of messages about the progress of a run."""
 
     def planned(self, cells: int) -> None:
-        """This many cells will be run."""
+        """Say how many cells will be run."""
 
     def doing(self, what: str) -> None:
-        """This is going on now."""
+        """Say what is going on now."""
 
     def done(self, cell: CellResult) -> None:
-        """A cell has its verdict."""
+        """Say that a cell has its verdict."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """A cell that was recorded: where, and why it broke off."""
+    """A cell that was recorded: its folder, and why it broke off."""
 
     cell: PlannedCell
     folder: CellFolder
@@ -66,11 +67,11 @@ class Rows:
         self._recorded: list[Recorded] = []
 
     def recorded(self, one: Recorded) -> None:
-        """A cell was recorded; it may have to be judged again."""
+        """Note that a cell was recorded, because it may have to be judged again."""
         self._recorded.append(one)
 
     async def correct(self, workers: int) -> None:
-        """Judge again the cells that were judged before all workers were known."""
+        """Judge those cells again that were judged before all workers were known."""
         for one in self._recorded:
             deployment = one.cell.deployment
             if deployment.processes < workers:
@@ -83,16 +84,16 @@ class Rows:
                 self._rows[id(one.cell)] = row
 
     def fill(self, cell: PlannedCell, row: CellResult) -> None:
-        """A cell has ended."""
+        """Put the result of a cell that has ended into its row."""
         self._rows[id(cell)] = row
         self._progress.done(row)
 
     def missing(self, batch: Batch) -> list[PlannedCell]:
-        """The cells of a batch that have no row yet."""
+        """Return the cells of a batch that have no row yet."""
         return [cell for cell in batch.cells if id(cell) not in self._rows]
 
     def in_order(self) -> list[CellResult]:
-        """The rows that there are, in the plan's order."""
+        """Return the rows that exist, in the plan's order."""
         return [self._rows[id(cell)] for cell in self._plan.cells if id(cell) in self._rows]
 
 
@@ -108,8 +109,8 @@ async def run(
 
     Args:
         plan: The cells.
-        open_stack: How a deployment becomes live.
-        progress: Who is told.
+        open_stack: The function that makes a deployment live.
+        progress: The receiver of messages.
         done: Rows of the cells that an interrupted run has finished, by scenario, deployment and connection policy.
     """
     progress.planned(len(plan.cells))
@@ -135,7 +136,7 @@ async def run(
 
 
 async def serve(plan: Plan, batch: Batch, open_stack: OpenStack, rows: Rows, progress: Progress) -> None:
-    """Start one stack and run its cells; a stack that fails costs its own cells and not the run."""
+    """Start one stack and run its cells. If the stack fails, its own cells are unknown, and the run goes on."""
     batch = dataclasses.replace(batch, cells=tuple(rows.missing(batch)))
     if not batch.cells:
         return
@@ -159,7 +160,7 @@ async def serve(plan: Plan, batch: Batch, open_stack: OpenStack, rows: Rows, pro
 
 
 def _in(logs: Path) -> str:
-    """Where the logs of a stack are, as seen from its run folder."""
+    """Return the place of a stack's logs, relative to the run folder."""
     return f" (in {logs.parent.name}/{logs.name})" if logs.is_dir() else ""
 
 
@@ -194,7 +195,7 @@ async def _side_by_side(
 
 
 async def judge_or_say(plan: Plan, cell: PlannedCell, folder: CellFolder, error: str) -> CellResult:
-    """The row of a recorded cell. A cell that cannot be judged is unknown, and does not affect the others."""
+    """Return the row of a recorded cell. A cell that cannot be judged is unknown, and does not affect the others."""
     try:
         return await asyncio.to_thread(judge_recorded, folder, plan.unjudged(cell), cell, error)
     except Exception as failure:  # noqa: BLE001 - other people's checkers fail in their own way
@@ -202,7 +203,7 @@ async def judge_or_say(plan: Plan, cell: PlannedCell, folder: CellFolder, error:
 
 
 def untold(cell: PlannedCell, target: Target) -> str:
-    """The fact that a claim needs and that is not known of this deployment, as a sentence; empty if all is known."""
+    """Return a sentence on the fact that a claim needs and the deployment does not state; empty if all are known."""
     try:
         for need in cell.scenario.needs:
             need(target)
@@ -213,7 +214,7 @@ def untold(cell: PlannedCell, target: Target) -> str:
 
 
 async def look_at(live: Live, promises: Promises | None = None, address: Address | None = None) -> Target:
-    """Ask a live deployment what it promises and offers: ``GET /worker`` and ``GET /capabilities``."""
+    """Ask a live deployment for its promises and capabilities: ``GET /worker`` and ``GET /capabilities``."""
     promises = promises or Promises()
     async with open_http(address or live.base_url, kept=False, timeout_s=CALL_TIMEOUT_S) as http:
         facts = (await http.get("/worker")).raise_for_status().json()
@@ -229,7 +230,7 @@ async def look_at(live: Live, promises: Promises | None = None, address: Address
 
 @asynccontextmanager
 async def _open_all(policies: Sequence[Policy], target: Target) -> AsyncIterator[dict[Policy, Connections]]:
-    """The connections of every policy, shared by all the cells of a stack."""
+    """Open the connections of every policy. All cells of a stack share them."""
     names = (f"k{number}" for number in itertools.count())
     opened: dict[Policy, Connections] = {}
     try:

@@ -1,4 +1,4 @@
-"""The time around a fault, in bins: how many calls were answered, refused and failed, and how long answers took.
+"""The time around a fault in bins: the number of calls that were answered, refused and failed, and their latency.
 
 The bins of all claims that were asked of one deployment under one fault are added up: ``fault_timeline.csv``. Their
 time is counted from the begin of the fault, so that stacks that started at different times fit together.
@@ -19,8 +19,8 @@ from kernel_lab.run.results import write_rows
 
 BIN_MS = 250
 FROM_MS, TO_MS = -750, 15_000
-"""Calls outside of this span are left out. They make the state before the fault, or wait for a deployment that does
-not come back."""
+"""Calls outside of this span are left out. They make the state before the fault, or they wait for a deployment that
+does not come back."""
 COLUMNS = ("deployment", "fault", "at_ms", "ok", "refused", "failed", "latency_ms", "in_force")
 """The columns of ``fault_timeline.csv``."""
 TABLE = "fault_timeline"
@@ -28,7 +28,7 @@ _MS = 10**6
 
 
 class Bin(msgspec.Struct, kw_only=True):
-    """What was called in one span of `BIN_MS`."""
+    """The calls of one span of `BIN_MS` milliseconds."""
 
     ok: int = 0
     refused: int = 0
@@ -44,7 +44,7 @@ class Timeline:
         self.bins: dict[int, Bin] = defaultdict(Bin)
 
     def add(self, history: Sequence[AnyOperation]) -> None:
-        """Add one claim's calls; nothing of a history whose fault did not land."""
+        """Add the calls of one claim. A history whose fault did not land adds nothing."""
         faults = [op for op in history if isinstance(op, FaultEvent)]
         if not faults or faults[0].outcome is not Outcome.OK:
             return
@@ -59,14 +59,14 @@ class Timeline:
             found.failed += op.outcome is Outcome.INFO
             if op.return_ns is not None:
                 found.latencies_ms.append((op.return_ns - op.call_ns) / _MS)
-        # a fault that lasts ends with its second operation; any other fault ends when its effect was seen
+        # a fault that lasts has a second operation at its end; every other fault ends when its effect was seen
         over_ns = faults[-1].return_ns or faults[-1].call_ns
         for number in range(int(min((over_ns - begun_ns) / _MS, TO_MS - 1) // BIN_MS) + 1):
             self.bins[number].in_force = True
 
 
 def write_timelines(folder: RunFolder, timelines: Mapping[tuple[str, str], Timeline]) -> None:
-    """Write ``fault_timeline.csv``, a row for each bin in which something was called or the fault was in force."""
+    """Write ``fault_timeline.csv``, with a row for each bin that has a call or in which the fault was in force."""
     write_rows(
         folder.table(TABLE),
         COLUMNS,

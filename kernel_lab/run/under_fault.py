@@ -1,8 +1,9 @@
-"""Cells with a fault: on a stack of their own, several claims drive traffic around one fault.
+"""Cells with a fault. Each stack is started for one fault, and several claims drive traffic around that fault.
 
 Each stack serves one deployment and suffers one fault, because a fault can leave state behind. All claims that
-can be asked run side by side on it. Each writes its own history, and the fault stands in all of them. Traffic
-goes on before the fault, while it lasts, until requests have stopped failing, and for some time after that.
+can be tested under the fault run at the same time on the stack. Each writes its own history, and each history contains
+the fault. Traffic goes on before the fault, while it lasts, until requests have stopped failing, and for some time
+after that.
 """
 
 from __future__ import annotations
@@ -38,23 +39,23 @@ from kernel_lab.traffic.client import Recorder
 from kernel_lab.traffic.connections import Policy, open_connections
 
 BEFORE_S, DURING_S, AFTER_S = 0.6, 1.5, 1.2
-"""How long traffic goes on before the fault, while it lasts, and after requests have stopped failing."""
+"""The seconds of traffic before the fault, while it lasts, and after requests have stopped failing."""
 QUIET_S, BACK_S = 0.5, 8.0
-"""Requests have stopped failing once none has failed for `QUIET_S`. If they still fail after `BACK_S`, the lab
-stops waiting."""
+"""Requests have stopped failing once none has failed for `QUIET_S` seconds. If they still fail after `BACK_S`
+seconds, the lab stops waiting."""
 HEALTHY_S = 15.0
-"""How long a deployment may take to answer after a fault."""
+"""The most seconds that a deployment may take to answer after a fault."""
 ENV = {
     "LAB_RATE_LIMITS": "READ=1000000/60,WRITE=4/20,DESTRUCTIVE=4/20",
     "LAB_BUDGET_TOTAL": "10000000",
     "LAB_BUDGET_REQUEST": "600",
 }
-"""Settings of the workers: a window that outlasts the fault, and a budget that is never used up."""
+"""Settings of the workers: a window that lasts longer than the fault, and a budget that is never used up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultRow:
-    """One cell with a fault: its verdict, and what the fault did."""
+    """One cell with a fault: its verdict, and the effect of the fault."""
 
     result: CellResult
     effect: Effect
@@ -78,11 +79,12 @@ class FaultRun:
     open_stack: OpenStack
     progress: Progress
     only: frozenset[tuple[str, str, str]] | None = None
-    """The cells to run, as (scenario, deployment, fault); every one where nothing is said."""
+    """The cells to run, as (scenario, deployment, fault); every cell if this is None."""
     made_for: Mapping[str, str] = field(default_factory=dict)
-    """Deployment → the one fault that it is to suffer; every other deployment suffers every fault."""
+    """The one fault for each deployment named here. Every other deployment suffers every fault."""
     on_hosts: bool = False
-    """Do the servers run on hosts of a swarm? They cannot write into the run folder, so nobody counts executions."""
+    """Whether the servers run on hosts of a swarm. Such servers cannot write into the run folder, so no log counts
+    their executions."""
     _rows: dict[tuple[str, str, str], FaultRow] = field(default_factory=dict)
     _timelines: dict[tuple[str, str], Timeline] = field(default_factory=dict)
 
@@ -110,7 +112,7 @@ class FaultRun:
         return [stack for stack in stacks if stack.cells]
 
     async def run(self) -> list[FaultRow]:
-        """Run the stacks, a few at a time, and write the CSVs; an interrupted run writes the rows that it has."""
+        """Run the stacks, a few at a time, and write the CSVs. An interrupted run writes the rows that it has."""
         stacks = self.stacks()
         self.progress.planned(sum(len(stack.cells) for stack in stacks))
         waiting = iter(stacks)
@@ -135,7 +137,10 @@ class FaultRun:
         self.progress.done(result)
 
     async def _suffer(self, stack: Stack) -> None:
-        """Start a stack, run its cells around the fault, and stop it; a stack that fails costs its own cells."""
+        """Start a stack, run its cells around the fault, and stop it.
+
+        If the stack fails, its own cells are unknown, and the run goes on.
+        """
         known = "" if not self.plan.own_kernel else _tells_nothing(stack)
         if why := stack.fault.excluded(stack.deployment) or known:
             self._skip(stack, why)
@@ -226,10 +231,10 @@ class FaultRun:
     async def _inject(
         self, fault: Fault, live: Live, around: Around, recorders: Sequence[Recorder]
     ) -> tuple[str, Probed | None]:
-        """Break it in the middle of the traffic, and ask a liveness probe meanwhile.
+        """Inject the fault in the middle of the traffic, and send liveness probes while it lasts.
 
         Returns:
-            Why the cells cannot be judged, an empty string if they can; and what the probe found.
+            Why the cells cannot be judged (an empty text if they can), and the findings of the probes.
         """
         await around.ready()
         try:
@@ -250,7 +255,7 @@ class FaultRun:
 
 
 def _tells_nothing(stack: Stack) -> str:
-    """Why a stack is not started for the claim that needs it for itself; an empty string where it is."""
+    """Return why a stack is not started for the claim that needs it for itself; an empty text where it is started."""
     broken_anyway = [
         cell.scenario.own_stack and cell.scenario.expect(cell.deployment, cell.policy) is Validity.INVALID
         for cell in stack.cells
@@ -265,14 +270,14 @@ def _key(cell: PlannedCell) -> tuple[str, str, str]:
 
 
 def _executions(log: Path) -> dict[str, int] | None:
-    """How often a driver ran for each principal; None where no driver of this kernel logs it."""
+    """Return how often a driver ran for each principal; None where no driver of this kernel logs it."""
     if not log.exists():
         return None
     return dict(Counter(msgspec.json.decode(line)["principal"] for line in log.read_bytes().splitlines()))
 
 
 async def _quiet(recorders: Sequence[Recorder]) -> None:
-    """Wait until no request has failed for a while, or for as long as they may go on failing."""
+    """Wait until no request has failed for a while, or until the time for waiting is over."""
     until_s = time.monotonic() + BACK_S
     while (now_s := time.monotonic()) < until_s:
         failed_s = max((one.writer.info_ns for one in recorders), default=0) / 1e9
@@ -282,7 +287,7 @@ async def _quiet(recorders: Sequence[Recorder]) -> None:
 
 
 async def _healthy(live: Live) -> bool:
-    """Wait until a worker answers, with whatever status below 500."""
+    """Wait until a worker answers with a status below 500."""
     until_s = time.monotonic() + HEALTHY_S
     async with open_http(live.base_url, kept=False, timeout_s=2.0) as http:
         while time.monotonic() < until_s:
@@ -294,5 +299,5 @@ async def _healthy(live: Live) -> bool:
 
 
 def plan_under_faults(plan: Plan) -> Plan:
-    """The plan with the one connection policy of fault cells: every call has a connection of its own."""
+    """Return the plan with the one connection policy of fault cells: every call has a connection of its own."""
     return replace(plan, policies=[Policy.FRESH])
