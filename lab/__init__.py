@@ -1,1 +1,1 @@
-"""What is measured: one weaver-kernel, deployed many ways."""
+"""The app that the lab measures: one weaver-kernel, deployed in many ways."""

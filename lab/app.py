@@ -1,13 +1,13 @@
-"""The lab's HTTP application: a request in, one kernel call, a reply out.
+"""The lab's HTTP application: it takes a request, makes one kernel call, and sends the reply.
 
-The handlers stand in `lab.routes`. They are async and await nothing between their store steps but the
+The handlers stand in `lab.routes`. They are async, and between their store steps they await only the
 kernel's own call. Where the kernel's stores wait for a server or a file, `lab.routes.route` runs each handler
-inside `lab.bridge`, so that the wait does not hold the worker. Handlers must not run in threads: upstream's
+inside `lab.bridge`, so that the wait does not hold the worker. Handlers must not run in threads, because upstream's
 budget belongs to one event loop. The lab authenticates nobody, so it believes the headers that name the principal. A
-client names a handle by its id, and the store has the rest.
+client names a handle by its id only. The store has the handle's other fields.
 
-``lab.app:app`` is what a server runs. It opens the kernel when the server starts the worker; importing this
-module opens nothing.
+A server runs ``lab.app:app``. It opens the kernel when the server starts the worker. Importing this module opens
+nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from lab.state import waits, warnings
 from lab.told import told_by
 from lab.worker import Worker, WorkerName
 
-logger = logging.getLogger("uvicorn.error")  # the one logger that every way to start a worker shows
+# the one logger whose records appear whichever way the worker was started
+logger = logging.getLogger("uvicorn.error")
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -47,7 +48,7 @@ async def _problem(_request: Request, error: Exception) -> Response:
 
 
 def build_api(kernel: Kernel, worker: WorkerReply) -> FastAPI:
-    """The FastAPI application over `kernel`, in the worker that `worker` describes."""
+    """Return the FastAPI application over `kernel`, in the worker that `worker` describes."""
     handled: dict[int | type[Exception], Any] = dict.fromkeys((HTTPException, Exception, *REASONS), _problem)
     api = FastAPI(
         title="kernel-lab",
@@ -64,7 +65,7 @@ def build_api(kernel: Kernel, worker: WorkerReply) -> FastAPI:
 
 
 def in_force_of(kernel: Kernel, settings: Settings, worker: WorkerReply) -> WorkerReply:
-    """The promises in force. For the lab's own kernel the settings state them; any other kernel is asked."""
+    """Return the promises in force. The settings state those of the lab's own kernel; any other kernel is asked."""
     if settings.kernel.startswith("lab.") or settings.tell == "settings":
         return worker
     return cast("WorkerReply", {**worker, **told_by(kernel)})
@@ -72,7 +73,7 @@ def in_force_of(kernel: Kernel, settings: Settings, worker: WorkerReply) -> Work
 
 @asynccontextmanager
 async def open_api(settings: Settings, name: WorkerName) -> AsyncIterator[ASGIApp]:
-    """The ASGI application of a worker that has its own kernel.
+    """Open the ASGI application of a worker that has its own kernel.
 
     Raises:
         BadSettings: ``LAB_KERNEL`` names no factory.
@@ -87,7 +88,7 @@ async def open_api(settings: Settings, name: WorkerName) -> AsyncIterator[ASGIAp
 
 
 def open_worker(settings: Settings, name: WorkerName) -> AbstractAsyncContextManager[ASGIApp]:
-    """The ASGI application of this worker: over its own kernel, or forwarding to a sidecar or to a remote kernel."""
+    """Open the ASGI application of this worker: over its own kernel, or forwarding to a sidecar or a remote kernel."""
     if settings.forwards:
         from lab.sidecar import open_forwarder  # noqa: PLC0415 - a worker with a kernel needs no client
 

@@ -26,7 +26,7 @@ _JSON = (b"content-type", b"application/json")
 
 
 class Bare:
-    """Serves two kernel calls, and the routes that a stack must be able to ask of any worker."""
+    """An application that serves two kernel calls, and the routes that a stack asks of every worker."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI scope."""

@@ -25,12 +25,13 @@ from greenlet import getcurrent, greenlet
 T = TypeVar("T")
 
 _KEPT = 256
-"""Stacks that are kept for the next calls. A new one costs about 20 µs, because it maps memory of its own."""
+"""The number of stacks that are kept for the next calls. A new stack costs about 20 µs, because it maps memory of its
+own."""
 _DONE = object()
 
 
 class NotBridged(RuntimeError):  # noqa: N818 - it names a state
-    """`wait` was called outside of `bridged`: there is nobody to give the wait to."""
+    """`wait` was called outside of `bridged`, where no event loop can take over the wait."""
 
 
 class _Stack(greenlet):
@@ -60,7 +61,7 @@ class _Stack(greenlet):
                 settle()
 
     def outcome(self) -> Any:
-        """What the finished call returned; raises what it raised."""
+        """Return the result of the finished call, or raise its error."""
         value, failure = self.value, self.failure
         self.call = self.value = self.failure = None
         if failure is not None:
@@ -69,7 +70,7 @@ class _Stack(greenlet):
 
 
 class _Idle(threading.local):
-    """A thread's stacks that no call is using."""
+    """The stacks of a thread that no call is using."""
 
     def __init__(self) -> None:
         self.stacks: list[_Stack] = []
@@ -79,21 +80,21 @@ _idle = _Idle()
 
 
 def is_bridged() -> bool:
-    """Whether the running code may `wait`."""
+    """Return whether the running code may call `wait`."""
     return type(getcurrent()) is _Stack
 
 
 def wait(awaitable: Awaitable[T]) -> T:
-    """The result of `awaitable`, while the event loop serves others; raises what it raises.
+    """Return the result of `awaitable`, while the event loop serves other requests. An error of `awaitable` is raised.
 
     Raises:
-        NotBridged: When the caller does not run inside `bridged`.
+        NotBridged: The caller does not run inside `bridged`.
     """
     stack = getcurrent()
     if type(stack) is not _Stack:
         raise NotBridged("a store was asked to wait outside of lab.bridge.bridged")
     leave = stack.leave
-    # what this yields belongs to the event loop, and what the loop answers belongs to it
+    # everything that this yields goes to the event loop, and everything that the loop sends goes to it
     steps = awaitable.__await__()
     try:
         step = next(steps)
@@ -109,10 +110,10 @@ def wait(awaitable: Awaitable[T]) -> T:
 
 
 def owe(end: Callable[[], object]) -> None:
-    """Call `end` before this scope ends. Each `end` is called once, in order, also if the call raised.
+    """Call `end` before this scope ends. Each `end` is called once, in order, also if the call raised an error.
 
     Raises:
-        NotBridged: When the caller does not run inside `bridged`.
+        NotBridged: The caller does not run inside `bridged`.
     """
     stack = getcurrent()
     if type(stack) is not _Stack:
@@ -121,7 +122,7 @@ def owe(end: Callable[[], object]) -> None:
 
 
 def settle() -> None:
-    """Do now everything that the running scope owes. After all of it was tried, the first failure is raised."""
+    """Call now every `end` that the running scope owes. After all were called, the first failure is raised."""
     stack = getcurrent()
     if type(stack) is not _Stack or not stack.owed:
         return
@@ -137,7 +138,7 @@ def settle() -> None:
 
 
 class _Bridged(Awaitable[T]):
-    """Awaiting it runs the call; see `bridged`."""
+    """An awaitable that runs the call; see `bridged`."""
 
     __slots__ = ("_call",)
 
@@ -171,7 +172,7 @@ class _Bridged(Awaitable[T]):
 
 
 def bridged(call: Callable[..., T], *arguments: Any, **named: Any) -> Awaitable[T]:
-    """Await this to have ``call(*arguments, **named)``, which may `wait`.
+    """Return an awaitable that calls ``call(*arguments, **named)``. The call may use `wait`.
 
     Inside another `bridged` call it runs on that call's stack and is part of its scope.
     """
@@ -179,5 +180,5 @@ def bridged(call: Callable[..., T], *arguments: Any, **named: Any) -> Awaitable[
 
 
 def bridged_await(start: Callable[..., Awaitable[T]], *arguments: Any, **named: Any) -> Awaitable[T]:
-    """The result of the awaitable that `start` makes. Its synchronous parts may `wait`."""
+    """Return the result of the awaitable that `start` makes. Its synchronous parts may use `wait`."""
     return _Bridged(lambda: wait(start(*arguments, **named)))

@@ -1,8 +1,8 @@
-"""What the lab's kernel can do: a small billing and customer service over fixed data.
+"""The capabilities of the lab's kernel: a small billing and customer service over fixed data.
 
-The data are made by rule and never change, so every worker of every deployment gives the same answers. If two workers
-differ, the cause is the kernel's own state. An update or a deletion therefore answers what it would have done, and
-stores nothing.
+The data are made by a rule and never change, so every worker of every deployment gives the same answers. If two
+workers differ, the cause is the kernel's own state. An update or a deletion therefore answers as if it had changed
+the data, and stores nothing.
 """
 
 from __future__ import annotations
@@ -105,26 +105,26 @@ HANDLERS: Mapping[str, Callable[[ExecutionContext], Any]] = {
 
 
 class ExecutionLog:
-    """A file with one line for each execution that a driver began: what was carried out, whatever the client saw.
+    """A file with one line for each execution that a driver began, whatever reply the client received.
 
-    Each line is one ``write`` to a file that is opened for appending. So the lines of several processes do not mix,
-    and a process that is killed afterwards has left its line.
+    Each line is one ``write`` to a file that is opened for appending. So the lines of several processes do not mix, and
+    the line of a process that is killed afterwards is in the file.
     """
 
     def __init__(self, path: str) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
     def note(self, ctx: ExecutionContext) -> None:
-        """Write that the execution begins, and for whom."""
+        """Write that an execution for this principal begins."""
         line = {"principal": ctx.principal_id, "capability": ctx.capability_id, "action": ctx.action_id}
         os.write(self._file, msgspec.json.encode(line) + b"\n")
 
 
 class PinnedDriver(InMemoryDriver):
-    """Upstream's in-memory driver, with the operation pinned to the capability.
+    """Upstream's in-memory driver, which here runs only the capability that was authorised.
 
-    Upstream's takes ``args["operation"]`` before the capability, so whoever holds a token for one capability
-    could have another's handler run. Here the capability that was authorised is the one carried out.
+    Upstream's driver prefers ``args["operation"]`` to the capability. So a caller with a token for one capability could
+    run the handler of another. This driver ignores the arguments and takes the capability of the token.
     """
 
     def __init__(self, driver_id: str = "memory", *, log: ExecutionLog | None = None) -> None:
@@ -148,9 +148,9 @@ class PinnedDriver(InMemoryDriver):
 
 
 class StreamDriver(PinnedDriver):
-    """Streams every invoice in `STREAM_CHUNKS` chunks, `chunk_ms` apart.
+    """A driver that streams every invoice in `STREAM_CHUNKS` chunks, `chunk_ms` apart.
 
-    An invoke without a stream gets all at once.
+    An invoke that is not streamed gets all chunks at once.
     """
 
     def __init__(self, chunk_ms: int, *, log: ExecutionLog | None = None) -> None:
@@ -158,7 +158,7 @@ class StreamDriver(PinnedDriver):
         self._chunk_s = chunk_ms / 1000
 
     async def execute_stream(self, ctx: ExecutionContext) -> AsyncIterator[Row]:
-        """The chunks; the last carries upstream's ``__is_final__``."""
+        """Yield the chunks. The last chunk has upstream's ``__is_final__``."""
         self._note(ctx)
         size = len(INVOICES) // STREAM_CHUNKS
         for chunk in range(STREAM_CHUNKS):
@@ -169,7 +169,7 @@ class StreamDriver(PinnedDriver):
 
 
 class ImportedDriver:
-    """Carries out imported capabilities in this process.
+    """A driver that runs imported capabilities in this process.
 
     The lab asks only which workers know an import, and this needs no remote kernel.
     """
@@ -177,5 +177,5 @@ class ImportedDriver:
     driver_id = "imported"
 
     async def execute(self, ctx: ExecutionContext) -> RawResult:
-        """One row, which repeats what was asked for."""
+        """Return one row, which repeats the request."""
         return RawResult(ctx.capability_id, [{"capability": ctx.capability_id, "answered": True}])

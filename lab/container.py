@@ -1,13 +1,13 @@
 """The start of a worker's container: it puts the engine's files and names where the lab reads them.
 
-``python -m lab.container COMMAND…`` completes the environment and lets COMMAND take this process's place:
+``python -m lab.container COMMAND…`` completes the environment and then replaces its own process by COMMAND:
 
-- a secret that the environment leaves empty is read from ``/run/secrets``: ``weaver_kernel_secret``,
-  ``store_password``;
+- A secret that the environment leaves empty is read from ``/run/secrets``: ``weaver_kernel_secret``,
+  ``store_password``.
 - ``{store_password}`` in a ``LAB_*`` value becomes the store's password, quoted for a URL. If no password is given, the
-  store has made one at random (``lab/store.sh``), and it is read from the store's volume;
-- ``LAB_REPLICA``, where it is empty, becomes the container's own number: the engine's names count from 1
-  (``lab-replicas-2`` is ``r1``).
+  store has made one at random (``lab/store.sh``), and it is read from the store's volume.
+- ``LAB_REPLICA``, where it is empty, becomes the container's own number. The engine's names count from 1, so
+  ``lab-replicas-2`` is ``r1``.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class UnreadableSecret(ValueError):  # noqa: N818 - it names a thing
 
 
 def environment(given: Mapping[str, str], *, secrets: Path, name: str, drawn: Path = DRAWN) -> dict[str, str]:
-    """The worker's environment: `given`, completed.
+    """Return the worker's environment: `given`, completed.
 
     Args:
-        given: What the container was started with.
-        secrets: The folder with the secrets' files; one that is not there, or empty, is none.
-        name: What the engine calls this container; see `own_name`.
-        drawn: The file with the password that the store draws where nobody gives it one.
+        given: The environment with which the container was started.
+        secrets: The folder with the secrets' files. It may be empty or missing.
+        name: The engine's name for this container; see `own_name`.
+        drawn: The file with the password that the store makes where no password was given.
 
     Raises:
-        UnreadableSecret: With the file and what would help, or the variable that needs a password.
+        UnreadableSecret: The message names the file and what would help, or the variable that needs a password.
     """
     env = dict(given)
     secret = env.get("WEAVER_KERNEL_SECRET") or _read(secrets / "weaver_kernel_secret")
@@ -62,16 +62,16 @@ def environment(given: Mapping[str, str], *, secrets: Path, name: str, drawn: Pa
 
 
 def replica(name: str) -> str:
-    """``r0`` for the container the engine calls ``lab-replicas-1``; a name without a number stays itself."""
+    """Return ``r0`` for the container ``lab-replicas-1``. A name without a number stays as it is."""
     number = re.search(r"[-_](\d+)$", name.partition(".")[0])
     return f"r{int(number[1]) - 1}" if number and int(number[1]) else name.partition(".")[0]
 
 
 def own_name() -> str:
-    """The name of this container in the engine's name service; the host name if it has none there."""
+    """Return the name of this container in the engine's name service; the host name if that service has none."""
     host = socket.gethostname()
     try:
-        # from the name service alone: /etc/hosts would answer with the host name, which is the container's id
+        # ask the name service alone: /etc/hosts would answer with the host name, which is the container's id
         asked = ["getent", "-s", "dns", "hosts", socket.gethostbyname(host)]
         found = subprocess.run(asked, capture_output=True, text=True, timeout=2, check=False).stdout.split()
     except (OSError, subprocess.TimeoutExpired):
@@ -80,7 +80,7 @@ def own_name() -> str:
 
 
 def _read(path: Path) -> str:
-    """A secret's file without the line ends that editors leave, as a shell's ``$(cat …)`` reads it."""
+    """Return a secret's file without the line ends that editors leave, as a shell's ``$(cat …)`` reads it."""
     try:
         return path.read_text(encoding="utf-8").rstrip("\n")
     except FileNotFoundError:
@@ -92,7 +92,7 @@ def _read(path: Path) -> str:
 
 
 def main(command: Sequence[str]) -> NoReturn:
-    """Become `command`."""
+    """Complete the environment, and replace this process by `command`."""
     try:
         env = environment(os.environ, secrets=SECRETS, name=own_name())
     except UnreadableSecret as error:

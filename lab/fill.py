@@ -30,10 +30,10 @@ _PRINCIPALS = 1_000
 
 
 def build_filled(settings: Settings) -> Kernel:
-    """The kernel of `lab.kernel.build_kernel`, with a state that is not empty.
+    """Build the kernel of `lab.kernel.build_kernel`, with a state that is not empty.
 
     Raises:
-        BadSettings: A number is none.
+        BadSettings: A value is not a number.
     """
     kernel = build_kernel(settings)
     view = KernelView.of(kernel)

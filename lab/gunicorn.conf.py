@@ -20,12 +20,13 @@ try:
     settings = read_settings()
 except BadSettings as error:
     print(error, file=sys.stderr)
-    sys.exit(3)  # what gunicorn itself ends with when a worker cannot boot
+    sys.exit(3)  # gunicorn's own exit code when a worker cannot boot
 
-# What a worker imports is most of its start, and the lab starts hundreds of workers. So the libraries and the
-# routes are imported once, here, and forked. They open nothing and draw no secret at import: each worker's
-# kernel, state and application are its own as ever. (A reload does not take up a newer version of them.)
-# httpx would import its own command line too, with rich and pygments: a sixth of that start, and used by nobody.
+# Most of a worker's start is imports, and the lab starts hundreds of workers. So the libraries and the routes are
+# imported once, here, and the workers inherit them at the fork. The modules open nothing and make no secret at
+# import: each worker still has its own kernel, state and application. (A reload of gunicorn does not load a newer
+# version of the modules.) httpx would also import its own command line with rich and pygments. That takes a sixth of
+# the start, and no worker uses it.
 sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type] # Python's own way to say: not to be imported
 import_module("aiohttp" if settings.forwards else "lab.routes")
 import_module("uvicorn_worker")
@@ -36,10 +37,10 @@ workers = settings.workers
 # uvicorn.workers is deprecated, this is its successor; it takes uvloop and httptools where they are there
 worker_class = settings.worker_class
 
-# gunicorn's default is 2 s: a client that pauses would lose its pinned connection, and with it its worker
+# gunicorn's default is 2 s: a client that pauses for longer would lose its pinned connection and so its worker
 keepalive = settings.keepalive_s
 
-# only imports happen before the fork then: the kernel and its state are opened in each worker either way
+# only imports happen before the fork: each worker opens the kernel and its state itself, with preload or without
 preload_app = settings.preload
 
 # recycling of workers loses their state, so it is off unless a setting asks for it
@@ -53,22 +54,22 @@ reuse_port = settings.reuse_port
 control_socket = settings.control_socket or str(Path(tempfile.gettempdir()) / f"kernel-lab-{os.getpid()}.ctl")
 
 if any(url.startswith("stash:") for url in (settings.state, *settings.state_overrides.values())):
-    # the stash is kept by a process that gunicorn starts only for a "dirty" app; this one does nothing
+    # the stash is kept by a process that gunicorn starts only if there is a "dirty" app; this app does nothing
     dirty_apps = ["lab.state.controls:Stash"]
     dirty_workers = 1
     # gunicorn finds that process by a file named after this, and would end another gunicorn's as an orphan
     proc_name = f"kernel-lab-{os.getpid()}"
 
-# a worker that a fault has stopped cannot hear SIGTERM: it must not hold up the end of a run for 30 s
+# a worker that a fault has stopped cannot react to SIGTERM, and the end of a run must not wait 30 s for it
 graceful_timeout = 4
 
-# a line per request would be a cost that no deployment asked for, and the histories have more in them
+# an access log would cost time in every deployment, and the histories hold more than it does
 accesslog = None
 loglevel = settings.log_level
 
 
 def on_starting(server: Any) -> None:
-    """Check what gunicorn will really listen on (``-b`` goes before ``LAB_BIND``), then start the sidecar."""
+    """Check the addresses that gunicorn will listen on (``-b`` wins over ``LAB_BIND``), then start the sidecar."""
     listeners = ",".join(server.cfg.bind)
     if not settings.allow_remote and not is_local(listeners):
         print(beyond_loopback("bind", listeners), file=sys.stderr)

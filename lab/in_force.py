@@ -1,4 +1,4 @@
-"""What a worker promises: the reply to ``GET /worker``."""
+"""The promises of a worker: the reply to ``GET /worker``."""
 
 from __future__ import annotations
 
@@ -31,23 +31,24 @@ class WorkerReply(TypedDict):
     kernel_version: str
     state: str
     rate_limits: dict[str, RateLimit]
-    """The limits that the deployment is asked to keep. Each worker applies them divided by `split_limit`."""
+    """The limits that the deployment is asked to keep. Each worker divides them by `split_limit` and applies the
+    result."""
     split_limit: int
     token_ttl_s: float | None
     token_ttls: dict[str, int]
     handle_ttl_s: float | None
     handle_cap: int | None
     trace_cap: int | None
-    """Null if the kernel of another factory does not tell it."""
+    """Null if the kernel comes from another factory and does not state it."""
     budget_total: int | None
     chained_audit: bool | None
     """Null in a worker that forwards to another process and was not told."""
     warnings: list[str]
-    """What an operator should know of the stores, such as that one forgets when it is restarted."""
+    """Facts about the stores that an operator should know, for example that a store forgets when it is restarted."""
 
 
 def describe(settings: Settings, name: WorkerName, *, chained_audit: bool | None) -> WorkerReply:
-    """What ``GET /worker`` answers."""
+    """Return the reply to ``GET /worker``."""
     return WorkerReply(
         worker=str(name),
         replica=name.replica,

@@ -1,4 +1,4 @@
-"""The kernel under test: upstream's `Kernel`, wired from `Settings`, and the view the app has of it."""
+"""The kernel under test: upstream's `Kernel`, built from `Settings`, and the app's access to its parts."""
 
 from __future__ import annotations
 
@@ -59,7 +59,10 @@ class LimitedLifeTokens(HMACTokenProvider):
         ttl_seconds: int | None = None,
         audit_id: str = "",
     ) -> CapabilityToken:
-        """Upstream's `issue`; a life that is not asked for is the capability's own, or the default."""
+        """Issue a token as upstream does.
+
+        If no lifetime is asked for, it has that of its capability, or the default.
+        """
         return super().issue(
             capability_id,
             principal_id,
@@ -69,19 +72,19 @@ class LimitedLifeTokens(HMACTokenProvider):
         )
 
     def life_s(self, capability_id: str) -> int:
-        """How long a token for a capability lives."""
+        """Return how many seconds a token for a capability lives."""
         return self._ttls.get(capability_id, self._ttl_s)
 
 
 def build_kernel(settings: Settings) -> Kernel:
-    """The lab's kernel: upstream's parts, its state wherever ``LAB_STATE`` says.
+    """Build the lab's kernel: upstream's parts, with the state that ``LAB_STATE`` names.
 
     Raises:
-        BadStateURL: The state cannot be opened as asked; one line says why.
+        BadStateURL: The state cannot be opened as asked. The message is one line that says why.
     """
     state = open_state(settings.state, state_options(settings))
     tokens = LimitedLifeTokens(
-        # None: upstream resolves it itself, at the first signature and in each process anew
+        # None: upstream finds the secret itself, at the first signature and in each process again
         settings.secret,
         revocation_store=state.revocations,
         ttl_s=settings.token_ttl_s,
@@ -91,7 +94,7 @@ def build_kernel(settings: Settings) -> Kernel:
 
 
 def assemble(settings: Settings, state: State, *, policy: PolicyEngine, tokens: TokenProvider) -> Kernel:
-    """The lab's kernel over a state, with this policy and this provider of tokens."""
+    """Build the lab's kernel over a state, with this policy and this token provider."""
     registry = CapabilityRegistry()
     registry.register_many(list(CAPABILITIES))
     kernel = Kernel(
@@ -104,7 +107,8 @@ def assemble(settings: Settings, state: State, *, policy: PolicyEngine, tokens: 
         budget_manager=state.budget,
         kernel_id="kernel-lab",
     )
-    weakref.finalize(kernel, state.close)  # a factory returns a kernel and nothing else to close
+    # a factory returns a kernel and no other object that would have to be closed
+    weakref.finalize(kernel, state.close)
     log = ExecutionLog(settings.execution_log) if settings.execution_log else None
     kernel.register_driver(PinnedDriver(log=log))
     kernel.register_driver(StreamDriver(settings.stream_chunk_ms, log=log))
@@ -112,7 +116,7 @@ def assemble(settings: Settings, state: State, *, policy: PolicyEngine, tokens: 
 
 
 def state_options(settings: Settings) -> StateOptions:
-    """What the stores must know of the settings."""
+    """Return the settings that the stores need."""
     return StateOptions(
         handle_ttl_s=settings.handle_ttl_s,
         handle_cap=settings.handle_cap,
@@ -129,11 +133,11 @@ def _policy(settings: Settings, state: State) -> PolicyEngine:
     limits = worker_limits(settings)
     if isinstance(state.limiter, SharedLimiter):
         return SharedLimitPolicy(CountingLimiter(state.limiter), limits)
-    return DefaultPolicyEngine(rate_limits=limits)  # the baseline: upstream's engine and limiter, untouched
+    return DefaultPolicyEngine(rate_limits=limits)  # the baseline: upstream's engine and limiter, unchanged
 
 
 def load_kernel(settings: Settings) -> Kernel:
-    """The kernel that ``LAB_KERNEL`` names.
+    """Build the kernel that ``LAB_KERNEL`` names.
 
     Raises:
         BadSettings: There is no such factory.
@@ -150,11 +154,11 @@ def load_kernel(settings: Settings) -> Kernel:
 
 @dataclass(frozen=True, slots=True)
 class KernelView:
-    """The parts of a kernel that its public methods do not reach.
+    """The parts of a kernel that its public methods do not give access to.
 
-    Upstream has no accessor for them yet: revoking goes through the token provider, a handle is rehydrated
-    from its id by the handle store, and only a chained trace store can verify itself. This is the one place
-    that reads the kernel's private attributes.
+    Upstream has no accessor for them yet. Revoking goes through the token provider. The handle store finds a handle
+    by its id. Only a chained trace store can verify itself. No other module of the lab reads the kernel's private
+    attributes.
     """
 
     tokens: TokenProvider
@@ -164,7 +168,7 @@ class KernelView:
 
     @classmethod
     def of(cls, kernel: Kernel) -> KernelView:
-        """The view of `kernel`."""
+        """Return the view of `kernel`."""
         return cls(
             kernel._token_provider,  # noqa: SLF001
             kernel._handle_store,  # noqa: SLF001

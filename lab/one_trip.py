@@ -44,18 +44,18 @@ class TrackedToken:
         self._token: ContextVar[CapabilityToken | None] = ContextVar("tracked_token", default=None)
 
     def put(self, token: CapabilityToken | None) -> None:
-        """Keep the token that this grant has tracked; None where it was refused."""
+        """Keep the token that this grant has tracked; None where the grant was refused."""
         self._token.set(token)
 
     def take(self) -> CapabilityToken | None:
-        """The token of this grant. A second call returns None."""
+        """Return the token of this grant, and forget it. A second call returns None."""
         token = self._token.get()
         self._token.set(None)
         return token
 
 
 class TrackingLimiter:
-    """Counts a grant and tracks its token, in one step."""
+    """A limiter that counts a grant and tracks its token in one step."""
 
     def __init__(self, grants: Grants, tokens: OneTripTokens, tracked: TrackedToken) -> None:
         self._grants = grants
@@ -105,7 +105,7 @@ class OneTripTokens(LimitedLifeTokens):
         ttl_seconds: int | None = None,
         audit_id: str = "",
     ) -> CapabilityToken:
-        """The token that this grant has tracked, signed; a new one of upstream's where there is none."""
+        """Return the token that this grant has tracked, signed. If there is none, upstream makes a new token."""
         token = self._tracked.take()
         if (
             token is None
@@ -126,7 +126,7 @@ class OneTripTokens(LimitedLifeTokens):
 
 
 def build_kernel(settings: Settings) -> Kernel:
-    """The lab's kernel, its grants in one round trip where the state allows it."""
+    """Build the lab's kernel. Its grants make one round trip to the store where the state allows this."""
     state = open_state(settings.state, state_options(settings))
     grants = grants_of(state)
     if grants is None:

@@ -1,8 +1,8 @@
-"""Upstream's policy with its rate limit taken from a store that all workers share.
+"""Upstream's policy, with its rate limit taken from a store that all workers share.
 
-Upstream's `DefaultPolicyEngine` keeps its windows in the process and has no seam for them, so it is wrapped.
-It judges everything else, with limits of its own so wide that they never bind. Then one atomic step on the
-shared limiter admits the grant or refuses it. The text, the reason code and the log record of a refusal are
+Upstream's `DefaultPolicyEngine` keeps its windows in the process, and they cannot be replaced. So the engine is
+wrapped. It judges everything else, and its own limits are set so high that they never refuse. Then one atomic step on
+the shared limiter admits the grant or refuses it. The text, the reason code and the log record of a refusal are
 upstream's, so a refusal is audited and counted as upstream does it. One difference remains: upstream logs
 ``policy_allowed`` (at INFO) before the shared limit is asked.
 """
@@ -29,31 +29,31 @@ Limits = dict[SafetyClass, tuple[int, float]]
 """Safety class → (grants, window in seconds), as `DefaultPolicyEngine` takes them."""
 
 _NEVER_BINDS = (sys.maxsize, 1e-9)
-"""A limit that never binds. Its window is so short that upstream's own log of admissions keeps one entry."""
+"""A limit that never refuses. Its window is so short that upstream's own log of admissions keeps one entry."""
 
 
 class AtomicLimiter(Protocol):
     """A limiter whose test and count are one step for every process that shares it."""
 
     def acquire(self, key: str, limit: int, window_seconds: float) -> bool:
-        """Admit and count, if fewer than `limit` were counted in the last `window_seconds`."""
+        """Count one admission and return True if fewer than `limit` were counted in the last `window_seconds`."""
         ...
 
 
 class GrantLimiter(Protocol):
-    """The last question of a policy: is one more grant within the limit?
+    """The last question of a policy: does the limit allow one more grant?
 
     There are two kinds. `CountingLimiter` only counts the grant. `lab.one_trip.TrackingLimiter` counts it and
     tracks its token in the same step.
     """
 
     def admit(self, principal_id: str, capability_id: str, limit: int, window_seconds: float) -> bool:
-        """Admit the grant, if fewer than `limit` were admitted to this pair in the last `window_seconds`."""
+        """Admit the grant if fewer than `limit` were admitted to this pair in the last `window_seconds`."""
         ...
 
 
 class CountingLimiter:
-    """Counts a grant in a shared limiter."""
+    """A limiter that counts a grant in a shared store."""
 
     def __init__(self, limiter: AtomicLimiter) -> None:
         self._limiter = limiter
@@ -76,7 +76,7 @@ def limit_key(principal_id: str, capability_id: str) -> str:
 
 
 def asked_limits(settings: Settings) -> Limits:
-    """The limits a deployment is asked to keep: upstream's, with ``LAB_RATE_LIMITS`` over them."""
+    """Return the limits that a deployment is asked to keep: upstream's, or those of ``LAB_RATE_LIMITS``."""
     return {
         **DEFAULT_RATE_LIMITS,
         **{SafetyClass(name): limit for name, limit in settings.rate_limits.items()},
@@ -84,7 +84,7 @@ def asked_limits(settings: Settings) -> Limits:
 
 
 def worker_limits(settings: Settings) -> Limits:
-    """The limits one worker applies: those asked for, divided by ``LAB_SPLIT_LIMIT``, at least 1."""
+    """Return the limits that one worker applies: the deployment's, divided by ``LAB_SPLIT_LIMIT``, and at least 1."""
     return {
         safety: (max(1, limit // settings.split_limit), window)
         for safety, (limit, window) in asked_limits(settings).items()
@@ -112,10 +112,10 @@ class SharedLimitPolicy:
         *,
         justification: str,
     ) -> PolicyDecision:
-        """Upstream's decision, then the shared limit: asked last, as upstream asks its own.
+        """Return upstream's decision, after the shared limit was asked too. Upstream also asks its own limit last.
 
         Raises:
-            PolicyDenied: Upstream's, or with ``rate_limited``.
+            PolicyDenied: Upstream denied the grant, or the shared limit did (``rate_limited``).
             StateUnavailable: The limiter could not be asked. Nothing is granted then.
         """
         decision = self._inner.evaluate(request, capability, principal, justification=justification)
@@ -134,7 +134,7 @@ class SharedLimitPolicy:
         *,
         justification: str,
     ) -> DenialExplanation:
-        """Upstream's explanation, which leaves rate limits out."""
+        """Return upstream's explanation, which leaves rate limits out."""
         return self._inner.explain(request, capability, principal, justification=justification)
 
 

@@ -1,9 +1,10 @@
 """Preflight: build the kernel that ``LAB_KERNEL`` names once, and grant and invoke each part once.
 
 ``python -m lab.preflight`` reads JSON from its standard input: ``{"parts": {part: {"capability", "args"}}, "roles",
-"tenant", "headers"}``. It answers with one JSON document: ``{"error": sentence}`` where there is no kernel to measure,
-else what the kernel says is in force, its capabilities, and what became of each part. It runs in a process of its
-own, because it runs other people's code. Nothing listens: the application is called in the process.
+"tenant", "headers"}``. It answers with one JSON document. If there is no kernel to measure, this is ``{"error":
+sentence}``. Otherwise it holds the values in force, the capabilities, and the results for each part. The program runs
+in a process of its own, because it runs other people's code. It opens no port: the application is called in the
+process.
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ from lab.settings import BadSettings, Settings, read_settings
 from lab.worker import WorkerName
 
 CALL_S = 10.0
-"""How long one call may take."""
+"""The most seconds that one call may take."""
 
 
 class NoKernel(Exception):  # noqa: N818 - it names a thing
-    """The factory gives no kernel; one sentence says why, and what would be right."""
+    """The factory gives no kernel. The message says why, and what would be right."""
 
 
 def build(settings: Settings) -> Kernel:
-    """Call the factory.
+    """Call the factory, and return its kernel.
 
     Raises:
-        NoKernel: It cannot be imported, cannot be called with settings, is asynchronous, raises, or returns
+        NoKernel: It cannot be imported, cannot be called with settings, is asynchronous, raises an error, or returns
             something else.
     """
     asked = f"LAB_KERNEL={settings.kernel}"
@@ -61,7 +62,7 @@ def build(settings: Settings) -> Kernel:
     except TypeError as error:
         raise NoKernel(f"{asked}: {name} cannot be called with the settings alone ({error})") from None
     except ValueError:
-        pass  # a callable without a signature: calling it will tell
+        pass  # the callable has no signature that can be read, so the call itself will show whether it works
     try:
         kernel = factory(settings)
     except BaseException as error:  # noqa: BLE001 - a factory of somebody else's can raise anything
@@ -74,7 +75,7 @@ def build(settings: Settings) -> Kernel:
 
 
 def _told(error: BaseException) -> str:
-    """An error of other people's code: its class, its place and its text, on one line."""
+    """Return an error of other people's code on one line: its class, its place and its text."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
     text = " ".join(str(error).split())[:200]
@@ -105,7 +106,7 @@ async def try_parts(kernel: Kernel, settings: Settings, asked: dict[str, Any]) -
 
 
 def _parts(said: dict[str, Any], listed: list[dict[str, Any]]) -> dict[str, Any]:
-    """The stated parts, and for each part that was not stated the first capability of its safety class."""
+    """Return the stated parts. Every other part gets the first capability of its safety class."""
     parts = dict(said)
     for part, safety_class in (("read", "READ"), ("write", "WRITE")):
         for capability in sorted(listed, key=lambda one: str(one["capability_id"])):
@@ -116,7 +117,7 @@ def _parts(said: dict[str, Any], listed: list[dict[str, Any]]) -> dict[str, Any]
 
 
 async def _try(http: httpx.AsyncClient, capability: str, args: dict[str, Any]) -> dict[str, Any]:
-    """The results of one grant of a capability and of one invoke of it."""
+    """Return the results of one grant of a capability and of one invoke of it."""
     about: dict[str, Any] = {"capability": capability, "args": args, "grant": "", "invoke": "", "detail": ""}
     try:
         async with asyncio.timeout(CALL_S):
@@ -160,7 +161,7 @@ def _document(reply: httpx.Response) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Answer on standard output; whatever the kernel prints goes to standard error."""
+    """Write the answer to standard output. Everything that the kernel prints goes to standard error."""
     answer_to, sys.stdout = sys.stdout, sys.stderr
     asked = json.loads(sys.stdin.read() or "{}")
     try:

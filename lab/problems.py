@@ -1,7 +1,7 @@
 """Refusals and failures as RFC 9457 problem documents with a stable ``reason_code``.
 
-One table says what each of upstream's errors is over HTTP. A 4xx refusal certainly had no effect; whatever
-may have had one is a 5xx, so that a recorder never takes a doubtful call for a refused one.
+One table gives the HTTP status of each of upstream's errors. A refusal with a 4xx status certainly had no effect. An
+error that may have had an effect gets a 5xx status, so that a recorder never takes a doubtful call for a refused call.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Problem:
 
 
 class Malformed(Exception):  # noqa: N818 - it names what the caller is told
-    """The request cannot be read: one line saying what was wrong."""
+    """The request cannot be read. The message is one line that says what was wrong."""
 
 
 class TooLarge(Exception):  # noqa: N818
@@ -43,11 +43,11 @@ class TooLarge(Exception):  # noqa: N818
 
 
 class TraceNotFound(Exception):  # noqa: N818
-    """No trace of that action. Upstream raises its base error, which says nothing to a program."""
+    """No trace of that action exists. Upstream raises its base error here, which a program cannot tell from others."""
 
 
 class CapabilityExists(Exception):  # noqa: N818
-    """An import would replace a capability. Upstream raises the error of a malformed manifest."""
+    """An import would replace a capability. Upstream raises the error of a malformed manifest here."""
 
 
 REASONS: Mapping[type[Exception], tuple[int, str]] = {
@@ -68,26 +68,27 @@ REASONS: Mapping[type[Exception], tuple[int, str]] = {
     wk.FederationError: (422, "malformed"),
     wk.BudgetExhausted: (429, "budget_exhausted"),
     wk.DriverError: (502, "driver_failed"),
-    # raised when the driver has already run: its effect stands
+    # raised when the driver has already run, so its effect is there
     wk.FirewallError: (502, "driver_failed"),
     wk.HandleTooLarge: (502, "driver_failed"),
     StateUnavailable: (503, "state_unavailable"),
-    # upstream's own SQLite stores let the database's errors through
+    # upstream's own SQLite stores do not catch the database's errors
     sqlite3.Error: (503, "state_unavailable"),
 }
-"""Exception → (status, reason code), subclasses included; an error's own ``reason_code`` goes before."""
+"""Exception → (status, reason code), also for subclasses. If an error has a ``reason_code`` of its own, that one is
+used."""
 
 _STATUS_OF_REASON: Mapping[str, int] = {
     str(DenialReason.RATE_LIMITED): 429,
     str(DenialReason.INVALID_CONSTRAINT): 422,
 }
-"""Upstream's denials that are not a matter of who asks."""
+"""Upstream's denials whose reason is not the caller's identity."""
 
 _ROUTER: Mapping[int, str] = {404: "not_found", 405: "method_not_allowed"}
 
 
 def problem_of(error: Exception) -> Problem:
-    """The problem document of `error`; 500 ``internal_error`` for one the table does not know."""
+    """Return the problem document of `error`; 500 ``internal_error`` for an error that the table does not know."""
     if isinstance(error, HTTPException):
         return _problem(error.status_code, _ROUTER.get(error.status_code, "refused"), error.detail)
     for kind in type(error).__mro__:
@@ -99,19 +100,20 @@ def problem_of(error: Exception) -> Problem:
 
 
 def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
-    """`problem` as a response, with `headers` and those that its status asks for."""
+    """Return `problem` as a response, with `headers` and the headers that its status needs."""
     headers = dict(headers or {})
     if problem.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "CapabilityToken"
     if problem.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        headers["Connection"] = "close"  # or the rest of the body would have to be read, to be thrown away
+        # without this, the server would have to read the rest of the body and throw it away
+        headers["Connection"] = "close"
     return Response(
         msgspec.json.encode(problem), status_code=problem.status, headers=headers, media_type=MEDIA_TYPE
     )
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The part of a route's description that lists its refusals: each status has a problem document."""
+    """Return the part of a route's description that lists its refusals: each status has a problem document."""
     fields = {name: {"type": "integer" if name == "status" else "string"} for name in Problem.__slots__}
     schema = {"title": "Problem", "type": "object", "properties": fields, "required": list(fields)}
     return {

@@ -28,7 +28,7 @@ class BadSettings(ValueError):  # noqa: N818 - it names a thing
 
 
 def _pairs(text: Any) -> Any:
-    """``"a=1,b=2"`` as ``{"a": "1", "b": "2"}``; anything but text is left alone."""
+    """Return ``"a=1,b=2"`` as ``{"a": "1", "b": "2"}``. A value that is no text is returned as it is."""
     if not isinstance(text, str):
         return text
     pairs = (pair.partition("=") for pair in text.split(","))
@@ -36,7 +36,7 @@ def _pairs(text: Any) -> Any:
 
 
 def _limits(text: Any) -> Any:
-    """``"READ=60/60"`` as ``{"READ": ["60", "60"]}``."""
+    """Return ``"READ=60/60"`` as ``{"READ": ["60", "60"]}``."""
     pairs = _pairs(text)
     return {name: value.split("/") for name, value in pairs.items()} if isinstance(text, str) else pairs
 
@@ -47,7 +47,7 @@ def _state_url(url: str) -> str:
 
 
 def is_local(bind: str) -> bool:
-    """Is every listener of `bind` a Unix socket, a file descriptor, or on loopback?"""
+    """Return whether every listener of `bind` is a Unix socket, a file descriptor, or on loopback."""
     return all(_is_local(address.strip()) for address in bind.split(","))
 
 
@@ -89,7 +89,8 @@ Positive = Annotated[int, Field(ge=1)]
 Limit = tuple[Positive, Annotated[float, Field(gt=0, allow_inf_nan=False)]]
 """``(calls, window_s)``, as upstream's policy takes it."""
 ClassName = Literal["READ", "WRITE", "DESTRUCTIVE"]
-"""Upstream's safety classes by name: the arbiter reads settings too, and need not import the kernel."""
+"""Upstream's safety classes by name. They stand here because the arbiter reads settings and need not import the
+kernel."""
 StateLocation = Annotated[str, AfterValidator(_state_url)]
 
 _WHOLE = "a whole number, 1 or more"
@@ -144,7 +145,7 @@ class Settings(BaseSettings):
     max_body_bytes: Positive = Field(1_048_576, description=_WHOLE)
     stream_chunk_ms: int = Field(20, ge=0, description=_COUNT)
     execution_log: str | None = Field(None, description="a path")
-    """The file in which the drivers write a line before each execution; no line is written if it is not set."""
+    """The file in which the drivers write a line before each execution. If it is not set, they write none."""
 
     replica: str = Field("r0", pattern=r"^[\w.-]+$", description="letters, digits, '.', '_' and '-'")
     workers: Positive = Field(1, description=_WHOLE)
@@ -191,18 +192,18 @@ class Settings(BaseSettings):
 
     @property
     def forwards(self) -> bool:
-        """Whether the workers keep no kernel, and forward every call to a process that does."""
+        """Whether the workers keep no kernel, and forward every call to a process that has one."""
         return self.sidecar or self.remote_kernel is not None
 
     @property
     def state_overrides(self) -> dict[str, str]:
-        """Kind → URL, for the kinds of state that live elsewhere than ``LAB_STATE``."""
+        """The URL for each kind of state that is kept elsewhere than at ``LAB_STATE``."""
         kinds = ("revocations", "limiter", "handles", "traces", "budget")
         return {kind: url for kind in kinds if (url := getattr(self, f"state_{kind}"))}
 
 
 def beyond_loopback(what: str, bind: str) -> str:
-    """Why `bind` is refused: the lab believes whatever principal a header names."""
+    """Return why `bind` is refused: the lab believes every principal that a header names, so only loopback is safe."""
     return (
         f"{what}={bind!r}: must be on loopback, unix:PATH or fd://N, because the lab authenticates nobody; "
         "LAB_ALLOW_REMOTE=1 allows it"
@@ -210,10 +211,10 @@ def beyond_loopback(what: str, bind: str) -> str:
 
 
 def read_settings(**overrides: Any) -> Settings:
-    """The settings of this process's environment, `overrides` (by field name) before it.
+    """Read the settings from this process's environment. `overrides` (by field name) come before the environment.
 
     Raises:
-        BadSettings: With one line that names each wrong variable, its value and what is allowed.
+        BadSettings: The message is one line with each wrong variable, its value and what is allowed.
     """
     try:
         return Settings(**overrides)
@@ -223,7 +224,7 @@ def read_settings(**overrides: Any) -> Settings:
 
 
 def _clause(wrong: ErrorDetails, overrides: Mapping[str, Any]) -> str:
-    if not wrong["loc"]:  # of the settings together: its text says everything
+    if not wrong["loc"]:  # this error is about the settings together, so its text says everything
         return str(wrong["ctx"]["error"])
     name = str(wrong["loc"][0])
     variable = f"LAB_{name.upper()}"

@@ -1,13 +1,13 @@
-"""A worker without a kernel: it forwards every call to one process that has it.
+"""A worker without a kernel: it forwards every call to one process that has one.
 
 The process is a sidecar behind a Unix socket (`lab.sidecar_process` keeps it), or a remote kernel that listens
 on TCP for the workers of all hosts (``LAB_REMOTE_KERNEL``). It runs the same app, so a call, its principal and
-its refusal pass through unchanged; only the names differ: ``X-Lab-Worker`` is the worker that forwarded,
-``X-Lab-Sidecar`` the process that answered. ``/healthz`` and ``/worker`` are answered here.
+its refusal pass through unchanged. Only the names differ: ``X-Lab-Worker`` is the worker that forwarded,
+``X-Lab-Sidecar`` the process that answered. The worker itself answers ``/healthz`` and ``/worker``.
 
 A kernel process that cannot be reached is treated like a store that cannot be reached: 503 ``state_unavailable``. After
 one failed call the next calls are refused at once, until the process answers a probe. A stopped process accepts
-connections but does not answer. So every worker asks the process at intervals, and gives up the calls in flight when
+connections but does not answer. So every worker asks the process at intervals, and ends the calls in flight when
 there was no answer for `SILENT_S`. This time is longer than a busy process needs, because a late answer is not a
 failure.
 """
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
     from lab.settings import Settings
 
 PROBE_EVERY_S = 0.1
-"""Between two probes of a process that is away."""
+"""Seconds between two probes of a process that does not answer."""
 ASK_EVERY_S = 1.0
-"""Between two questions to one that is there."""
+"""Seconds between two questions to a process that answers."""
 SILENT_S = 2.0
 
 _NOT_PASSED_ON = frozenset(
     (
-        # of one connection (RFC 9110, 7.6.1)
+        # headers that belong to one connection (RFC 9110, 7.6.1)
         *(
             b"connection",
             b"keep-alive",
@@ -56,7 +56,7 @@ _NOT_PASSED_ON = frozenset(
             b"transfer-encoding",
             b"upgrade",
         ),
-        # written anew by whoever sends
+        # headers that every sender writes anew
         *(b"host", b"expect", b"date", b"server"),
     )
 )
@@ -71,14 +71,14 @@ class KernelProcess:
     url: str
     """The URL of the process, without a path."""
     connector: Callable[[], aiohttp.BaseConnector]
-    """Makes connections to it."""
+    """A function that makes connections to the process."""
 
     @classmethod
     def of(cls, settings: Settings) -> KernelProcess:
-        """Which process `settings` name.
+        """Return the process that `settings` name.
 
         Raises:
-            BadSettings: They name none.
+            BadSettings: The settings name no process.
         """
         # every call in flight has a connection, and connections are kept: the process closes none of them
         kept: dict[str, Any] = {"limit": 0, "keepalive_timeout": 3600}
@@ -100,7 +100,10 @@ class KernelProcess:
 
 
 class Forwarder:
-    """The ASGI application of such a worker; an async context manager, because it keeps connections."""
+    """The ASGI application of a worker without a kernel.
+
+    It is an async context manager, because it keeps connections.
+    """
 
     def __init__(self, settings: Settings, name: WorkerName, process: KernelProcess) -> None:
         self._process = process
@@ -110,17 +113,17 @@ class Forwarder:
             "/worker": msgspec.json.encode(describe(settings, name, chained_audit=None)),
         }
         self._away = ""
-        """Why calls are refused at present; empty if they are not."""
+        """Why calls are refused at present; empty if they are not refused."""
         self._suspected = asyncio.Event()
         self._session = self._connected()
 
     async def __aenter__(self) -> Self:
-        """Keep an eye on the kernel process from now on."""
+        """Start to ask the kernel process whether it answers."""
         self._watcher = asyncio.create_task(self._watch())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Let go of every connection."""
+        """Close every connection."""
         self._watcher.cancel()
         await self._session.close()
 
@@ -138,10 +141,10 @@ class Forwarder:
             await problem_response(problem_of(error))(scope, receive, send)
 
     async def _forward(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-        """Pass one call on and its reply back.
+        """Send one call to the kernel process, and its reply to the client.
 
         Raises:
-            StateUnavailable: The process did not answer. It may have done what was asked.
+            StateUnavailable: The process did not answer. It may have carried out the call.
         """
         try:
             async with self._session.request(
@@ -168,7 +171,7 @@ class Forwarder:
             while failure := await self._ask():
                 if not self._away:
                     self._away = failure
-                    # what is in flight would wait for ever
+                    # without this, the calls in flight would wait for ever
                     silent, self._session = self._session, self._connected()
                     await silent.close()
                 await asyncio.sleep(PROBE_EVERY_S)
@@ -176,7 +179,7 @@ class Forwarder:
             self._away = ""
 
     async def _ask(self) -> str:
-        """What is wrong with the process; empty if it answers."""
+        """Return why the process cannot be used; an empty text if it answers."""
         try:
             async with asyncio.timeout(SILENT_S), self._session.get(f"{self._process.url}/healthz"):
                 return ""
@@ -206,10 +209,10 @@ class Forwarder:
         receive: Receive,
         send: Send,
     ) -> None:
-        """Chunk by chunk; a client that has left is a connection to the process that is closed.
+        """Send the reply chunk by chunk. If the client has left, close the connection to the process.
 
-        If the process dies during the reply, the status has already been sent, so the last line says it, as in
-        `lab.app`.
+        If the process dies during the reply, the status has already been sent. Then the last line says that it died,
+        as in `lab.app`.
         """
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         left = asyncio.ensure_future(receive())
@@ -228,10 +231,10 @@ class Forwarder:
 
 
 def _onward(scope: Scope) -> list[tuple[str, str]]:
-    """The request's headers.
+    """Return the headers of the request for the kernel process.
 
     Raises:
-        Malformed: One is no UTF-8: it could not be passed on unchanged.
+        Malformed: A header is not UTF-8, so it could not be passed on unchanged.
     """
     try:
         return [
@@ -244,7 +247,7 @@ def _onward(scope: Scope) -> list[tuple[str, str]]:
 
 
 def _back(raw: tuple[tuple[bytes, bytes], ...]) -> list[tuple[bytes, bytes]]:
-    """The reply's headers, with the kernel process's name under a header of its own."""
+    """Return the headers of the reply, with the kernel process's name under a header of its own."""
     headers = ((key.lower(), value) for key, value in raw)
     return [
         (b"x-lab-sidecar" if key == b"x-lab-worker" else key, value)
@@ -269,10 +272,10 @@ async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], bod
 
 @asynccontextmanager
 async def open_forwarder(settings: Settings, name: WorkerName) -> AsyncIterator[ASGIApp]:
-    """The ASGI application of a worker whose kernel is in another process.
+    """Open the ASGI application of a worker whose kernel is in another process.
 
     Raises:
-        BadSettings: Nobody said where that process is.
+        BadSettings: The settings do not say where that process is.
     """
     async with Forwarder(settings, name, KernelProcess.of(settings)) as forwarder:
         yield forwarder

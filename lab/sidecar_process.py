@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 RESTART_PAUSE_S = 0.2
 """The pause between a sidecar's death and the start of the next, so that a sidecar that cannot boot takes no CPU."""
 END_S = 4.0
-"""How long a sidecar may take to end before it is killed."""
+"""The most seconds that a sidecar may take to end before it is killed."""
 _SERVING = b"+"
 
 
 class SidecarFailed(RuntimeError):  # noqa: N818 - it names a thing
-    """The first sidecar ended before it served; its own output says why."""
+    """The first sidecar ended before it served. Its own output says why."""
 
 
 class Sidecar:
@@ -57,7 +57,7 @@ class Sidecar:
         self._stopping = False
 
     def start(self) -> None:
-        """Start it, and return when it serves.
+        """Start the sidecar, and return when it serves.
 
         Raises:
             SidecarFailed: It ended instead, or there is no place for its socket.
@@ -77,7 +77,7 @@ class Sidecar:
         threading.Thread(target=self._keep, name="lab-sidecar", daemon=True).start()
 
     def stop(self) -> None:
-        """End it and start no other."""
+        """End the sidecar, and start no other."""
         self._stopping = True
         if self._line and self._process:
             with contextlib.suppress(OSError):
@@ -95,7 +95,7 @@ class Sidecar:
             self._line.close()
 
     def _spawn(self) -> bool:
-        """Start one; True once it serves, False if it ends before."""
+        """Start one sidecar. Return True once it serves, and False if it ends before that."""
         ours, theirs = socket.socketpair()
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith("LAB_SIDECAR")
@@ -137,7 +137,10 @@ class Sidecar:
 
 
 def is_occupied(path: Path) -> bool:
-    """Whether something other than a socket is at `path`. A link counts as something else, wherever it leads."""
+    """Return whether something other than a socket is at `path`.
+
+    A link counts as something else, whatever its target is.
+    """
     try:
         return not stat.S_ISSOCK(path.lstat().st_mode)
     except FileNotFoundError:
@@ -151,7 +154,7 @@ def remove_socket(path: Path) -> None:
 
 
 class _Tied(uvicorn.Server):
-    """A server that says when it serves, and ends with the process that holds the other end of `line`."""
+    """A server that reports when it serves, and that ends when the process at the other end of `line` ends."""
 
     def __init__(self, config: uvicorn.Config, line: socket.socket) -> None:
         super().__init__(config)
@@ -171,11 +174,12 @@ class _Tied(uvicorn.Server):
 def serve(path: str, line: socket.socket, log_level: str, *, own_folder: bool) -> None:
     """Serve `lab.app:app` on the Unix socket `path` until the other end of `line` is closed.
 
-    With `own_folder`, the socket's folder was made for it and goes with it.
+    With `own_folder`, the socket's folder was made for this socket, and is removed with it.
     """
-    remove_socket(Path(path))  # a predecessor that was killed left its own
+    remove_socket(Path(path))  # a predecessor that was killed has left its socket
     listener = socket.socket(socket.AF_UNIX)
-    before = os.umask(0o177)  # anybody who can connect can name any principal
+    # every process that can connect can name any principal, so only this user may connect
+    before = os.umask(0o177)
     listener.bind(path)
     os.umask(before)
     config = uvicorn.Config(
@@ -190,14 +194,14 @@ def serve(path: str, line: socket.socket, log_level: str, *, own_folder: bool) -
     )
     server = _Tied(config, line)
     server.run(sockets=[listener])
-    if server.alone:  # an arbiter that was killed cannot clear up
+    if server.alone:  # an arbiter that was killed cannot remove the folder itself
         remove_socket(Path(path))
         if own_folder:
             shutil.rmtree(Path(path).parent, ignore_errors=True)
 
 
 def main() -> None:
-    """``python -m lab.sidecar_process``: what the arbiter starts."""
+    """Serve as ``python -m lab.sidecar_process``, the command that the arbiter starts."""
     parser = argparse.ArgumentParser(prog="lab.sidecar_process", description=__doc__)
     parser.add_argument("--socket", required=True)
     parser.add_argument("--line", required=True, type=int, help="file descriptor of our end of the line")

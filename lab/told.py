@@ -1,8 +1,8 @@
-"""What a kernel tells of itself: the promises of a kernel that is not the lab's, read from the kernel object.
+"""The promises of a kernel that is not the lab's, read from the kernel object.
 
-The lab's settings say nothing about a kernel that another factory builds. Where upstream's own parts are used, they say
-what is in force; another class may say it by the same attribute. A value that no part tells is None, and a run does not
-judge by it.
+The lab's settings say nothing about a kernel that another factory builds. Where upstream's own parts are used, they
+have the values in force as attributes. Another class may have the same attributes. A value that no part has is None,
+and a run does not judge by it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lab.kernel import KernelView
 
 
 def told_by(kernel: Kernel) -> dict[str, Any]:
-    """The limits, lives, caps and budget of a kernel, by the names of ``GET /worker``; None where it does not tell."""
+    """Return the limits, lives, caps and budget of a kernel, by the names of ``GET /worker``; None if it has none."""
     view = KernelView.of(kernel)
     return {
         "rate_limits": _limits(view.policy),
@@ -31,7 +31,7 @@ def told_by(kernel: Kernel) -> dict[str, Any]:
 
 
 def _limits(policy: object) -> dict[str, Any]:
-    """The limits of upstream's policy engine, or of one that wraps or extends it."""
+    """Return the limits of upstream's policy engine, or of an engine that wraps or extends it."""
     for engine in (policy, getattr(policy, "inner", None), getattr(policy, "_inner", None)):
         limits = getattr(engine, "_rate_limits", None)
         if isinstance(limits, dict):
@@ -43,7 +43,7 @@ def _limits(policy: object) -> dict[str, Any]:
 
 
 def _token_life(tokens: object) -> float | None:
-    """How long a token lives if the caller asks for no lifetime: the default of the provider's ``issue``."""
+    """Return how long a token lives if the caller asks for no lifetime: the default of the provider's ``issue``."""
     issue = getattr(tokens, "issue", None)
     if issue is None:
         return None
@@ -53,7 +53,7 @@ def _token_life(tokens: object) -> float | None:
 
 
 def _number(part: object, *names: str) -> Any:
-    """The first of some attributes that holds a number."""
+    """Return the value of the first of these attributes that holds a number."""
     for name in names:
         value = getattr(part, name, None)
         if isinstance(value, int | float) and not isinstance(value, bool):

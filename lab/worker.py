@@ -1,6 +1,6 @@
-"""One worker process as an ASGI application: named, opened after the fork, and bounded in what it reads.
+"""One worker process as an ASGI application: it has a name, opens after the fork, and limits the body that it reads.
 
-This is the outermost layer. Inside of it answers the kernel's app, or the forwarder to a sidecar. This layer puts
+This is the outermost layer. The inner layer is the kernel's app, or the forwarder to a sidecar. The outer layer puts
 ``X-Lab-Worker`` on every reply, also on errors, and refuses bodies that are too large. It opens the inner application
 when the server starts the worker, so nothing is opened before a fork, with or without preload. A worker that cannot be
 opened ends with one line.
@@ -25,7 +25,8 @@ from lab.state import BadStateURL
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-logger = logging.getLogger("uvicorn.error")  # the one logger that every way to start a worker shows
+# the one logger whose records appear whichever way the worker was started
+logger = logging.getLogger("uvicorn.error")
 
 CHATTY = ("weaver_kernel.policy", "weaver_kernel.tokens", "weaver_kernel.kernel")
 """Upstream's loggers that write a record for each refused call."""
@@ -33,7 +34,7 @@ CHATTY = ("weaver_kernel.policy", "weaver_kernel.tokens", "weaver_kernel.kernel"
 
 @dataclass(frozen=True, slots=True)
 class WorkerName:
-    """Who answers: ``<replica>/<pid>/<boot>``."""
+    """The name of a worker process: ``<replica>/<pid>/<boot>``."""
 
     replica: str
     pid: int
@@ -41,7 +42,7 @@ class WorkerName:
 
     @classmethod
     def new(cls, replica: str) -> WorkerName:
-        """The name of this process from now on; `boot` is random, because pids come back within minutes."""
+        """Make the name of this process. `boot` is random, because the system uses a pid again within minutes."""
         return cls(replica, os.getpid(), secrets.token_hex(4))
 
     def __str__(self) -> str:
@@ -52,10 +53,10 @@ Opener = Callable[[Settings, WorkerName], AbstractAsyncContextManager["ASGIApp"]
 
 
 class Worker:
-    """The ASGI application a server runs.
+    """The ASGI application that a server runs.
 
     Args:
-        opener: Opens what answers inside, for as long as the worker lives.
+        opener: Opens the inner application, which stays open for as long as the worker lives.
     """
 
     def __init__(self, opener: Opener, read: Callable[[], Settings] = read_settings) -> None:
@@ -86,7 +87,7 @@ class Worker:
             except (BadSettings, BadStateURL) as error:
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return
-            except Exception as error:  # an operator's factory may raise anything
+            except Exception as error:  # an operator's factory may raise any error
                 logger.exception("this worker cannot be opened")
                 await send({"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"})
                 return
@@ -111,7 +112,7 @@ class Worker:
                 refusal = problem_response(problem_of(self._too_large()))
                 await refusal(scope, receive, named)
                 return
-            if key == b"transfer-encoding":  # no length was announced: count
+            if key == b"transfer-encoding":  # the request announced no length, so count the bytes
                 receive = self._counted(receive)
         with suppress(ClientDisconnect):  # the client has gone, and a traceback would fill the log
             await self._inner(scope, receive, named)
@@ -136,7 +137,7 @@ class Worker:
 def quieten(settings: Settings) -> None:
     """Keep upstream's record of each refused call out of the log, unless ``LAB_LOG_LEVEL`` asks for more.
 
-    Upstream warns of every denial and every token that does not verify. The lab provokes refusals by the thousand. A
+    Upstream warns of every denial and every token that does not verify. The lab provokes thousands of refusals. A
     load run would spend its time on writing them, and the histories have them already.
     """
     chatty = logging.ERROR if settings.log_level == "warning" else settings.log_level.upper()
