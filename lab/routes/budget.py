@@ -12,7 +12,7 @@ router = KernelRoute.router()
 
 
 class BudgetReply(TypedDict):
-    """Tokens; all null without a budget."""
+    """The state of the pool, in tokens. Every field is null without a budget."""
 
     total: int | None
     used: int | None
@@ -21,7 +21,7 @@ class BudgetReply(TypedDict):
 
 @router.get("/budget", summary="The budget", responses=refusals(503))
 async def budget(kernel: KernelInUse) -> BudgetReply:
-    """The pool of the kernel that this worker serves."""
+    """Return the pool of the kernel that this worker serves."""
     pool = kernel.budget
     if pool is None:
         return BudgetReply(total=None, used=None, remaining=None)

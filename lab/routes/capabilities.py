@@ -1,4 +1,4 @@
-"""``GET`` and ``POST /capabilities``: what a worker can do, and the import of more."""
+"""``GET`` and ``POST /capabilities``: the capabilities of a worker, and the import of more."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CapabilityReply(TypedDict):
 
 
 class CapabilitiesReply(TypedDict):
-    """Every capability this worker knows."""
+    """Every capability that this worker knows."""
 
     capabilities: list[CapabilityReply]
 
@@ -41,7 +41,7 @@ class ImportReply(TypedDict):
 
 @router.get("/capabilities", summary="The capabilities this worker knows")
 async def list_capabilities(kernel: KernelInUse) -> CapabilitiesReply:
-    """The registry of the kernel that this worker serves."""
+    """Return the registry of the kernel that this worker serves."""
     return CapabilitiesReply(
         capabilities=[
             CapabilityReply(
@@ -66,7 +66,7 @@ async def list_capabilities(kernel: KernelInUse) -> CapabilitiesReply:
 async def import_capabilities(
     manifest: Annotated[CapabilityManifest, Body()], kernel: KernelInUse
 ) -> ImportReply:
-    """The capabilities are known to this worker alone: upstream's registry is the process's own."""
+    """Import capabilities into this worker alone. Upstream's registry belongs to one process."""
     known = {capability.capability_id for capability in kernel.list_capabilities()}
     for descriptor in manifest.capabilities:
         if descriptor.capability_id in known:

@@ -17,10 +17,10 @@ router = KernelRoute.router()
 
 
 class Constraints(TypedDict, total=False):
-    """What upstream reads of a grant's constraints; other keys are a policy's own business.
+    """The constraints of a grant that upstream reads. Other keys are for the policy alone.
 
     Upstream signs constraints without looking at their types, and fails on them at the invoke (``list(5)``),
-    after the driver ran. So they are checked before the grant. Upstream checks ``max_rows`` itself.
+    after the driver ran. So the lab checks them before the grant. Upstream checks ``max_rows`` itself.
     """
 
     __pydantic_config__ = ConfigDict(strict=True, extra="allow")  # type: ignore[misc] # pydantic's own way
@@ -31,7 +31,7 @@ class Constraints(TypedDict, total=False):
 
 
 class GrantRequest(Asked):
-    """Asks for a token."""
+    """The body of a request for a token."""
 
     capability_id: str
     goal: str = ""
@@ -42,7 +42,7 @@ class GrantRequest(Asked):
 
 
 class GrantReply(TypedDict):
-    """A token, to be presented whole."""
+    """A token. The client presents all of it with each invoke."""
 
     token_id: str
     token: dict[str, Any]
@@ -60,7 +60,7 @@ class GrantReply(TypedDict):
     responses=refusals(403, 404, 413, 422, 429, 503),
 )
 async def grant(asked: Annotated[GrantRequest, Body()], caller: Caller, kernel: KernelInUse) -> GrantReply:
-    """Upstream's policy decides whether the caller gets a token for the capability."""
+    """Grant the caller a token for the capability, if upstream's policy allows it."""
     granted = kernel.grant_capability(
         CapabilityRequest(
             asked.capability_id, asked.goal, dict(asked.constraints), asked.intent, asked.scope

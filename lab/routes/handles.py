@@ -16,7 +16,7 @@ router = KernelRoute.router()
 
 
 class ExpandRequest(TypedDict, total=False):
-    """Asks for rows behind a handle. The grant decides about every field that is left out."""
+    """The body of a request for rows behind a handle. The grant decides about every field that is left out."""
 
     __pydantic_config__ = ConfigDict(strict=True, extra="forbid")  # type: ignore[misc] # pydantic's own way
 
@@ -30,7 +30,7 @@ class ExpansionReply(FrameReply):
     """A frame of rows behind a handle."""
 
     rows: int
-    """How many rows this frame holds."""
+    """The number of rows in this frame."""
 
 
 @router.post(
@@ -44,7 +44,7 @@ async def expand(
     served: ServedHere,
     asked: Annotated[ExpandRequest, Body()] = {},  # noqa: B006 - nobody changes it
 ) -> ExpansionReply:
-    """A client names a handle by its id; its principal and its constraints are the stored ones."""
+    """Return rows behind a handle. A client names a handle by its id; the store has its principal and constraints."""
     handle = served.view.handles.get_meta(handle_id)
     frame = served.kernel.expand(handle, query=cast("dict[str, Any]", asked), principal=caller)
     return ExpansionReply(**frame_reply(frame), rows=len(frame.table_preview))

@@ -1,4 +1,4 @@
-"""``POST /invocations`` and ``/invocations/stream``: a token is presented and its capability carried out."""
+"""``POST /invocations`` and ``/invocations/stream``: a client presents a token, and the kernel runs its capability."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _Instant = Annotated[dt.datetime, msgspec.Meta(tz=True)]
 
 
 def _instant(value: object) -> dt.datetime:
-    """An RFC 3339 text with its offset; pydantic itself also takes numbers and dates for instants."""
+    """Check that a text is an RFC 3339 time with its offset. Pydantic itself would also accept numbers and dates."""
     try:
         return msgspec.convert(value, _Instant)
     except msgspec.ValidationError as error:
@@ -45,7 +45,7 @@ Instant = Annotated[dt.datetime, BeforeValidator(_instant)]
 
 
 class PresentedToken(BaseModel):
-    """A `CapabilityToken` as its holder presents it: typed, so that only its signature can be wrong."""
+    """A `CapabilityToken` as its holder presents it. Its fields have types, so only its signature can be wrong."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
@@ -60,7 +60,7 @@ class PresentedToken(BaseModel):
     signature: Annotated[str, Field(pattern="^[ -~]*$")] = ""
 
     def token(self) -> CapabilityToken:
-        """Upstream's own type."""
+        """Return the token in upstream's own type."""
         return CapabilityToken(
             self.token_id,
             self.capability_id,
@@ -74,7 +74,7 @@ class PresentedToken(BaseModel):
 
 
 class StreamRequest(Asked):
-    """Presents a token and asks for its capability; upstream has no dry run of a stream."""
+    """The body of a request to stream a capability. It presents a token. Upstream has no dry run of a stream."""
 
     token: PresentedToken
     args: dict[str, Any] = Field(default_factory=dict)
@@ -82,7 +82,7 @@ class StreamRequest(Asked):
 
 
 class InvokeRequest(StreamRequest):
-    """Presents a token and asks to carry out its capability, or asks in a dry run what would happen."""
+    """The body of a request to run a capability, or in a dry run to ask what would happen. It presents a token."""
 
     dry_run: bool = False
 
@@ -102,7 +102,7 @@ class StreamLine(FrameReply):
     """One line of a stream."""
 
     is_final: bool
-    """Is this the last frame?"""
+    """Whether this is the last frame."""
 
 
 class StreamError(TypedDict):
@@ -119,7 +119,7 @@ class StreamError(TypedDict):
 async def invoke(
     asked: Annotated[InvokeRequest, Body()], caller: Caller, kernel: KernelInUse
 ) -> FrameReply | RawFrameReply | DryRunReply:
-    """Upstream verifies the token, then its driver runs."""
+    """Verify the token and run its capability, as upstream does."""
     token = asked.token.token()
     if asked.dry_run:
         return _dry_run_reply(
@@ -132,7 +132,7 @@ async def invoke(
 
 
 def _line_schema() -> dict[str, Any]:
-    """The schema of a line of a stream, for the OpenAPI document."""
+    """Return the schema of a line of a stream, for the OpenAPI document."""
     lines: TypeAdapter[StreamLine | StreamError] = TypeAdapter(StreamLine | StreamError)
     schema = lines.json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
     named = schema.pop("$defs")
@@ -152,20 +152,21 @@ def _line_schema() -> dict[str, Any]:
 async def invoke_stream(
     asked: Annotated[StreamRequest, Body()], caller: Caller, kernel: KernelInUse
 ) -> StreamingResponse:
-    """The first frame is awaited before the reply begins, so a refusal still has its status."""
+    """Stream a capability. The first frame is awaited before the reply begins, so a refusal still has its status."""
     frames = kernel.invoke_stream(
         asked.token.token(), principal=caller, args=asked.args, response_mode=asked.response_mode
     )
     first = await anext(frames)
-    # upstream annotates an iterator; it is a generator, and closing it is what records a cut-off stream
+    # upstream annotates an iterator, but it returns a generator; closing the generator records a stream that was cut
+    # off
     return StreamingResponse(_lines(first, frames), media_type=NDJSON)  # type: ignore[arg-type]
 
 
 async def _lines(first: Frame, frames: AsyncGenerator[Frame]) -> AsyncIterator[bytes]:
-    """The frames as lines. The status has been sent by now, so a failure becomes the last line."""
+    """Yield the frames as lines. The status has been sent by now, so a failure becomes the last line."""
     try:
         yield _line(first)
-        while True:  # each step inside the bridge: a step may be one that asks a store
+        while True:  # run each step inside the bridge, because a step may ask a store
             yield _line(await bridged_await(frames.__anext__))
     except StopAsyncIteration:
         pass
@@ -200,9 +201,9 @@ def _dry_run_reply(dry: DryRunResult) -> DryRunReply:
 
 
 def _charged(kernel: Kernel, frame: Frame) -> int | None:
-    """The number of tokens that the budget was charged for `frame`.
+    """Return the number of tokens that the budget was charged for `frame`.
 
-    Upstream counts what the frame's mode shows; this function counts it again.
+    Upstream counts the data that the frame's mode shows. This function counts the same data again.
     """
     if kernel.budget is None:
         return None

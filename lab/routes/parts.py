@@ -1,4 +1,4 @@
-"""What handlers of several nouns share: the caller, the kernel that is asked, and the types of a frame."""
+"""The parts that several handlers share: the caller, the kernel that is asked, and the types of a frame."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
 class Asked(BaseModel):
-    """A request that is read strictly: an unknown field is refused, because it is probably misspelt."""
+    """The base of every request body. It refuses an unknown field, because such a field is probably misspelt."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
@@ -49,7 +49,7 @@ def _caller(
     x_principal_roles: Annotated[str, Header(description="roles, separated by commas")] = "",
     x_principal_tenant: Annotated[str, Header(description="the tenant, where there is one")] = "",
 ) -> Principal:
-    """Who asks, from the headers that an authenticating proxy would set.
+    """Return the caller, as the headers of an authenticating proxy describe it.
 
     Raises:
         Malformed: ``X-Principal-Id`` is empty.
@@ -64,7 +64,7 @@ def _caller(
 
 
 Caller = Annotated[Principal, Depends(_caller)]
-"""The principal who asks."""
+"""The principal that makes the request."""
 KernelInUse = Annotated[Kernel, Depends(_kernel)]
 """The kernel that this worker serves."""
 ServedHere = Annotated[Served, Depends(_served)]
@@ -72,7 +72,7 @@ ServedHere = Annotated[Served, Depends(_served)]
 
 
 class FrameReply(TypedDict):
-    """Upstream's `Frame`, with the handle's id and what the budget was charged beside it."""
+    """Upstream's `Frame`, with the id of its handle and the number of tokens that the budget was charged."""
 
     action_id: str | None
     capability_id: str
@@ -83,7 +83,7 @@ class FrameReply(TypedDict):
     handle: Handle | None
     warnings: list[str]
     tokens: int | None
-    """Tokens the budget was charged; null without a budget."""
+    """The number of tokens that the budget was charged; null without a budget."""
 
 
 class RawFrameReply(FrameReply):
@@ -93,7 +93,7 @@ class RawFrameReply(FrameReply):
 
 
 def frame_reply(frame: Frame, *, tokens: int | None = None) -> FrameReply:
-    """`frame` as a reply; in raw mode with its raw data."""
+    """Return `frame` as a reply; in raw mode with its raw data."""
     reply = FrameReply(
         action_id=frame.action_id,
         capability_id=frame.capability_id,

@@ -22,7 +22,7 @@ class TokenRevoked(TypedDict):
 
 
 class PrincipalRevoked(TypedDict):
-    """How many of the principal's tokens were newly revoked."""
+    """The number of the principal's tokens that this request revoked."""
 
     principal_id: str
     revoked: int
@@ -34,7 +34,7 @@ class PrincipalRevoked(TypedDict):
     responses=refusals(404, 413, 422, 503),
 )
 async def revoke(token_id: Annotated[str, Path(min_length=1)], served: ServedHere) -> TokenRevoked:
-    """The token provider revokes: upstream's kernel has no method for it."""
+    """Revoke a token. The token provider does this, because upstream's kernel has no method for it."""
     served.view.tokens.revoke(token_id)
     return TokenRevoked(token_id=token_id, revoked=True)
 
@@ -47,5 +47,5 @@ async def revoke(token_id: Annotated[str, Path(min_length=1)], served: ServedHer
 async def revoke_all(
     principal_id: Annotated[str, Path(min_length=1)], served: ServedHere
 ) -> PrincipalRevoked:
-    """Every token of the principal that the revocation store knows of."""
+    """Revoke every token of the principal that the revocation store knows."""
     return PrincipalRevoked(principal_id=principal_id, revoked=served.view.tokens.revoke_all(principal_id))

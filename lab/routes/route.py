@@ -36,11 +36,11 @@ T = TypeVar("T")
 Read = Callable[[Request], Any]
 
 encode = msgspec.json.Encoder(enc_hook=str).encode
-"""A reply as JSON. A driver may answer with anything: a value that JSON cannot express becomes text."""
+"""Encodes a reply as JSON. A driver may answer with any value; a value that JSON cannot express becomes text."""
 
 
 class KernelRoute(APIRoute):
-    """FastAPI's route, with its request handling replaced."""
+    """FastAPI's route, with request handling of our own."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -49,11 +49,11 @@ class KernelRoute(APIRoute):
 
     @classmethod
     def router(cls) -> APIRouter:
-        """A router of such routes. An operation in the OpenAPI document has the name of its handler."""
+        """Return a router of such routes. An operation in the OpenAPI document has the name of its handler."""
         return APIRouter(route_class=cls, generate_unique_id_function=lambda route: route.name)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The function that answers a request: read the arguments, await the handler, encode the reply."""
+        """Return the function that answers a request: read the arguments, await the handler, encode the reply."""
         endpoint = self.endpoint
         readers = _readers(endpoint, self.path)
         body = _body(endpoint)
@@ -61,7 +61,8 @@ class KernelRoute(APIRoute):
 
         async def handle(request: Request) -> Response:
             arguments: dict[str, Any] = {}
-            if body is not None:  # first: a body that is too large is refused whatever else is wrong
+            # read the body first: a body that is too large is refused, whatever else is wrong
+            if body is not None:
                 arguments[body.name] = body.read(await request.body())
             for name, read in readers.items():
                 arguments[name] = read(request)
@@ -85,7 +86,7 @@ class _Body:
         self._default = default
 
     def read(self, raw: bytes) -> Any:
-        """The body as the handler's type; the parameter's default stands for a body of no bytes.
+        """Return the body as the handler's type. If the body has no bytes, it is the parameter's default.
 
         Raises:
             Malformed: The body is not JSON, or not the JSON that the handler's type describes.
@@ -102,14 +103,14 @@ class _Body:
 
 
 def first_fault(error: ValidationError) -> str:
-    """The first fault that pydantic found, in one line: where it is, and what is wrong."""
+    """Return the first fault that pydantic found, in one line: where it is, and what is wrong."""
     fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
     place = ".".join(str(part) for part in fault["loc"])
     return f"{place}: {fault['msg']}" if place else fault["msg"]
 
 
 def header(request: Request, name: bytes) -> str | None:
-    """The one value of a header, or None where the request has no such header.
+    """Return the one value of a header, or None where the request has no such header.
 
     A header that is sent twice is refused. Proxies and applications choose differently among repeated
     headers, so two of them could see two different principals.
@@ -132,7 +133,7 @@ def header(request: Request, name: bytes) -> str | None:
 
 
 def _readers(function: Callable[..., Any], path: str) -> Mapping[str, Read]:
-    """How each parameter of `function` is read from a request; the body is left out.
+    """Return, for each parameter of `function` but the body, a function that reads it from a request.
 
     Raises:
         TypeError: A parameter is of a kind that this route cannot read.
@@ -155,7 +156,7 @@ def _readers(function: Callable[..., Any], path: str) -> Mapping[str, Read]:
 
 
 def _body(function: Callable[..., Any]) -> _Body | None:
-    """The parameter of `function` that takes the body, if it has one."""
+    """Return the parameter of `function` that takes the body, if there is one."""
     for name, (kind, mark, default) in _parameters(function).items():
         if isinstance(mark, params.Body):
             return _Body(name, kind, default)
@@ -163,7 +164,7 @@ def _body(function: Callable[..., Any]) -> _Body | None:
 
 
 def _parameters(function: Callable[..., Any]) -> Mapping[str, tuple[Any, Any, Any]]:
-    """Name → (type, FastAPI's marker or None, default) for each parameter of `function`."""
+    """Return (type, FastAPI's marker or None, default) for each parameter of `function`, by its name."""
     hints = get_type_hints(function, include_extras=True)
     found: dict[str, tuple[Any, Any, Any]] = {}
     for name, parameter in inspect.signature(function).parameters.items():

@@ -1,4 +1,4 @@
-"""``GET /stats``: what one worker has counted."""
+"""``GET /stats``: the counters of one worker."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ router = KernelRoute.router()
 
 
 class StatsReply(TypedDict):
-    """The fields of upstream's `StatsSnapshot`."""
+    """The counters, in the fields of upstream's `StatsSnapshot`."""
 
     grants: int
     denials: int
@@ -30,7 +30,7 @@ class StatsReply(TypedDict):
 
 @router.get("/stats", summary="This worker's counters")
 async def stats(kernel: KernelInUse) -> StatsReply:
-    """The counters of the kernel that this worker serves; upstream does not share them with other processes."""
+    """Return the counters of the kernel that this worker serves. Upstream does not share them with other processes."""
     counted = kernel.stats
     values = {field.name: getattr(counted, field.name) for field in fields(counted)}
     return cast("StatsReply", {**values, "denials_by_reason": dict(counted.denials_by_reason)})

@@ -1,4 +1,4 @@
-"""``GET /traces``, ``/traces/{action_id}`` and ``/audit``: what was recorded about actions."""
+"""``GET /traces``, ``/traces/{action_id}`` and ``/audit``: the records of actions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ router = KernelRoute.router()
 
 
 class TraceFilter(Asked):
-    """Which traces to list, and how much of each."""
+    """The query of a listing: the traces that it asks for, and the parts of each trace."""
 
     principal_id: str | None = None
     capability_id: str | None = None
@@ -27,7 +27,7 @@ class TraceFilter(Asked):
 
 
 class TraceReply(TypedDict):
-    """The fields of upstream's exported trace (``weaver_kernel.export_action_trace``)."""
+    """One trace, in the fields that upstream exports (``weaver_kernel.export_action_trace``)."""
 
     action_id: str
     capability_id: str
@@ -48,14 +48,14 @@ class TraceReply(TypedDict):
 
 
 class TracesReply(TypedDict):
-    """Traces in upstream's order; ``traces`` is left out where only ids were asked for."""
+    """Traces in upstream's order. ``traces`` is left out where only ids were asked for."""
 
     action_ids: list[str]
     traces: NotRequired[list[TraceReply]]
 
 
 class AuditReply(TypedDict):
-    """Whether the audit chain verifies. ``valid`` is null if the store keeps no chain."""
+    """The result of verifying the audit chain. ``valid`` is null if the store keeps no chain."""
 
     valid: bool | None
     records: int
@@ -64,17 +64,17 @@ class AuditReply(TypedDict):
 
 @router.get("/traces/{action_id}", summary="The trace of one action", responses=refusals(404, 422, 503))
 async def explain(action_id: Annotated[str, Path(min_length=1)], kernel: KernelInUse) -> TraceReply:
-    """What was recorded about the action."""
+    """Return the record of the action."""
     try:
         trace = kernel.explain(action_id)
-    except AgentKernelError as error:  # upstream's base error: nothing narrower is raised
+    except AgentKernelError as error:  # this is upstream's base error; upstream raises no narrower one here
         raise TraceNotFound(str(error)) from None
     return _trace_reply(trace)
 
 
 @router.get("/traces", summary="List traces", responses=refusals(422, 503))
 async def list_traces(asked: Annotated[TraceFilter, Query()], kernel: KernelInUse) -> TracesReply:
-    """The traces that the filter names, whole or as ids."""
+    """Return the traces that the filter names, whole or as ids."""
     traces = kernel.query_traces(
         TraceQuery(
             principal_id=asked.principal_id,
@@ -92,7 +92,7 @@ async def list_traces(asked: Annotated[TraceFilter, Query()], kernel: KernelInUs
 
 @router.get("/audit", summary="Does the audit chain verify?", responses=refusals(503))
 async def audit(served: ServedHere) -> AuditReply:
-    """The trace store verifies its own chain; the in-memory store keeps none."""
+    """Let the trace store verify its own chain. The in-memory store keeps none."""
     verify = getattr(served.view.traces, "verify_chain", None)
     if verify is None:
         kept = len(served.kernel.list_traces())

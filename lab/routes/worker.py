@@ -1,4 +1,4 @@
-"""``GET /worker`` and ``/healthz``: who answers, and whether the process does."""
+"""``GET /worker`` and ``/healthz``: the name and the promises of a worker, and whether its process answers."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ router = KernelRoute.router()
 
 
 class HealthReply(TypedDict):
-    """The process answers; no store was asked."""
+    """The process answers. No store was asked."""
 
     status: Literal["ok"]
 
 
 @router.get("/worker", summary="Who answers, and what its deployment promises")
 async def describe(served: ServedHere) -> WorkerReply:
-    """What a run must know about a service that it did not start."""
+    """Return the name of this worker, and the promises that a run must know of a service that it did not start."""
     return {**served.worker, "warnings": warnings()}
 
 
 @router.get("/healthz", summary="Does the process answer?")
 async def health() -> HealthReply:
-    """The process answers; no store is asked."""
+    """Answer that the process is alive. No store is asked."""
     return HealthReply(status="ok")

@@ -1,6 +1,6 @@
-"""Where a kernel's state is kept: five stores behind one URL.
+"""Open a kernel's state: five stores behind one URL.
 
-``open_state("memory://")`` returns upstream's own stores; every other URL returns stores that several processes share.
+``open_state("memory://")`` returns upstream's own stores. Every other URL returns stores that several processes share.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ _HOMES: Mapping[str, str] = {
     "client-clock+redis": "lab.state.client_clock",
     "stash": "lab.state.controls",
 }
-"""Scheme → the module that opens it, imported when asked for: ``memory://`` must not need a Redis client."""
+"""Scheme → the module that opens it. It is imported only when it is needed: ``memory://`` must not need a Redis
+client."""
 
 
 class _Home(Protocol):
@@ -50,12 +51,12 @@ class _Home(Protocol):
 
 
 def open_state(url: str, options: StateOptions = StateOptions()) -> State:  # noqa: B008 - it is frozen
-    """The five stores of `url`, the kinds in `options.overrides` taken from a URL of their own.
+    """Open the five stores of `url`. The kinds of state in `options.overrides` are opened from a URL of their own.
 
     No connection is made before a fork: a shared store connects at its first call, in the process that makes the call.
 
     Raises:
-        BadStateURL: When a URL cannot be used; its message names the kind if it is an override's.
+        BadStateURL: A URL cannot be used. If it is the URL of an override, the message names the kind of state.
     """
     for kind in options.overrides:
         if kind not in KINDS:
@@ -84,17 +85,17 @@ def _forget(number: int) -> None:
 
 
 _in_use: dict[int, State] = {}
-"""Read a copy: a kernel that is collected closes its state, at any time and in the middle of a loop, too."""
+"""The open states. Read a copy: when a kernel is garbage-collected, its state is closed, even during a loop."""
 _numbers = itertools.count()
 
 
 def waits() -> bool:
-    """Whether calls of any state that this process has open wait for a server or a file."""
+    """Return whether calls of any state that this process has open wait for a server or a file."""
     return any(state.waits for state in _in_use.copy().values())
 
 
 def warnings() -> list[str]:
-    """What an operator should know of the states that this process has open."""
+    """Return the facts that an operator should know about the states that this process has open."""
     return list(dict.fromkeys(text for state in _in_use.copy().values() for text in state.warnings()))
 
 

@@ -1,4 +1,4 @@
-"""A breaker: after one call to a store that did not answer in time, the next are refused at once."""
+"""A breaker: after one call to a store that did not answer in time, it refuses the next calls at once."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ from collections.abc import Callable
 from lab.state.seam import StateUnavailable
 
 PROBE_EVERY_S = 0.1
-"""Pause between two probes. A service resumes about this much later than its store."""
+"""Seconds between two probes. A service resumes about this much later than its store."""
 
 
 class Breaker:
-    """Closed: calls pass. Open: they are refused without asking, while a thread of its own asks.
+    """Closed: calls pass. Open: calls are refused at once, and a thread of the breaker probes the store.
 
     Blocking store calls are made on a worker's event loop. A store that does not answer would block the loop for a
-    whole time-out at every call. With the breaker it does so once, and calls that need no store go on. It closes when a
-    probe gets an answer. The thread exists while the breaker is open and no longer.
+    whole time-out at every call. With the breaker it blocks the loop once, and calls that need no store go on. The
+    breaker closes when a probe gets an answer. The thread exists only while the breaker is open.
 
-    It belongs to one process: after a fork, make another.
+    A breaker belongs to one process: after a fork, make another.
     """
 
     def __init__(self, probe: Callable[[], object]) -> None:
-        """`probe` asks the store, in bounded time, and raises `StateUnavailable` if it fails."""
+        """Make a closed breaker.
+
+        `probe` asks the store, in bounded time, and raises `StateUnavailable` if that fails.
+        """
         self._probe = probe
         self._lock = threading.Lock()
         self._reason: str | None = None
@@ -30,27 +33,27 @@ class Breaker:
 
     @property
     def open(self) -> bool:
-        """Whether calls are refused just now."""
+        """Whether calls are refused at present."""
         return self._reason is not None
 
     def check(self) -> None:
-        """Refuse if open.
+        """Refuse the call if the breaker is open.
 
         Raises:
-            StateUnavailable: With what opened it.
+            StateUnavailable: The breaker is open. The message says which failure opened it.
         """
         if self._reason is not None:
             raise StateUnavailable(f"{self._reason}; not asked again yet")
 
     def trip(self, reason: str) -> None:
-        """Open, and start to probe."""
+        """Open the breaker, and start to probe the store."""
         with self._lock:
             if self._reason is None and not self._ended.is_set():
                 self._reason = reason
                 threading.Thread(target=self._watch, name="lab-state-probe", daemon=True).start()
 
     def close(self) -> None:
-        """End the thread, if there is one, after the probe it is in."""
+        """End the thread, if there is one, after its current probe."""
         self._ended.set()
 
     def _watch(self) -> None:

@@ -1,4 +1,4 @@
-"""A budget that several processes spend: what every store's budget has in common."""
+"""The budget of several processes: the part that is the same for every store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from weaver_kernel import BudgetConfigError, BudgetExhausted, BudgetManager
 from weaver_kernel.firewall.token_counting import TokenCounter
 
 LEASE_S = 30
-"""How long a reservation counts against the pool when nobody settles it."""
+"""Seconds for which a reservation counts against the pool when it is not settled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Pool:
 
 
 class SharedBudget(BudgetManager, ABC):
-    """Upstream's budget over one pool that every process draws from. `suggested_mode` is upstream's own.
+    """Upstream's budget over one pool that every process uses. `suggested_mode` is upstream's own.
 
     A reservation is a lease: it counts until it is settled, and for `LEASE_S` at most. So the reservation of a killed
     worker is free again no later than `LEASE_S` after it was made. An invocation that takes longer than `LEASE_S` loses
@@ -52,13 +52,13 @@ class SharedBudget(BudgetManager, ABC):
 
     @property
     def remaining(self) -> int:
-        """What is left for a new reservation."""
+        """The number of tokens that a new reservation can take."""
         pool = self._pool()
         return max(0, self.total_budget - pool.used - pool.reserved)
 
     @property
     def used(self) -> int:
-        """Tokens spent so far, by every process."""
+        """The number of tokens that all processes together have spent."""
         return self._pool().used
 
     @property
@@ -67,16 +67,16 @@ class SharedBudget(BudgetManager, ABC):
         return min(1.0, self.used / self.total_budget)
 
     async def allocate(self, requested: int | None = None) -> int:
-        """Set tokens aside; see upstream's `BudgetManager.allocate`.
+        """Reserve tokens; see upstream's `BudgetManager.allocate`.
 
         Raises:
             BudgetExhausted, BudgetConfigError: As upstream's.
-            StateUnavailable: When the store could not be asked. A lease may have been taken.
+            StateUnavailable: The store could not be asked. A lease may have been taken.
         """
         if requested is not None and requested < 0:
             raise BudgetConfigError("requested must be non-negative")
         if self._pid != os.getpid():
-            self._begin()  # what the parent has reserved is the parent's to give back
+            self._begin()  # after a fork, the parent gives back its own reservations
         name = next(self._names)
         want = self._default_request if requested is None else requested
         granted, pool = self._reserve(name, want)
@@ -90,11 +90,11 @@ class SharedBudget(BudgetManager, ABC):
         return granted
 
     async def record_usage(self, actual: int, *, reserved: int | None = None) -> None:
-        """Spend `actual` and give back what was reserved; see upstream's `BudgetManager.record_usage`.
+        """Spend `actual` and give back the reservation; see upstream's `BudgetManager.record_usage`.
 
         Raises:
             BudgetConfigError: As upstream's.
-            StateUnavailable: When the store could not be asked. It may have been spent.
+            StateUnavailable: The store could not be asked. The amount may have been spent.
         """
         if actual < 0:
             raise BudgetConfigError("actual must be non-negative")
@@ -109,10 +109,10 @@ class SharedBudget(BudgetManager, ABC):
         self._settle(self._given_back(reserved), 0)
 
     def _given_back(self, amount: int) -> list[tuple[str, int]]:
-        """Name and new amount of the leases that `amount` is taken from; a lease at 0 is over.
+        """Return the leases that `amount` is taken from, by name, with their new amounts. A lease at 0 is over.
 
-        They are forgotten here before the store is told: a settlement whose answer is lost is not repeated,
-        and the lease ends by itself.
+        They are forgotten here before the store is told. If the answer of a settlement is lost, the settlement is not
+        repeated, and the lease ends by itself.
         """
         leases = []
         while amount > 0 and self._mine:
@@ -126,12 +126,12 @@ class SharedBudget(BudgetManager, ABC):
 
     @abstractmethod
     def _pool(self) -> Pool:
-        """The pool as it is now."""
+        """Return the pool at present."""
 
     @abstractmethod
     def _reserve(self, name: str, want: int) -> tuple[int | None, Pool]:
-        """Lease ``min(want, what is left)`` for `LEASE_S`; None when nothing is left. The pool before it."""
+        """Lease ``min(want, what is left)`` for `LEASE_S`. Return the pool before it; None when nothing is left."""
 
     @abstractmethod
     def _settle(self, leases: list[tuple[str, int]], actual: int) -> None:
-        """Set each lease to its new amount and add `actual` to what is used, up to the total."""
+        """Set each lease to its new amount, and add `actual` to the used amount, up to the total."""

@@ -1,18 +1,18 @@
-"""``cached+<store>?max_stale_ms=N``: revocation checks from process memory, and how stale they may be.
+"""``cached+<store>?max_stale_ms=N``: revocation checks from process memory that are at most N ms old.
 
-Only the checks are cached; revoking, tracking and the other four kinds go to the store. A token's first check asks the
-store. If the token was good, the process remembers this, while a thread listens for revocations:
+Only the checks are cached. Revoking, tracking and the other four kinds of state go to the store. A token's first check
+asks the store. If the token was good, the process remembers this, while a thread listens for revocations:
 
-- on Redis it is told of each (``SSUBSCRIBE``, published by the script that revokes), and asks the server a
-  question over the same connection every `max_stale_ms` / 4. Answers and messages come in order, so an answer
-  proves that every revocation before the question has been heard;
-- in SQLite it asks for new revocations every `max_stale_ms` / 4.
+- On Redis the server sends each revocation (``SSUBSCRIBE``; the script that revokes publishes it). The thread asks the
+  server a question over the same connection every `max_stale_ms` / 4. Answers and messages come in order, so an answer
+  proves that every revocation before the question has been heard.
+- In SQLite the thread asks for new revocations every `max_stale_ms` / 4.
 
 **The bound.** A check made more than `max_stale_ms` after a revocation was acknowledged finds the token
-revoked, or asks the store, or raises. While the thread hears from the store, a revocation is usually known as soon as
-its message arrives. When the thread has heard nothing for `max_stale_ms`, the remembered answers no longer count. Then
-each check asks the store, and is refused if the store cannot be asked. If the listening is interrupted, the process
-forgets everything that it had remembered.
+revoked, or asks the store, or raises an error. While the thread hears from the store, a revocation is usually known as
+soon as its message arrives. When the thread has heard nothing for `max_stale_ms`, the remembered answers no longer
+count. Then each check asks the store, and is refused if the store cannot be asked. If the listening is interrupted, the
+process forgets every remembered answer.
 
 A revocation is never taken back, so a revocation that was heard wins over an answer from the store. An answer that was
 under way while its token was revoked cannot make the token good again.
@@ -36,13 +36,13 @@ from lab.state.url import StateURL
 
 DEFAULT_MAX_STALE_MS = 500
 _REMEMBERED = 100_000
-"""The largest number of remembered tokens. Beyond it, everything is forgotten and asked again."""
+"""The largest number of remembered tokens. When it is exceeded, all are forgotten, and the store is asked again."""
 _AGAIN_S = 0.1
-"""Pause after the listening was interrupted."""
+"""Seconds until the thread listens again after the listening was interrupted."""
 
 
 class Feed(Protocol):
-    """Where a store tells of its revocations."""
+    """The messages of a store about its revocations."""
 
     def listen(
         self,
@@ -51,18 +51,18 @@ class Feed(Protocol):
         alive: Callable[[float], None],
         end: threading.Event,
     ) -> None:
-        """Call `heard` for each token revoked from the first `alive` on, until `end`.
+        """Call `heard` for each token revoked from the first `alive` on, until `end` is set.
 
-        ``alive(t)`` is called about every `every_s`, and says: what was acknowledged as revoked before `t`
-        (of ``time.monotonic``) has been heard, or the store knew of it before the first `alive`.
+        ``alive(t)`` is called about every `every_s`. It says that every revocation which was acknowledged before `t`
+        (of ``time.monotonic``) has been heard, or was known to the store before the first `alive`.
 
         Raises:
-            StateUnavailable: When the listening was interrupted: something may not have been heard.
+            StateUnavailable: The listening was interrupted, so a revocation may have been missed.
         """
 
 
 class CachedRevocations:
-    """A revocation store in front of another; see the module."""
+    """A revocation store in front of another. The module's docstring describes it."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class CachedRevocations:
         self._as_of_s = float("-inf")
 
     def is_revoked(self, token_id: str) -> bool:
-        """Whether `token_id` has been revoked, as of `max_stale_ms` ago or later."""
+        """Return whether `token_id` has been revoked, as of `max_stale_ms` ago or later."""
         if self._pid != os.getpid():
             self._begin()
         if token_id in self._revoked:
@@ -103,7 +103,7 @@ class CachedRevocations:
         self._listen()
         revoked = self.store.is_revoked(token_id)
         with self._lock:
-            # only if the listening was not interrupted while the store was asked
+            # remember the answer only if the listening was not interrupted while the store was asked
             if good is self._good:
                 (self._revoked if revoked else self._good).add(token_id)
             if len(self._good) + len(self._revoked) > _REMEMBERED:
@@ -111,16 +111,16 @@ class CachedRevocations:
         return revoked
 
     def revoke(self, token_id: str) -> None:
-        """Revoke one token, and know it here at once."""
+        """Revoke one token in the store, and remember the revocation here at once."""
         self.store.revoke(token_id)
         self._heard(token_id)
 
     def track(self, principal_id: str, token_id: str, expires_at: dt.datetime) -> None:
-        """The store's own."""
+        """Track a token in the store."""
         self.store.track(principal_id, token_id, expires_at)
 
     def revoke_principal(self, principal_id: str) -> int:
-        """Revoke in the store, and forget all cached answers: the reply does not say which tokens it revoked."""
+        """Revoke in the store, and forget all cached answers, because the reply does not name the revoked tokens."""
         try:
             return self.store.revoke_principal(principal_id)
         finally:
@@ -128,7 +128,7 @@ class CachedRevocations:
                 self._good = set()
 
     def sweep_expired(self, now: dt.datetime) -> int:
-        """The store's own."""
+        """Sweep the store."""
         return self.store.sweep_expired(now)
 
     def close(self) -> None:
@@ -168,7 +168,7 @@ class CachedRevocations:
 
 
 def open_url(url: StateURL, options: StateOptions) -> State:
-    """The store's state, with its revocation checks cached."""
+    """Open the store's state, with its revocation checks cached."""
     if url.scheme not in _HOMES:
         url.wrong(f"{url.scheme}:// has nobody to tell of revocations; cached+ goes before {_NAMES}")
     home = cast("_Home", import_module(_HOMES[url.scheme]))

@@ -1,10 +1,10 @@
 """A state that is wrong on purpose: its limiter takes the time from the worker that asks, and not from the server.
 
-``client-clock+redis://`` is ``redis://`` with one difference in its limiter: each admission carries the wall clock of
-the worker that asked for it. The widespread recipe of a sorted set whose scores are ``time.time()`` works like this. As
-long as all clocks agree, nothing is wrong with it. A worker whose clock is ahead by more than the window removes every
-admission of the others, and admits the whole limit once more. Its own admissions then lie in the future of the others,
-so the others deny for longer than the window.
+``client-clock+redis://`` is ``redis://`` with one difference in its limiter: each admission has the wall clock of
+the worker that asked for it. A widespread recipe, a sorted set whose scores are ``time.time()``, works like this. As
+long as all clocks agree, the limiter is right. A worker whose clock is ahead by more than the window removes every
+admission of the others, and admits the whole limit once more. To the other workers its admissions lie in the future, so
+these workers deny for longer than the window.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _US = 1_000_000
 
 
 class ClientClockLimiter(SharedLimiter):
-    """A window log on a server, by the clocks of those who ask."""
+    """A window log on a server, by the clocks of the workers that ask."""
 
     def __init__(self, server: Server, namespace: str, clock: Callable[[], float] = time.time) -> None:
         self._server = server
@@ -47,7 +47,7 @@ class ClientClockLimiter(SharedLimiter):
 
 
 def open_url(url: StateURL, options: StateOptions) -> State:
-    """The control."""
+    """Open the state that is wrong on purpose."""
     plain = parse(url.text.removeprefix("client-clock+"))
     server = redis.server_of(plain, options)
     rest = redis.open_url(plain, options)

@@ -1,11 +1,11 @@
-"""How values cross a process boundary: as JSON, and only values that JSON does not change.
+"""Encode values that cross a process boundary: as JSON, and only values that JSON does not change.
 
-A shared store keeps a copy. What is read must equal what was stored, on every worker, whoever wrote it: no
-code in the data (never pickle), no guess about types. So a value may be None, a bool, a 64-bit int, a finite
-float, a str, a list, or a dict with str keys, to any depth that JSON allows. A tuple, a datetime, a Decimal, bytes, a
-set, NaN are refused, and the error names their type and path. They would come back as something else, and upstream's
-expansions compare by equality. Upstream's in-memory store keeps a reference instead, so it takes anything, and sees
-later changes.
+A shared store keeps a copy. Every worker must read a value that equals the stored one, whichever worker stored it. The
+data contain no code (never pickle), and no type has to be guessed. So a value may be None, a bool, a 64-bit int, a
+finite float, a str, a list, or a dict with str keys, to any depth that JSON allows. A tuple, a datetime, a Decimal,
+bytes, a set and NaN are refused, and the error names their type and path. They would come back as other values, and
+upstream's expansions compare by equality. Upstream's in-memory store keeps a reference instead, so it takes any value,
+and sees later changes of it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _DEEPEST = 254
 
 
 class Unstorable(DriverError):  # noqa: N818 - it names a thing
-    """A driver answered with a value a shared store cannot keep; the message names its type and its path."""
+    """A driver answered with a value that a shared store cannot keep. The message names its type and its path."""
 
 
 def encode(value: Any) -> bytes:
-    """`value` as JSON.
+    """Return `value` as JSON.
 
     Raises:
-        Unstorable: When reading it back would not give an equal value.
+        Unstorable: Reading it back would not give an equal value.
     """
     try:
         text = orjson.dumps(value)
@@ -44,12 +44,12 @@ def encode(value: Any) -> bytes:
 
 
 def decode(text: bytes | str) -> Any:
-    """What `encode` was given."""
+    """Return the value that `encode` was given."""
     return orjson.loads(text)
 
 
 def _culprit(value: Any) -> tuple[str, str]:
-    """Path and description of the first part of `value` that JSON would change, in reading order."""
+    """Return the path and the description of the first part of `value` that JSON would change, in reading order."""
     parts: list[tuple[str, Any, int]] = [("$", value, 0)]
     while parts:
         path, part, depth = parts.pop()

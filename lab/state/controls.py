@@ -1,11 +1,11 @@
 """States that are wrong on purpose: shared, but not atomic. The lab must find that they are wrong.
 
-``naive+redis://`` and ``stash://`` (gunicorn's dirty stash) both read a value, change it here and write it
+``naive+redis://`` and ``stash://`` (gunicorn's dirty stash) both read a value, change it in the worker and write it
 back. A change that another process makes in between is lost. So a limiter admits more than its limit, a principal's
 index misses tokens, and a revocation is lost.
 
 ``naive+redis://`` is wrong in its limiter and its revocations; its handles, traces and budget are those of
-``redis://``. ``stash://`` has the same two in gunicorn's stash, and the rest in memory. The stash is there
+``redis://``. ``stash://`` has the same two in gunicorn's stash, and the rest in memory. The stash exists
 only under a gunicorn with ``dirty_workers`` and ``dirty_apps = ["lab.state.controls:Stash"]``.
 """
 
@@ -36,10 +36,10 @@ class Shelf(Protocol):
     """Get and put: the two methods of a store that is only a shared dictionary."""
 
     def get(self, key: str) -> list[Any]:
-        """The list under `key`, empty if there is none."""
+        """Return the list under `key`, or an empty list if there is none."""
 
     def put(self, key: str, value: list[Any]) -> None:
-        """Put a list under `key`, whatever is there."""
+        """Put a list under `key`, in place of any other value."""
 
 
 class RedisShelf:
@@ -65,7 +65,7 @@ class Stash(DirtyApp):  # type: ignore[misc]  # gunicorn has no types
 
 
 class StashShelf:
-    """Lists in one table of gunicorn's stash, over one socket a process."""
+    """Lists in one table of gunicorn's stash, over one socket for each process."""
 
     _TABLE = "lab"
 
@@ -79,7 +79,7 @@ class StashShelf:
 
     def get(self, key: str) -> list[Any]:
         """See `Shelf.get`."""
-        # its own get raises for a key that is not there, whatever default it is given
+        # the stash's own get raises an error for a missing key, even if it is given a default
         there = self._ask(lambda client: client.exists(self._TABLE, key))
         return list(self._ask(lambda client: client.get(self._TABLE, key))) if there else []
 
@@ -106,7 +106,7 @@ class StashShelf:
 class NaiveLimiter(SharedLimiter):
     """Upstream's two calls, check and then record, on a shared dictionary.
 
-    Wrong as soon as two processes ask at once.
+    It is wrong as soon as two processes ask at the same time.
     """
 
     def __init__(self, shelf: Shelf, clock: Callable[[], float] = time.time) -> None:
@@ -121,7 +121,7 @@ class NaiveLimiter(SharedLimiter):
         return True
 
     def peek(self, key: str, limit: int, window_seconds: float) -> bool:
-        """Whether the copy that is read has room for one more admission."""
+        """Return whether the copy that is read has room for one more admission."""
         times = self._counting(key, window_seconds)
         return not times or len(times) < limit
 
@@ -131,28 +131,28 @@ class NaiveLimiter(SharedLimiter):
 
 
 class NaiveRevocations:
-    """The revoked ids in one list, each principal's in another, both read and written back whole."""
+    """The revoked ids in one list, and each principal's in another. Both are read and written back as a whole."""
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
 
     def is_revoked(self, token_id: str) -> bool:
-        """Whether `token_id` is in the list just now."""
+        """Return whether `token_id` is in the list at present."""
         return token_id in self._shelf.get("revoked")
 
     def revoke(self, token_id: str) -> None:
-        """Add `token_id` to the list that was read; what was added meanwhile is lost."""
+        """Add `token_id` to the list that was read. A change that was made in between is lost."""
         revoked = self._shelf.get("revoked")
         if token_id not in revoked:
             self._shelf.put("revoked", [*revoked, token_id])
 
     def track(self, principal_id: str, token_id: str, expires_at: dt.datetime) -> None:  # noqa: ARG002 - upstream's
-        """Add `token_id` to the principal's list that was read; what was added meanwhile is lost."""
+        """Add `token_id` to the principal's list that was read. A change that was made in between is lost."""
         tokens = self._shelf.get(f"principal:{principal_id}")
         self._shelf.put(f"principal:{principal_id}", [*tokens, token_id])
 
     def revoke_principal(self, principal_id: str) -> int:
-        """Add the principal's tokens, as far as its list has them."""
+        """Revoke those of the principal's tokens that its list contains."""
         revoked = self._shelf.get("revoked")
         newly = [token for token in self._shelf.get(f"principal:{principal_id}") if token not in set(revoked)]
         self._shelf.put("revoked", [*revoked, *newly])
@@ -160,12 +160,12 @@ class NaiveRevocations:
         return len(newly)
 
     def sweep_expired(self, now: dt.datetime) -> int:  # noqa: ARG002 - upstream's
-        """Does nothing: a control is never used for longer than one run."""
+        """Do nothing: this state is never used for longer than one run."""
         return 0
 
 
 def open_url(url: StateURL, options: StateOptions) -> State:
-    """One of the two controls."""
+    """Open one of the two states that are wrong on purpose."""
     if url.scheme == "stash":
         if url.rest:
             url.wrong(f"nothing may follow '://', there is {url.rest!r}")

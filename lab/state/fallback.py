@@ -1,12 +1,14 @@
 """A state that is wrong on purpose: while its store cannot be reached, each process goes on alone, without an error.
 
 ``fallback+redis://`` is ``redis://`` with one difference in its limiter and its revocations: a call that the
-store does not answer is answered by stores in the process's own memory. Many limiters in the field do so
-(``in_memory_fallback`` and the like). As long as the store answers, nothing is wrong with it. While the store cannot be
-reached, each process counts and remembers alone: N processes admit N times the limit, and a token that was revoked
-before is accepted. No error says so. Its handles, traces and budget are those of ``redis://``, which refuse. The
-deployment ``redis-fallback`` therefore takes only its limiter and its revocations from here, and keeps the rest in
-memory: a handle that cannot be stored turns an accepted token into a 503, which hides that the token was accepted.
+store does not answer is answered by stores in the process's own memory. Many published limiters do so
+(``in_memory_fallback`` and similar options). As long as the store answers, this state is right. While the store cannot
+be reached, each process counts and remembers alone. N processes admit N times the limit, and a token that was revoked
+before is accepted. No error says so.
+
+Its handles, traces and budget are those of ``redis://``, which refuse. The deployment ``redis-fallback`` therefore
+takes only its limiter and its revocations from here, and keeps the rest in memory: a handle that cannot be stored turns
+an accepted token into a 503, which hides that the token was accepted.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ T = TypeVar("T")
 
 
 def _either(shared: Callable[[], T], own: Callable[[], T]) -> T:
-    """The store's answer, or this process's own answer if the store does not answer."""
+    """Return the store's answer, or this process's own answer if the store does not answer."""
     try:
         return shared()
     except StateUnavailable:
@@ -37,7 +39,7 @@ def _either(shared: Callable[[], T], own: Callable[[], T]) -> T:
 
 
 class FallbackLimiter(SharedLimiter):
-    """Counts in the store, and in this process alone while the store is away."""
+    """A limiter that counts in the store, and in this process alone while the store cannot be reached."""
 
     def __init__(self, shared: SharedLimiter) -> None:
         self._shared = shared
@@ -63,7 +65,7 @@ class FallbackLimiter(SharedLimiter):
 
 
 class FallbackRevocations:
-    """Remembers in the store, and in this process alone while the store is away."""
+    """Revocations that are kept in the store, and in this process alone while the store cannot be reached."""
 
     def __init__(self, shared: RevocationStoreProtocol) -> None:
         self._shared = shared
@@ -97,7 +99,7 @@ class FallbackRevocations:
 
 
 def open_url(url: StateURL, options: StateOptions) -> State:
-    """The control."""
+    """Open the state that is wrong on purpose."""
     rest = redis.open_url(parse(url.text.removeprefix("fallback+")), options)
     if not isinstance(rest.limiter, SharedLimiter):
         raise TypeError("the limiter of a Redis is shared")

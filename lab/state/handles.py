@@ -1,4 +1,4 @@
-"""A handle store that several processes share: what every store's handles have in common."""
+"""The handle store of several processes: the part that is the same for every store."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from lab.bridge import is_bridged, owe
 from lab.state import codec
 
 KEPT_EXPIRED_S = 60
-"""How long an expired handle is reported as expired; after that it is reported as not found."""
+"""Seconds for which an expired handle is reported as expired. After that it is reported as not found."""
 
 _EPOCH = dt.datetime.fromtimestamp(0, tz=dt.UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """When a handle was stored and when it ends: microseconds of the Unix epoch on the store's clock."""
+    """The times at which a handle was stored and ends: microseconds of the Unix epoch on the store's clock."""
 
     created_us: int
     expires_us: int
@@ -32,13 +32,17 @@ class Life:
 class SharedHandles(HandleStore, ABC):
     """Upstream's handle store over rows that every process reads. `expand` is upstream's own.
 
-    Differs from upstream's in memory in four ways, each because it is shared. The data is a copy, and must be
-    JSON (`lab.state.codec`). Times are the store's, not the caller's. `max_entries` holds for the whole
-    deployment: when one more would exceed it the expired go first, then the oldest, whoever stored them. And
-    an expired handle answers `HandleExpired` for `KEPT_EXPIRED_S` instead of once.
+    Because it is shared, it differs from upstream's in-memory store in four ways:
 
-    The data is what the driver returned, before the firewall. It leaves the process, and anyone who can read the store
-    can read all of it.
+    - The data is a copy, and must be JSON (`lab.state.codec`).
+    - Times are the store's, not the caller's.
+    - `max_entries` holds for the whole deployment. When one more handle would exceed it, the expired handles go
+    first, and
+      then the oldest, whichever process stored them.
+    - An expired handle answers `HandleExpired` for `KEPT_EXPIRED_S` instead of once.
+
+    The data is the driver's reply, before the firewall. It leaves the process, and anyone who can read the store can
+    read all of it.
     """
 
     def __init__(self, default_ttl_seconds: int = 3600, *, max_entries: int = 10_000) -> None:
@@ -56,8 +60,8 @@ class SharedHandles(HandleStore, ABC):
         """Keep a copy of `data`; see upstream's `HandleStore.store`.
 
         Raises:
-            Unstorable: When the data or the constraints hold what JSON cannot.
-            StateUnavailable: When the store could not keep it.
+            Unstorable: The data or the constraints hold a value that JSON cannot express.
+            StateUnavailable: The store could not keep it.
         """
         handle_id = str(uuid.uuid4())
         rows = len(data) if isinstance(data, list) else 1
@@ -73,8 +77,9 @@ class SharedHandles(HandleStore, ABC):
         if life is not None:
             return _handle(handle_id, capability_id, rows, principal_id, constraints, life)
 
-        # The row has been sent but not answered. The caller goes on, and its trace leaves in the same write. The call
-        # as a whole ends when the store has answered; until then the times are this host's.
+        # The row has been sent, and the store has not answered yet. The caller goes on, so that its trace leaves in
+        # the same write. The whole call ends when the store has answered. Until then the handle has this host's
+        # times.
         now_us = time.time_ns() // 1000
         life = Life(now_us, now_us + ttl_s * 1_000_000)
         handle = _handle(handle_id, capability_id, rows, principal_id, constraints, life)
@@ -82,11 +87,11 @@ class SharedHandles(HandleStore, ABC):
         return handle
 
     def get(self, handle_id: str) -> Any:
-        """The data behind a handle.
+        """Return the data behind a handle.
 
         Raises:
             HandleExpired, HandleNotFound: As upstream's.
-            StateUnavailable: When the store could not be asked.
+            StateUnavailable: The store could not be asked.
         """
         found = self._read(handle_id)
         if found is None:
@@ -97,11 +102,11 @@ class SharedHandles(HandleStore, ABC):
         return codec.decode(data)
 
     def get_meta(self, handle_id: str) -> Handle:
-        """The handle itself, expired or not, without its data.
+        """Return the handle itself, expired or not, without its data.
 
         Raises:
             HandleNotFound: As upstream's.
-            StateUnavailable: When the store could not be asked.
+            StateUnavailable: The store could not be asked.
         """
         found = self._describe(handle_id)
         if found is None:
@@ -112,34 +117,37 @@ class SharedHandles(HandleStore, ABC):
 
     @property
     def current_bytes(self) -> int:
-        """Bytes of data in the store: of its JSON, not upstream's estimate of it."""
+        """Return the number of bytes of data in the store: the size of its JSON, and not upstream's estimate."""
         return self._bytes()
 
     @abstractmethod
     def evict_expired(self) -> int:
-        """Forget every handle whose time has passed, and say how many."""
+        """Forget every handle whose time has passed, and return their number."""
 
     @abstractmethod
     def _put(self, handle_id: str, *, meta: bytes, data: bytes, ttl_s: int) -> Life | Callable[[], Life]:
-        """Store a row and evict what exceeds the cap.
+        """Store a row and evict the handles that exceed the cap.
 
         Returns the row's times on the store's clock, or a function that waits for them.
         """
 
     @abstractmethod
     def _read(self, handle_id: str) -> tuple[bytes | None, Life] | None:
-        """The handle's data and its life. The data is None once it has expired. None if there is no such row."""
+        """Return the handle's data and its life; None if there is no such row.
+
+        The data of an expired handle is None.
+        """
 
     @abstractmethod
     def _describe(self, handle_id: str) -> tuple[bytes, Life] | None:
-        """The handle's metadata and its life; None if there is no such row."""
+        """Return the handle's metadata and its life; None if there is no such row."""
 
     @abstractmethod
     def _bytes(self) -> int: ...
 
 
 def _kept(handle: Handle, life: Life) -> None:
-    """Write the times of the store's clock into a handle."""
+    """Return the handle with the times of the store's clock."""
     handle.created_at, handle.expires_at = _at(life.created_us), _at(life.expires_us)
 
 

@@ -1,4 +1,4 @@
-"""``memory://``: upstream's own stores, untouched. Every process has its own: the baseline."""
+"""``memory://``: upstream's own stores, unchanged. Every process has its own. This is the baseline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def open_url(url: StateURL, options: StateOptions) -> State:
-    """Upstream's defaults, with the life, the caps and the pool that `options` asks for."""
+    """Open upstream's stores with its defaults, and with the life, the caps and the pool that `options` names."""
     if url.rest:
         url.wrong(f"nothing may follow '://', there is {url.rest!r}")
     url.allow()

@@ -1,23 +1,23 @@
-"""Token lifetimes, as every shared revocation store counts them."""
+"""The lifetimes of tokens, as every shared revocation store counts them."""
 
 from __future__ import annotations
 
 import datetime as dt
 
 MARGIN_S = 300
-"""How long after a token's expiry its revocation is kept, by the store's clock.
+"""Seconds for which a revocation is kept after its token has expired, by the store's clock.
 
-A verifier whose clock is behind the store's still takes a token for live when the store takes it for expired.
-As long as no verifier's clock is further behind than this, no revocation is forgotten while a verifier would still
-accept its token.
+The clock of a verifier may be behind the store's clock. Such a verifier still accepts a token that is expired by the
+store's clock. As long as no verifier's clock is further behind than this, no revocation is forgotten while a verifier
+would still accept its token.
 """
 
 UNTRACKED_S = 30 * 86_400
-"""How long the revocation of an untracked token is kept, whose expiry is unknown."""
+"""Seconds for which the revocation of an untracked token is kept. The expiry of such a token is unknown."""
 
 
 def microseconds(when: dt.datetime) -> int:
-    """Microseconds of the Unix epoch; a naive `when` is UTC, as upstream takes it."""
+    """Return microseconds of the Unix epoch. Without a time zone, `when` is UTC, as in upstream."""
     if when.tzinfo is None:
         when = when.replace(tzinfo=dt.UTC)
     return (when - _EPOCH) // dt.timedelta(microseconds=1)

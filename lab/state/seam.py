@@ -1,4 +1,4 @@
-"""What a kernel's state is: five stores, opened together and closed together."""
+"""The parts of a kernel's state: five stores, opened together and closed together."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ KINDS: tuple[Kind, ...] = ("revocations", "limiter", "handles", "traces", "budge
 
 
 class StateUnavailable(Exception):  # noqa: N818 - it names what the caller is told
-    """The store could not be asked, or could not keep what it was told, so its state is not known.
+    """The store could not be asked, or could not keep a change, so its state is not known.
 
-    A change whose answer was lost may have happened. It is no ``AgentKernelError``, because upstream handles
-    some of those: an absent store must reach the edge and become a refusal there.
+    A change whose answer was lost may have happened. This class is no ``AgentKernelError``, because upstream handles
+    some of those errors inside. An absent store must reach the HTTP layer, which turns it into a refusal.
     """
 
 
 class BadStateURL(ValueError):  # noqa: N818 - it names a thing
-    """A state URL that cannot be used: one line naming the part that is wrong and what would be right."""
+    """A state URL that cannot be used. The message is one line with the wrong part and what would be right."""
 
 
 class Limiter(Protocol):
-    """What a policy engine asks before it allows: upstream's two calls.
+    """The two calls of a policy engine before it allows a grant, as upstream makes them.
 
-    ``check`` says whether one more fits into the window, ``record`` counts it. Upstream's own limiter needs
-    both; in a shared one `check` already counts (see `lab.state.limiter.SharedLimiter`). A caller that makes
+    ``check`` says whether one more fits into the window, and ``record`` counts it. Upstream's own limiter needs
+    both. In a shared limiter `check` already counts (see `lab.state.limiter.SharedLimiter`). A caller that makes
     both calls, in this order, is right with either.
     """
 
@@ -41,28 +41,29 @@ class Limiter(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateOptions:
-    """What the stores must know beside their URL."""
+    """The settings of the stores, beside their URL."""
 
     handle_ttl_s: int = 3600
     handle_cap: int = 10_000
-    """Handles kept at once: per process in memory, in the whole deployment where they are shared."""
+    """The number of handles that are kept at once: per process in memory, or in the whole deployment where they are
+    shared."""
     trace_cap: int = 10_000
-    """Traces kept at once, counted as above."""
+    """The number of traces that are kept at once, counted in the same way."""
     budget_total: int | None = None
-    """Tokens in the pool; None means that there is no budget."""
+    """The number of tokens in the pool; None means that there is no budget."""
     budget_request: int = 4_000
-    """Tokens reserved for one invocation."""
+    """The number of tokens that are reserved for one invocation."""
     secret: str | None = field(default=None, repr=False)
-    """Signs the audit chain; None is upstream's own choice (``WEAVER_KERNEL_SECRET``)."""
+    """The key that signs the audit chain; None means upstream's own choice (``WEAVER_KERNEL_SECRET``)."""
     timeout_ms: int = 250
-    """How long one call to a store may take before the store counts as away."""
+    """The most milliseconds that one call to a store may take. After that the store counts as unreachable."""
     overrides: Mapping[str, str] = field(default_factory=dict)
-    """Kind → URL: one kind elsewhere than the rest."""
+    """The URL of each kind of state that is kept elsewhere than the rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where one kernel's state lives. Every store has upstream's methods and upstream's meaning."""
+    """The stores of one kernel. Every store has upstream's methods and upstream's meaning."""
 
     revocations: RevocationStoreProtocol
     limiter: Limiter
@@ -76,10 +77,10 @@ class State:
     loop."""
 
     def warnings(self) -> list[str]:
-        """What an operator should know of the stores, such as that one forgets when it is restarted."""
+        """Return facts that an operator should know about the stores, such as that one forgets at its restart."""
         return list(dict.fromkeys(text for warner in self.warners for text in warner()))
 
     def close(self) -> None:
-        """Let go of every connection, file and thread; harmless when repeated."""
+        """Close every connection, file and thread. Closing twice does no harm."""
         for closer in self.closers:
             closer()

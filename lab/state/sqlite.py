@@ -1,7 +1,7 @@
-"""``sqlite:///path``: all five kinds in one file, for every process of one host.
+"""``sqlite:///path``: all five kinds of state in one file, for every process of one host.
 
-Each change is one transaction under the file's write lock, so its effect is one instant; `SQLiteFile` says
-how long it waits, what it survives and how it fails.
+Each change is one transaction under the file's write lock, so it takes effect at one instant. `SQLiteFile` says
+how long a call waits, which failures the data survive, and how a call fails.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ _SWEEP_EVERY = 256
 
 
 def open_url(url: StateURL, options: StateOptions) -> State:
-    """The five stores on the URL's file; the file is opened at the first call."""
+    """Open the five stores on the URL's file. The file itself is opened at the first call."""
     return replace(stores(file_of(url, options), options), waits=not blocking_of(url))
 
 
 def blocking_of(url: StateURL) -> bool:
-    """Whether calls are to hold the event loop, as they did before there was a bridge."""
+    """Return whether calls hold the event loop while they wait, which is how the stores worked before `lab.bridge`."""
     return bool(url.number("blocking", 0, at_least=0))
 
 
 def file_of(url: StateURL, options: StateOptions) -> SQLiteFile:
-    """The file a URL names."""
+    """Return the file that a URL names."""
     url.allow("blocking", "replaced")
     path = Path(url.rest.removeprefix("/"))
     if not path.name:
@@ -62,12 +62,12 @@ def file_of(url: StateURL, options: StateOptions) -> SQLiteFile:
 
 
 def open_feed(url: StateURL, options: StateOptions) -> SQLiteFeed:
-    """Where the URL's file tells of revocations."""
+    """Open the feed of revocations of the URL's file."""
     return SQLiteFeed(partial(file_of, url, options))
 
 
 def stores(file: SQLiteFile, options: StateOptions) -> State:
-    """The five stores on a file."""
+    """Return the five stores on a file."""
     return State(
         revocations=SQLiteRevocations(file),
         limiter=SQLiteLimiter(file),
@@ -83,11 +83,11 @@ def stores(file: SQLiteFile, options: StateOptions) -> State:
 class SQLiteRevocations:
     """Upstream's revocation store in one table of tokens.
 
-    ``revoke_principal`` covers every token whose ``track`` returned before it was called: that row is
-    committed, and its one transaction reads and marks all rows of the principal. A ``track`` that overlaps
-    comes wholly before it or wholly after. A revocation has reached the disk when the call returns.
+    ``revoke_principal`` covers every token whose ``track`` returned before it was called. The row of such a token is
+    committed, and the one transaction of ``revoke_principal`` reads and marks all rows of the principal. A ``track``
+    that overlaps comes wholly before it or wholly after. A revocation has reached the disk when the call returns.
 
-    Nothing is forgotten before it has been expired for `MARGIN_S` by the store's clock, whatever time the
+    No token is forgotten before it has been expired for `MARGIN_S` by the store's clock, whatever time the
     caller of ``sweep_expired`` names.
     """
 
@@ -96,13 +96,13 @@ class SQLiteRevocations:
         self._tracked = 0
 
     def is_revoked(self, token_id: str) -> bool:
-        """Whether `token_id` has been revoked. Raises rather than guesses when the file cannot be read."""
+        """Return whether `token_id` has been revoked. If the file cannot be read, raise an error and do not guess."""
         return bool(
             self._file.read("SELECT 1 FROM tokens WHERE token_id = ? AND revoked IS NOT NULL", (token_id,))
         )
 
     def revoke(self, token_id: str) -> None:
-        """Revoke one token, known or not. Idempotent."""
+        """Revoke one token, known or not. A second call changes nothing."""
 
         def mark(connection: sqlite3.Connection) -> None:
             connection.execute(
@@ -120,7 +120,7 @@ class SQLiteRevocations:
     def track_in(
         self, connection: sqlite3.Connection, principal_id: str, token_id: str, expires_at: dt.datetime
     ) -> None:
-        """`track` as a part of somebody's transaction."""
+        """Track a token inside of a transaction that is already open."""
         connection.execute(
             "INSERT INTO tokens VALUES (?, ?, ?, NULL) ON CONFLICT (token_id)"
             " DO UPDATE SET principal_id = excluded.principal_id, expires_us = excluded.expires_us",
@@ -131,7 +131,7 @@ class SQLiteRevocations:
             self._sweep(connection, self._file.now_us())
 
     def revoke_principal(self, principal_id: str) -> int:
-        """Revoke every token tracked for `principal_id`; how many of them were good until now."""
+        """Revoke every token tracked for `principal_id`, and return the number of those that were good until now."""
 
         def mark(connection: sqlite3.Connection) -> int:
             return connection.execute(
@@ -142,7 +142,7 @@ class SQLiteRevocations:
         return self._file.change(mark, durable=True)
 
     def sweep_expired(self, now: dt.datetime) -> int:
-        """Forget tokens that expired before `now`, and at least `MARGIN_S` ago; how many."""
+        """Forget tokens that expired before `now` and at least `MARGIN_S` ago, and return their number."""
         return self._file.change(lambda connection: self._sweep(connection, microseconds(now)))
 
     def _sweep(self, connection: sqlite3.Connection, now_us: int) -> int:
@@ -150,7 +150,7 @@ class SQLiteRevocations:
         return connection.execute("DELETE FROM tokens WHERE expires_us <= ?", (cutoff_us,)).rowcount
 
     def revoked_since(self, place: int) -> tuple[int, list[str]]:
-        """What was revoked after `place`, and the place to ask from next. Places only ever grow."""
+        """Return the tokens revoked after `place`, and the place from which to ask next. Places only ever grow."""
         rows = self._file.read(
             "SELECT value, token_id FROM counters LEFT JOIN tokens ON revoked > ? WHERE name = 'revocations'",
             (place,),
@@ -159,7 +159,7 @@ class SQLiteRevocations:
 
 
 class SQLiteFeed:
-    """Revocations as they are committed, by asking: see `lab.state.cached.Feed`."""
+    """The feed of committed revocations, by asking at intervals: see `lab.state.cached.Feed`."""
 
     def __init__(self, open_file: Callable[[], SQLiteFile]) -> None:
         self._open = open_file
@@ -196,7 +196,7 @@ class SQLiteLimiter(SharedLimiter):
         return self._file.change(lambda connection: self.acquire_in(connection, key, limit, window_seconds))
 
     def acquire_in(self, connection: sqlite3.Connection, key: str, limit: int, window_seconds: float) -> bool:
-        """`acquire` as a part of somebody's transaction."""
+        """Count an admission inside of a transaction that is already open."""
         window_us = round(window_seconds * _S)
         row = connection.execute("SELECT admitted FROM windows WHERE key = ?", (key,)).fetchone()
         now_us = self._file.now_us()
@@ -204,7 +204,7 @@ class SQLiteLimiter(SharedLimiter):
         admitted = not counting or len(counting) < limit
         if admitted:
             counting.append(now_us)
-        # also after a refusal: admissions that count as made now must keep that time
+        # also write after a refusal: admissions that count as made now must keep that time
         if row is None or row[0] != counting.tobytes():
             connection.execute(
                 "REPLACE INTO windows VALUES (?, ?, ?)", (key, counting.tobytes(), now_us + window_us)
@@ -222,16 +222,16 @@ class SQLiteLimiter(SharedLimiter):
 
 
 def _counting(row: tuple[bytes] | None, now_us: int, window_us: int) -> array[int]:
-    """The admissions that count.
+    """Return the admissions that count.
 
-    If the clock was set back, some admissions lie in its future: they count as made now.
+    If the clock was set back, some admissions lie in its future. They count as made now.
     """
     times = array("q", row[0] if row else b"")
     return array("q", (min(t, now_us) for t in times if t > now_us - window_us))
 
 
 class SQLiteHandles(SharedHandles):
-    """Rows in the order they were stored, which is the order in which the cap evicts them."""
+    """Handles as rows in the order in which they were stored. The cap evicts them in this order."""
 
     def __init__(
         self, file: SQLiteFile, default_ttl_seconds: int = 3600, *, max_entries: int = 10_000
@@ -240,7 +240,7 @@ class SQLiteHandles(SharedHandles):
         self._file = file
 
     def evict_expired(self) -> int:
-        """Forget every handle whose time has passed, and say how many."""
+        """Forget every handle whose time has passed, and return their number."""
         return self._file.change(
             lambda connection: _evict(connection, "expires_us <= ?", self._file.now_us())
         )
@@ -285,7 +285,7 @@ class SQLiteHandles(SharedHandles):
 
 
 class SQLiteTraces(SharedTraces):
-    """The head is read and the record added in one transaction, so there is one chain."""
+    """Traces in one chain: one transaction reads the head and adds the record."""
 
     def __init__(self, file: SQLiteFile, *, cap: int, secret: Callable[[], str]) -> None:
         super().__init__(cap=cap, secret=secret)
@@ -303,7 +303,7 @@ class SQLiteTraces(SharedTraces):
                 "INSERT INTO traces VALUES (?, ?, ?, ?, ?)",
                 (line.seq, action_id, line.prev_hash, line.record_hash, line.payload),
             )
-            # seq has no gaps, so what exceeds the cap is known by its number
+            # seq has no gaps, so the numbers tell which records exceed the cap
             dropped = (line.seq - self._cap,)
             connection.execute(
                 "REPLACE INTO checkpoint SELECT 1, record_hash FROM traces WHERE seq = ?", dropped
@@ -377,7 +377,7 @@ class SQLiteBudget(SharedBudget):
 
 
 def _next(connection: sqlite3.Connection, name: str) -> int:
-    """Raise a counter by one; its new value."""
+    """Raise a counter by one, and return its new value."""
     (value,) = connection.execute(
         "UPDATE counters SET value = value + 1 WHERE name = ? RETURNING value", (name,)
     ).fetchone()
@@ -385,7 +385,7 @@ def _next(connection: sqlite3.Connection, name: str) -> int:
 
 
 def _evict(connection: sqlite3.Connection, where: str, value: int) -> int:
-    """Delete handles and keep count of them; how many."""
+    """Delete handles, keep count of them, and return their number."""
     gone = connection.execute(f"DELETE FROM handles WHERE {where}", (value,)).rowcount  # noqa: S608 - ours
     if gone:
         connection.execute("UPDATE counters SET value = value - ? WHERE name = 'handles'", (gone,))

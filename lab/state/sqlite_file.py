@@ -25,24 +25,24 @@ T = TypeVar("T")
 
 
 class SQLiteFile:
-    """A connection per process, made at its first call.
+    """One SQLite file, over a connection that each process makes at its first call.
 
-    WAL: readers and the one writer do not wait for each other. A change is one immediate transaction: the
-    write lock is taken before anything is read, so what was read still holds when it is acted on. Waiting for
-    the lock is bounded by `timeout_ms`; then, as after any other failure, the transaction is rolled back and
-    the call raises `StateUnavailable`. The lock is the operating system's: a process that is killed gives it
-    up.
+    The file is in WAL mode, so readers and the one writer do not wait for each other. A change is one immediate
+    transaction. The write lock is taken before anything is read, so the data that were read still hold when the
+    change is made. Waiting for the lock is bounded by `timeout_ms`. If this time passes, or after any other failure,
+    the transaction is rolled back and the call raises `StateUnavailable`. The operating system keeps the lock, and a
+    process that is killed gives it up.
 
-    Inside `lab.bridge.bridged` waiting does not hold the event loop: see `lab.state.sqlite_group`.
+    Inside `lab.bridge.bridged`, waiting does not hold the event loop: see `lab.state.sqlite_group`.
 
-    A file that is no longer the one that was opened (somebody has deleted or replaced it) has lost what this
-    process was told. Then every call raises `StateUnavailable`, until the workers are restarted; with
-    `accept_replaced` the file that is there now is opened instead.
+    If somebody deletes or replaces the file, the changes that this process made are lost. Then every call raises
+    `StateUnavailable` until the workers are restarted. With `accept_replaced` the new file is opened instead.
 
-    A committed transaction survives the death of its process (``synchronous=NORMAL``: it is in the page
-    cache). One made `durable` has also reached the disk when it returns, and so has everything before it.
+    A committed transaction survives the death of its process, because it is in the page cache
+    (``synchronous=NORMAL``). A `durable` transaction has also reached the disk when it returns, and so have all
+    transactions before it.
 
-    Time is this host's ``time.time``: whoever can open the file reads the same clock.
+    Time is this host's ``time.time``. Every process that can open the file reads the same clock.
     """
 
     def __init__(
@@ -71,27 +71,27 @@ class SQLiteFile:
         self._breaker = Breaker(self._probe)
 
     def now_us(self) -> int:
-        """Microseconds of the Unix epoch on the store's clock."""
+        """Return microseconds of the Unix epoch on the store's clock."""
         return round(self._clock() * 1_000_000)
 
     def read(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        """The rows of one statement, all read at one instant.
+        """Return the rows of one statement, all read at one instant.
 
         Raises:
-            StateUnavailable: When the file could not be read in time.
+            StateUnavailable: The file could not be read in time.
         """
         with self._alone():
             deadline_s = time.monotonic() + self._timeout_s
             return self._wait(lambda: self._connected().execute(sql, values).fetchall(), deadline_s)
 
     def change(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> T:
-        """What `work` returns, done in one transaction that is rolled back when it raises.
+        """Return the result of `work`, done in one transaction that is rolled back when `work` raises an error.
 
-        `work` must be done quickly and may be called with other works in the same transaction, each as a
+        `work` must be quick. It may be called with the work of other callers in the same transaction, each in a
         savepoint of its own.
 
         Raises:
-            StateUnavailable: When the lock was not to be had in time, or the file cannot be written.
+            StateUnavailable: The lock could not be taken in time, or the file cannot be written.
         """
         return self.start(work, durable=durable)()
 
@@ -127,11 +127,11 @@ class SQLiteFile:
             return result
 
     def _group(self) -> GroupWriter:
-        """The running event loop's writer."""
+        """Return the writer of the running event loop."""
         loop = asyncio.get_running_loop()
         group = self._groups.get(loop)
         if group is None:
-            # another loop's, or a parent's: not to be used here, and SQLite forbids closing it after a fork
+            # it belongs to another loop or to a parent process, and SQLite forbids closing it after a fork
             self._inherited += [other for of, other in self._groups.items() if of.is_closed()]
             self._groups = {of: other for of, other in self._groups.items() if not of.is_closed()}
             group = self._groups[loop] = GroupWriter(self, self._timeout_s)
@@ -147,10 +147,10 @@ class SQLiteFile:
         self._breaker_now().trip(reason)
 
     def check_same(self) -> None:
-        """Refuse a file that is no longer the one that was opened.
+        """Refuse a file that is not the one that was opened.
 
         Raises:
-            StateUnavailable: When it is another, or gone.
+            StateUnavailable: It is another file, or there is none.
         """
         if self._identity is None or _identity(self.path) == self._identity:
             return
@@ -167,11 +167,11 @@ class SQLiteFile:
             group.reopen()
 
     def connect(self) -> sqlite3.Connection:
-        """A new connection to the file, which is made if it is not there.
+        """Make a new connection to the file. The file is made if it does not exist.
 
         Raises:
-            StateUnavailable: When it is not the file that this process has opened before.
-            sqlite3.Error: When it cannot be opened.
+            StateUnavailable: It is not the file that this process has opened before.
+            sqlite3.Error: It cannot be opened.
         """
         self.check_same()
         connection = _connect(self.path)
@@ -196,7 +196,7 @@ class SQLiteFile:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Keep this process's other threads off the connection, and its parent's connection out of it."""
+        """Keep other threads of this process off the connection, and do not use the connection of a parent process."""
         if self._pid != os.getpid():
             self._fork()
         with self._mutex:
@@ -204,7 +204,7 @@ class SQLiteFile:
             yield
 
     def _fork(self) -> None:
-        """SQLite forbids using, and even closing, a connection on this side of a fork: it is only kept."""
+        """Keep a parent's connection without using it, because SQLite forbids even closing it in a forked process."""
         self._inherited += [self._connection, *self._groups.values()]
         self._groups = {}
         self._begin()
@@ -215,10 +215,10 @@ class SQLiteFile:
         return self._connection
 
     def _wait(self, attempt: Callable[[], T], deadline_s: float) -> T:
-        """The result of `attempt`, which is repeated while the file is locked and there is time.
+        """Return the result of `attempt`. It is repeated while the file is locked and time is left.
 
-        SQLite's own waiting backs off to 100 ms: with 8 writers a call took up to 190 ms where short random
-        pauses kept it under 60.
+        SQLite's own waiting backs off to 100 ms. With 8 writers a call then took up to 190 ms, where short random
+        pauses kept it under 60 ms.
         """
         pause_s = 0.0002
         while True:
@@ -231,7 +231,7 @@ class SQLiteFile:
             pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
 
     def _probe(self) -> None:
-        """Take the write lock and give it back, over a connection of the asking thread's own."""
+        """Take the write lock and give it back, over a connection that this thread makes."""
         try:
             connection = _connect(self.path)
             try:
@@ -243,12 +243,12 @@ class SQLiteFile:
             raise self.away(error) from error
 
     def away(self, error: sqlite3.Error) -> StateUnavailable:
-        """The error as callers are told it."""
+        """Return the error in the form that callers get."""
         return StateUnavailable(f"{self.path}: {error}")
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    """Which file a path names: its device and inode; zeros for none."""
+    """Return the device and inode of the file at a path; zeros if there is none."""
     try:
         found = os.stat(path)  # noqa: PTH116 - called at every store call, and this is the faster one
     except OSError:
@@ -257,7 +257,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """A connection to a file that has the tables, made if they are not there yet."""
+    """Return a connection to a file that has the tables. They are made if they do not exist."""
     connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     try:
         if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):

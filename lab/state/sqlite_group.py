@@ -1,4 +1,4 @@
-"""Many requests' changes of one SQLite file in one transaction, without holding the event loop."""
+"""A writer that puts the changes of many requests into one SQLite transaction, without holding the event loop."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from lab.state.seam import StateUnavailable
 QUEUED_AT_MOST = 2048
 """The number of changes that may wait for the lock. Any further change is refused at once."""
 _TOGETHER = 64
-"""Changes in one transaction at most: it runs on the event loop, for some 2 ms at most."""
+"""The most changes in one transaction. It runs on the event loop, and so for about 2 ms at most."""
 _LONGEST_PAUSE_S = 0.004
 
 T = TypeVar("T")
 
 
 class File(Protocol):
-    """What is needed of the file."""
+    """The methods of the file that the writer uses."""
 
     def connect(self) -> sqlite3.Connection:
-        """A connection of one's own."""
+        """Make a connection for this caller alone."""
 
     def away(self, error: sqlite3.Error) -> StateUnavailable:
-        """The error as callers are told it."""
+        """Return the error in the form that callers get."""
 
     def trip(self, reason: str) -> None:
         """Refuse calls until the file can be written again."""
@@ -50,17 +50,17 @@ class _Change:
 
 
 class GroupWriter:
-    """The changes that one event loop makes.
+    """The writer for the changes of one event loop.
 
     The first change asks for the write lock, and changes that come while it waits join it. With the lock all of them
     are done in one transaction, each in a savepoint of its own. If one fails, the others still count, and none is
     acknowledged before the whole transaction is committed.
 
-    **What holds the loop, and what does not.** Waiting for the lock is ``asyncio.sleep``. The statements run
-    on the loop: they take tens of microseconds. A thread would have to take the interpreter's lock back
-    after each of them, for up to 5 ms each, while it holds the file's. What waits for the disk runs in a
-    thread, where it needs no lock of the interpreter: the commit of a durable change, and the checkpoint,
-    which is therefore taken out of the commits.
+    **Which steps hold the loop.** Waiting for the lock is ``asyncio.sleep`` and does not hold it. The statements run
+    on the loop, and take tens of microseconds. A thread would have to take the interpreter's lock back
+    after each statement, for up to 5 ms each, while it holds the file's lock. The steps that wait for the disk run in a
+    thread, where they do not need the interpreter's lock. These are the commit of a durable change, and the checkpoint,
+    which is therefore not a part of the commits.
     """
 
     def __init__(self, file: File, timeout_s: float) -> None:
@@ -75,7 +75,7 @@ class GroupWriter:
         self._closed = False
 
     def submit(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> asyncio.Future[T]:
-        """What `work` returns, once it is committed; `StateUnavailable` if it was not."""
+        """Return the result of `work` once it is committed; raise `StateUnavailable` if it was not committed."""
         if len(self._queue) >= QUEUED_AT_MOST:
             raise StateUnavailable(f"{QUEUED_AT_MOST} changes wait for the file already")
         future: asyncio.Future[T] = self._loop.create_future()
@@ -86,13 +86,13 @@ class GroupWriter:
         return future
 
     def reopen(self) -> None:
-        """Let go of the connection: the file is another."""
+        """Close the connection, because the file was replaced."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def close(self) -> None:
-        """Let go of the connection; what waits fails."""
+        """Close the connection. Changes that still wait fail."""
         self._closed = True
         self._fail(list(self._queue), "closed")
         self._queue.clear()
@@ -141,9 +141,9 @@ class GroupWriter:
         self._tidy()
 
     def _batch(self) -> list[_Change]:
-        """The first waiting changes.
+        """Return the first waiting changes.
 
-        All of them are durable or none is, because durability is chosen before a transaction begins.
+        Either all of them are durable or none is, because durability is chosen before a transaction begins.
         """
         durable = self._queue[0].durable
         batch: list[_Change] = []
@@ -152,10 +152,10 @@ class GroupWriter:
         return batch
 
     async def _locked(self) -> sqlite3.Connection:
-        """The connection, with the write lock.
+        """Return the connection, with the write lock taken.
 
         Raises:
-            StateUnavailable: When the oldest change has waited too long for it, or the file is unusable.
+            StateUnavailable: The oldest change has waited too long for the lock, or the file is unusable.
         """
         pause_s = 0.0002
         while True:
@@ -192,7 +192,7 @@ class GroupWriter:
             finally:
                 connection.close()
         except (sqlite3.Error, StateUnavailable):
-            pass  # the next one will do it
+            pass  # the next checkpoint will do it
 
     def _fail(self, changes: list[_Change], reason: str) -> None:
         for change in changes:
@@ -201,16 +201,16 @@ class GroupWriter:
 
 
 _CHECKPOINT_EVERY = 256
-"""Transactions between two checkpoints by one process."""
+"""The number of transactions between two checkpoints by one process."""
 
 
 def _outcome(
     connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], Any]
 ) -> tuple[Any, Exception | None]:
-    """What a work returned, or why it failed. The changes of a work that failed are undone.
+    """Return the result of a piece of work, or its error. The changes of work that failed are undone.
 
     Raises:
-        sqlite3.Error: When the whole transaction is gone, as after a full disk.
+        sqlite3.Error: The whole transaction is lost, as after a full disk.
     """
     connection.execute("SAVEPOINT one")
     try:
@@ -228,6 +228,6 @@ def _outcome(
 
 
 def busy(error: sqlite3.Error) -> bool:
-    """Whether somebody else has the lock."""
-    # the low byte is the code, the rest says why
+    """Return whether another connection has the lock."""
+    # the low byte is SQLite's primary error code; the higher bytes give details
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}

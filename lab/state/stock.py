@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def open_url(url: StateURL, options: StateOptions) -> State:
-    """Upstream's two stores on the URL's file."""
+    """Open upstream's two stores on the URL's file."""
     url.allow()
     if not url.rest.removeprefix("/"):
         url.wrong("no path to a file in it")

@@ -1,4 +1,4 @@
-"""A chained trace store that several processes write: what every store's traces have in common."""
+"""The chained trace store of several processes: the part that is the same for every store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from weaver_kernel.stores import (
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where the next record goes: its place, and the hash of the record before it."""
+    """The end of the chain: the place of the next record, and the hash of the record before it."""
 
     seq: int = 0
     hash: str = GENESIS_HASH
@@ -31,7 +31,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One record as it is kept; `payload` is upstream's exported trace as JSON."""
+    """One record in the store. `payload` is upstream's exported trace as JSON."""
 
     seq: int
     prev_hash: str
@@ -42,12 +42,12 @@ class Line:
 class SharedTraces(ABC):
     """One log with one chain and many writers.
 
-    Each record is linked to the record before it, whichever process wrote that.
+    Each record is linked to the record before it, whichever process wrote that record.
 
-    `record` returns once the record is in the log, or raises. The log keeps the newest `cap` records; the
-    hash of the last one dropped is kept as the checkpoint from which the rest still verifies, as upstream's
-    `prune` does. An `action_id` is recorded once: a second record is refused with upstream's error, as
-    upstream's SQLite store does (its in-memory store overwrites), because an audit log is not rewritten.
+    `record` returns once the record is in the log; otherwise it raises an error. The log keeps the newest `cap`
+    records. It keeps the hash of the last dropped record as the checkpoint from which the rest still verifies, as
+    upstream's `prune` does. An `action_id` is recorded once. A second record is refused with upstream's error, as in
+    upstream's SQLite store, because an audit log is not rewritten. Upstream's in-memory store overwrites the first.
     """
 
     def __init__(self, *, cap: int, secret: Callable[[], str]) -> None:
@@ -60,8 +60,8 @@ class SharedTraces(ABC):
         """Append `trace` to the chain.
 
         Raises:
-            AgentKernelError: When its action is in the log already, or it holds what JSON cannot.
-            StateUnavailable: When the store could not keep it, or could not say that it did.
+            AgentKernelError: Its action is in the log already, or it holds a value that JSON cannot express.
+            StateUnavailable: The store could not keep it, or could not confirm that it did.
         """
         payload, plain = _as_kept(trace)
 
@@ -75,35 +75,35 @@ class SharedTraces(ABC):
             )
 
     def get(self, action_id: str) -> ActionTrace:
-        """The trace of one action; raises upstream's error when there is none."""
+        """Return the trace of one action. Upstream's error is raised when there is none."""
         payload = self._find(action_id)
         if payload is None:
             raise AgentKernelError(f"No action trace found for action_id='{action_id}'.")
         return decode_trace(json.loads(payload))
 
     def list_all(self) -> list[ActionTrace]:
-        """Every trace, in the order of the chain."""
+        """Return every trace, in the order of the chain."""
         return [decode_trace(record.trace) for record in self.list_records()]
 
     def query(self, query: TraceQuery) -> list[ActionTrace]:
-        """Upstream's query over `list_all`."""
+        """Run upstream's query over `list_all`."""
         return query_traces(self.list_all(), query)
 
     def list_records(self) -> list[TraceRecord]:
-        """The chain itself, in order."""
+        """Return the records of the chain, in order."""
         return self._chain()[1]
 
     def verify_chain(self) -> ChainVerificationResult:
-        """Upstream's verification, from the checkpoint on.
+        """Run upstream's verification, from the checkpoint on.
 
-        As in upstream, records that were cut off the end are not noticed.
+        As in upstream, it does not notice records that were cut off the end.
         """
         checkpoint, records = self._chain()
         return verify_chain(records, secret=self._secret(), genesis_prev_hash=checkpoint)
 
     @property
     def evicted_count(self) -> int:
-        """How many records the cap has removed so far."""
+        """The number of records that the cap has removed so far."""
         lines = self._read()[1]
         return lines[0].seq if lines else 0
 
@@ -116,27 +116,31 @@ class SharedTraces(ABC):
 
     @abstractmethod
     def _append(self, action_id: str, link: Callable[[Head], Line]) -> bool:
-        """Append what `link` makes of the head, atomically; False when the action is there already.
+        """Append the record that `link` makes from the head, atomically. Return False when the action is there already.
 
         `link` is pure: a store may call it again with another head.
         """
 
     @abstractmethod
     def _find(self, action_id: str) -> str | None:
-        """The payload recorded for an action."""
+        """Return the payload recorded for an action."""
 
     @abstractmethod
     def _read(self) -> tuple[str, list[Line]]:
-        """The checkpoint and every line after it, as of one instant."""
+        """Return the checkpoint and every line after it, as of one instant."""
 
 
 def _as_kept(trace: ActionTrace) -> tuple[str, dict[str, Any]]:
-    """A trace as JSON, and as it will be read: JSON turns a key 1 into "1", and sorts the two differently."""
+    """Return a trace as JSON, and as it will be read.
+
+    JSON turns the key 1 into "1", and the two sort differently.
+    """
     exported = encode_trace(trace)
     try:
         text = orjson.dumps(exported)
         plain: dict[str, Any] = orjson.loads(text)
-        if plain == exported:  # four times as fast, and not for everything that the standard library takes
+        # orjson is four times as fast, but does not take every value that the standard library takes
+        if plain == exported:
             return text.decode(), plain
     except (TypeError, ValueError):
         pass

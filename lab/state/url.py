@@ -35,30 +35,30 @@ class StateURL:
     text: str
     scheme: str
     rest: str
-    """Between ``://`` and ``?``, decoded."""
+    """The part between ``://`` and ``?``, decoded."""
     parameters: Mapping[str, str]
     cached: bool
 
     def wrong(self, part: str) -> NoReturn:
-        """Raise `BadStateURL` for `part`, with what would be right."""
+        """Raise `BadStateURL` for `part`, with an example of a right URL."""
         raise BadStateURL(f"{redacted(self.text)}: {part}; like {EXAMPLES[self.scheme]}")
 
     def allow(self, *names: str) -> None:
-        """Refuse parameters other than `names`: a misspelt one must not be passed over."""
+        """Refuse every parameter that is not in `names`, so that a misspelt parameter is noticed."""
         known = (*names, *(("max_stale_ms",) if self.cached else ()))
         for name in self.parameters:
             if name not in known:
                 self.wrong(f"no parameter {name!r} here ({', '.join(known) or 'none are known'})")
 
     def number(self, name: str, default: int, *, at_least: int) -> int:
-        """The whole number a parameter holds."""
+        """Return the whole number that a parameter holds."""
         text = self.parameters.get(name, str(default))
         if not (text.isascii() and text.isdigit()) or int(text) < at_least:
             self.wrong(f"{name}={text!r} is no whole number of at least {at_least}")
         return int(text)
 
     def choice(self, name: str, known: Sequence[str]) -> str:
-        """The word a parameter holds; the first one where it is absent."""
+        """Return the word that a parameter holds; the first allowed word where the parameter is absent."""
         text = self.parameters.get(name, known[0])
         if text not in known:
             self.wrong(f"{name}={text!r} must be one of {', '.join(known)}")
@@ -66,11 +66,11 @@ class StateURL:
 
 
 _PRIVATE = re.compile(r"([?&][^=&]*(?:user|pass|pwd|secret|token|key|auth)[^=&]*=)[^&]*", re.IGNORECASE)
-"""A parameter that may hold a credential. No state takes one, but somebody may write one."""
+"""Parameters that may hold a credential. No state takes such a parameter, but a user may write one."""
 
 
 def redacted(text: str) -> str:
-    """The URL as it may be shown: without a password, and without parameters that may hold one."""
+    """Return the URL for display: without a password, and without parameters that may hold one."""
     text = _PRIVATE.sub(r"\1***", text)
     head, at, tail = text.rpartition("@")
     if not at:
@@ -83,10 +83,10 @@ def redacted(text: str) -> str:
 
 
 def parse(text: str) -> StateURL:
-    """Take a URL apart.
+    """Split a URL into its parts.
 
     Raises:
-        BadStateURL: When it has no scheme, or one there is not.
+        BadStateURL: It has no scheme, or a scheme that does not exist.
     """
     scheme, separator, rest = text.partition("://")
     if not separator:

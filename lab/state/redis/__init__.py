@@ -1,4 +1,4 @@
-"""``redis://`` and its kin: all five kinds on a Redis or Valkey server, or a cluster, for every host."""
+"""``redis://`` and related schemes: all five kinds of state on a Redis or Valkey server, or on a cluster."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lab.state.redis.traces import RedisTraces
 from lab.state.seam import State, StateOptions, StateUnavailable
 from lab.state.url import StateURL
 
-# the client library declares the class abstract, but makes objects of it itself
+# the client library declares the class abstract, but makes objects of the class itself
 _UnixConnection = cast("Callable[..., Wire]", UnixDomainSocketConnection)
 _PARAMETERS = ("namespace", "blocking", "restarted")
 _ONE_SERVER = (*_PARAMETERS, "wait")
@@ -29,11 +29,11 @@ _PLACE = re.compile(r"(?:(?P<user>[^:@]*):(?P<password>.*)@)?(?P<nodes>[^/]*)(?:
 
 
 def open_url(url: StateURL, options: StateOptions) -> State:
-    """The five stores on the URL's server, which is asked once whether it is fit to keep them.
+    """Open the five stores on the URL's server. The server is asked once whether it is fit to keep them.
 
     Raises:
-        BadStateURL: When the URL makes no sense, or the server answers and is not fit (see `link.unfit`). A server that
-        does not answer is no error here: it may come back, and until then every call raises `StateUnavailable`.
+        BadStateURL: The URL is wrong, or the server answers and is not fit (see `link.unfit`). A server that does not
+            answer is no error here: it may come back, and until then every call raises `StateUnavailable`.
     """
     server = server_of(url, options)
     try:
@@ -46,12 +46,15 @@ def open_url(url: StateURL, options: StateOptions) -> State:
 
 
 def blocking_of(url: StateURL) -> bool:
-    """Whether calls are to hold the event loop, as they did before there was a bridge."""
+    """Return whether calls hold the event loop while they wait, which is how the stores worked before `lab.bridge`."""
     return bool(url.number("blocking", 0, at_least=0))
 
 
 def confirmation_of(url: StateURL, key: str, options: StateOptions) -> Confirmation | None:
-    """What ``wait=N`` asks for: every answer waits for N replicas, for half of the time that a call may take."""
+    """Return the confirmation that ``wait=N`` asks for.
+
+    Every answer waits for N replicas, for at most half of the time that a call may take.
+    """
     replicas = url.number("wait", 0, at_least=0)
     if replicas and url.cached:
         url.wrong("wait= cannot be combined with cached+, which hears of revocations that no replica has yet")
@@ -61,7 +64,7 @@ def confirmation_of(url: StateURL, key: str, options: StateOptions) -> Confirmat
 
 
 def namespace_of(url: StateURL) -> str:
-    """The prefix of every key, which keeps the deployments on one server apart."""
+    """Return the prefix of every key. It keeps the deployments on one server apart."""
     namespace = url.parameters.get("namespace", "lab")
     if not re.fullmatch(r"[\w.-]+", namespace):
         url.wrong(f"namespace={namespace!r} must be letters, digits, '.', '_' or '-'")
@@ -69,7 +72,7 @@ def namespace_of(url: StateURL) -> str:
 
 
 def stores(server: Server, namespace: str, options: StateOptions) -> State:
-    """The five stores on a server."""
+    """Return the five stores on a server."""
     traces = RedisTraces(
         server, namespace, cap=options.trace_cap, secret=partial(resolve_hmac_secret, options.secret)
     )
@@ -87,13 +90,13 @@ def stores(server: Server, namespace: str, options: StateOptions) -> State:
 
 
 def open_feed(url: StateURL, options: StateOptions) -> RedisFeed:
-    """Where the URL's server tells of revocations."""
+    """Open the feed of revocations of the URL's server."""
     server = server_of(url, options)
     return RedisFeed(server, RedisRevocations(server, namespace_of(url)).channel, options.timeout_ms / 1000)
 
 
 def server_of(url: StateURL, options: StateOptions) -> Server:
-    """The server, or the cluster, that a URL names.
+    """Return the server, or the cluster, that a URL names.
 
     Calls made inside `lab.bridge.bridged` do not hold the event loop, unless the URL says ``blocking=1``.
     """

@@ -1,4 +1,4 @@
-"""One connection that many requests use at the same time: commands leave together, replies come in order."""
+"""One connection for many requests at the same time: commands leave together, and replies come in order."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Argument: TypeAlias = str | bytes | int
 QUEUED_AT_MOST = 2048
 """The number of commands that may be in flight on one connection. Any further command is refused at once."""
 GRACE = 0.2
-"""A part of the time-out: how much longer an overdue command is waited for, so that a late event loop can read."""
+"""The extra wait for an overdue command, as a part of the time-out. It lets a late event loop read the reply."""
 BYTES_AT_MOST = 64 * 2**20
-"""Bytes of commands that may wait for the server to read them."""
+"""The most bytes of commands that may wait for the server to read them."""
 
 _NOTHING = object()
 
 
 class ServerError(Exception):
-    """An error that the server replied with: ``code`` is its first word."""
+    """An error that the server replied with. ``code`` is its first word."""
 
     @property
     def code(self) -> str:
@@ -33,7 +33,7 @@ class ServerError(Exception):
 
 
 class ChannelClosed(Exception):  # noqa: N818 - it names a state
-    """The connection has ended, or never began. What was sent may have been carried out."""
+    """The connection has ended, or was never made. A command that was sent may have been carried out."""
 
 
 class Full(Exception):  # noqa: N818 - it names a state
@@ -42,18 +42,21 @@ class Full(Exception):  # noqa: N818 - it names a state
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """The address of a server, and the credentials."""
+    """The address and the credentials of a server."""
 
     host: str = ""
     port: int = 0
     path: str = ""
-    """A Unix socket; instead of host and port."""
+    """The path of a Unix socket, in place of host and port."""
     db: int = 0
     username: str | None = None
     password: str | None = None
 
     def greeting(self) -> list[tuple[Argument, ...]]:
-        """The first commands on a new connection. The last reply, to ``INFO``, tells whether the server is fit."""
+        """Return the first commands on a new connection.
+
+        The last reply, to ``INFO``, tells whether the server is fit.
+        """
         said: list[tuple[Argument, ...]] = []
         if self.password is not None:
             login = (self.password,) if self.username is None else (self.username, self.password)
@@ -69,7 +72,7 @@ def _packed(command: tuple[Argument, ...]) -> bytes:
 
 
 class _Call:
-    """One command in flight. Its place in the queue is what its reply is recognised by."""
+    """One command in flight. Its place in the queue tells which reply belongs to it."""
 
     __slots__ = ("again", "asking", "due_s", "future")
 
@@ -91,16 +94,16 @@ class Channel(asyncio.Protocol):
     """A connection to one server, used from one event loop.
 
     **Matching.** A server answers the commands of a connection in order, so the first reply belongs to the
-    first command. A caller that is cancelled leaves its place in the queue behind: the reply is dropped when
+    first command. A caller that is cancelled leaves its place in the queue. Its reply is dropped when
     it comes, and no reply is ever taken for another's.
 
-    **Time-outs.** Only the oldest command is watched. Replies come in order, so when the oldest is late
-    everything behind it is late, too. Then the connection is ended and every command in flight is unknown.
-    Keeping it would let commands pile up in front of a server that does not read them.
+    **Time-outs.** Only the oldest command is watched. Replies come in order, so when the oldest reply is late, all
+    replies behind it are late too. Then the connection is ended, and the result of every command in flight is
+    unknown. Keeping the connection would let commands pile up in front of a server that does not read them.
 
     **Writes.** Commands that are given in one turn of the event loop leave in one write.
 
-    **Connecting.** Commands may be given at once; they leave when the server has said that it is fit.
+    **Connecting.** Commands may be given at once. They leave when the server has reported that it is fit.
     """
 
     def __init__(
@@ -111,7 +114,10 @@ class Channel(asyncio.Protocol):
         examine: Callable[[bytes], str | None],
         ended: Callable[[str], None],
     ) -> None:
-        """`examine` says what is wrong with a server by its ``INFO``; `ended` hears why the channel ended."""
+        """Prepare a channel.
+
+        `examine` reads a server's ``INFO`` and says what is wrong; `ended` is called at the end.
+        """
         self.loop = asyncio.get_running_loop()
         self.closed = False
         self._place = place
@@ -137,13 +143,13 @@ class Channel(asyncio.Protocol):
         again: tuple[Argument, ...] | None = None,
         asking: bool = False,
     ) -> asyncio.Future[Any]:
-        """The reply to a command, as a future; `again` is sent if the server does not know the script.
+        """Return the reply to a command, as a future. `again` is sent if the server does not know the script.
 
-        With `asking` the command is allowed to a cluster's node that is about to have its slot.
+        With `asking` the command is allowed on a cluster's node that is about to receive its slot.
 
         Raises:
-            ChannelClosed: When the connection has ended.
-            Full: When too many commands are in flight.
+            ChannelClosed: The connection has ended.
+            Full: Too many commands are in flight.
         """
         if self.closed:
             raise ChannelClosed("the connection has ended")
@@ -151,14 +157,14 @@ class Channel(asyncio.Protocol):
             raise Full(f"{QUEUED_AT_MOST} commands are in flight already")
         if self._out_bytes + self._unsent() > BYTES_AT_MOST:
             raise Full(f"{BYTES_AT_MOST} bytes of commands wait for the server already")
-        # not the loop's clock: some loops read it once a turn, so it is late by what the turn has taken
+        # some event loops read their clock once a turn, so it would be late by the time that the turn has taken
         due_s = time.monotonic() + self._timeout_s
         future: asyncio.Future[Any] = self.loop.create_future()
         self._ask(_Call(future, due_s, again, asking=asking), command)
         return future
 
     def close(self, reason: str = "closed") -> None:
-        """End the connection; every command in flight fails with `ChannelClosed`."""
+        """End the connection. Every command in flight fails with `ChannelClosed`."""
         if self.closed:
             return
         self.closed = True
@@ -173,16 +179,17 @@ class Channel(asyncio.Protocol):
             if call.future is not None and not call.future.done():
                 call.future.set_exception(ChannelClosed(reason))
         if calls or not self._ready:
-            self._ended(reason)  # the server may close an idle connection: that is no failure
+            self._ended(reason)  # the server may close an idle connection, and this is no failure
 
     @property
     def in_flight(self) -> int:
-        """How many commands have no reply yet."""
+        """The number of commands that have no reply yet."""
         return len(self._calls)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one without saying so
+        # uvloop's transport is a WriteTransport, but does not declare it
+        self._transport = cast("asyncio.Transport", transport)
         greeting = self._place.greeting()
         self._greeting = len(greeting)
         self._transport.write(b"".join(_packed(one) for one in greeting))
@@ -232,7 +239,7 @@ class Channel(asyncio.Protocol):
             self._flush()
 
     def _ask(self, call: _Call, command: tuple[Argument, ...]) -> None:
-        """Give a command; ``ASKING`` goes before each that needs it, because it counts for the next one only."""
+        """Give a command. ``ASKING`` goes before each command that needs it, because it holds for one command only."""
         if call.asking:
             self._give(_Call(None, call.due_s, None), ("ASKING",))
         self._give(call, command)
@@ -270,9 +277,9 @@ class Channel(asyncio.Protocol):
             call.future.set_result(reply)
 
     def _look(self) -> None:
-        """Watch the oldest command; end the connection if it is overdue.
+        """Watch the oldest command, and end the connection if it is overdue.
 
-        A turn of the event loop may have been a long one. Then the reply may lie unread, or the command may
+        A turn of the event loop may take long. Then the reply may have arrived without being read, or the command may
         not have left yet. So the connection ends only if the command is still overdue after the loop has turned
         for a while longer. A delay of 0 would be too short: uvloop runs such a call before it reads.
         """

@@ -19,13 +19,13 @@ Node: TypeAlias = Link | MultiplexedLink
 
 _REDIRECTIONS = 5
 _MAP_EVERY_S = 1.0
-"""While a node cannot be reached, the other nodes are asked at most this often which node has its slots now."""
+"""Seconds between two questions to the other nodes which node now has the slots of a node that cannot be reached."""
 
 
 class Cluster:
-    """One `Link` for each node. If a node cannot be reached, its own slots cannot be asked, and all others can.
+    """One `Link` for each node. If a node cannot be reached, calls about its own slots fail, and all others go on.
 
-    Redirections are followed, because a node that redirects has not carried out the command; nothing else is
+    Redirections are followed, because a node that redirects has not carried out the command. No other command is
     sent twice.
     """
 
@@ -49,7 +49,7 @@ class Cluster:
         return self._routed(keys[0], lambda link, asking: link.run(script, keys, *arguments, asking=asking))
 
     def start(self, script: Script, keys: tuple[str, ...], *arguments: Argument) -> Callable[[], Any]:
-        """See `Server.start`. A script that is redirected is sent again when its answer is asked for."""
+        """See `Server.start`. A script that is redirected is sent again when the caller waits for its answer."""
         slot = key_slot(keys[0].encode())
         link = self._owner(slot)
         try:
@@ -70,17 +70,17 @@ class Cluster:
         return answer
 
     def warnings(self) -> list[str]:
-        """See `Server.warnings`: every node's."""
+        """See `Server.warnings`. The warnings of every node are returned."""
         return [warning for link in self._links.values() for warning in link.warnings()]
 
     def listener(self, key: str) -> Wire:
         """See `Server.listener`."""
-        # a node that answers this has the slot, or has just said which node has it
+        # a node that answers this has the slot, or has just named the node that has it
         self.call(key, "GET", key)
         return self._owner(key_slot(key.encode())).listener(key)
 
     def examine(self) -> None:
-        """See `Link.examine`: every seed that is there must be fit, and one must be there."""
+        """See `Link.examine`. Every seed that answers must be fit, and at least one must answer."""
         away: StateUnavailable | None = None
         there = 0
         for seed in self._seeds:
@@ -111,7 +111,7 @@ class Cluster:
                 if not moved.for_now:
                     self._owners[slot] = address
             except StateUnavailable:
-                # perhaps another node has taken over
+                # another node may have taken over
                 self._owners.pop(slot, None)
                 raise
         raise StateUnavailable(f"the cluster redirected a question about slot {slot} {_REDIRECTIONS} times")
@@ -124,10 +124,10 @@ class Cluster:
         return self._to(self._owners[slot])
 
     def _read_map(self, slot: int) -> None:
-        """Ask the nodes, those known first, which has which slots.
+        """Ask the nodes, and first those that are known already, which node has which slots.
 
         Raises:
-            StateUnavailable: When no node can tell who has `slot`.
+            StateUnavailable: No node can tell which node has `slot`.
         """
         now_s = time.monotonic()
         if now_s < self._ask_again_s:

@@ -1,4 +1,4 @@
-"""Revocations as a Redis server tells of them."""
+"""The messages of a Redis server about revocations."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from lab.state.redis.link import Server
 from lab.state.seam import StateUnavailable
 
 _LOOK_S = 0.1
-"""How long it may take until the thread notices that it should end."""
+"""The most seconds until the thread notices that it should end."""
 
 
 class RedisFeed:
     """A subscription to the channel of the revocations; see `lab.state.cached.Feed`.
 
     The channel is in the slot of the revocations (``SSUBSCRIBE``), so the script that revokes and the message
-    that tells of it are one step on one server. The question over the same connection also asks whether that server is
+    about it are one step on one server. The question over the same connection also asks whether that server is
     still the right one: a node of a cluster that no longer has the slot says so.
     """
 

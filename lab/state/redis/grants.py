@@ -37,10 +37,10 @@ class Grants:
         token_id: str,
         expires_at: dt.datetime,
     ) -> bool:
-        """Count the grant and track the token, or do neither; True if both were done.
+        """Count the grant and track the token, or do neither. Return True if both were done.
 
         Raises:
-            StateUnavailable: When the server could not be asked. Both may have been taken.
+            StateUnavailable: The server could not be asked. It may have done both.
         """
         keys = (self._limiter.key(key), *self._tracked.keys(principal_id, token_id))
         window_us, expires_us = round(window_seconds * _S), microseconds(expires_at)
@@ -50,7 +50,7 @@ class Grants:
 
 
 def grants_of(state: State) -> Grants | None:
-    """The grants of a state whose limits and revocations are on the same single server; else None."""
+    """Return the grants of a state whose limits and revocations are on the same single server, and otherwise None."""
     limiter, revocations = state.limiter, state.revocations
     tracked = revocations.store if isinstance(revocations, CachedRevocations) else revocations
     if not isinstance(limiter, RedisLimiter) or not isinstance(tracked, RedisRevocations):

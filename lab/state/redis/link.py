@@ -1,4 +1,4 @@
-"""One blocking connection to one Redis or Valkey server: short waits, no second try, nothing over a fork."""
+"""One blocking connection to one Redis or Valkey server: short waits, no retries, and no use after a fork."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from lab.state.redis.channel import Argument
 from lab.state.seam import StateUnavailable
 
 OLDEST = 7
-"""The major version from which a server has sharded channels. Valkey reports version 7 for compatibility."""
+"""The lowest version of a server that has sharded channels. Valkey reports version 7 for compatibility."""
 
 Restarted = Literal["persistent", "accept", "refuse"]
-"""Which server is believed after it was restarted: one with an append-only file, every one, or none."""
+"""The servers that are trusted after a restart: those with an append-only file, all servers, or none."""
 
 _CONFIRM_KEPT_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confirmation:
-    """Every answer is given only once `replicas` replicas have everything that it is based on.
+    """Give every answer only once `replicas` replicas have everything that the answer is based on.
 
     After each command the same connection writes `key` and sends ``WAIT``. A replica that has this write has everything
-    that the server had carried out before it, also for other callers. So what a caller was told survives the promotion
-    of any replica, if `replicas` is the number of replicas that may be promoted.
+    that the server had carried out before it, also for other callers. So the answer that a caller got survives the
+    promotion of any replica, if `replicas` is the number of replicas that may be promoted.
 
-    All of it must go over one connection. ``WAIT`` covers the writes of its own connection only, so over a new
-    connection it would confirm nothing and say that all is well.
+    All of it must go over one connection. ``WAIT`` covers the writes of its own connection only. Over a new
+    connection it would confirm nothing and still report success.
     """
 
     replicas: int
@@ -42,14 +42,15 @@ class Confirmation:
     key: str
 
     def commands(self) -> tuple[tuple[Argument, ...], tuple[Argument, ...]]:
-        """The write, and the command whose answer is the number of replicas that have it."""
+        """Return the write, and the command whose answer is the number of replicas that have it."""
         return ("SET", self.key, "1", "PX", _CONFIRM_KEPT_MS), ("WAIT", self.replicas, self.within_ms)
 
     def check(self, name: str, confirmed: int) -> None:
         """Refuse an answer that too few replicas have confirmed.
 
         Raises:
-            StateUnavailable: Then the command may have had its effect, and a promotion may undo it.
+            StateUnavailable: Too few replicas have confirmed. The command may have had its effect, and a promotion
+        may undo it.
         """
         if confirmed < self.replicas:
             raise StateUnavailable(
@@ -66,7 +67,7 @@ class Script:
 
 
 class Wire(Protocol):
-    """What is used of the client library's connection."""
+    """The methods of the client library's connection that this module uses."""
 
     def connect(self) -> None: ...  # noqa: D102
     def disconnect(self) -> None: ...  # noqa: D102
@@ -76,36 +77,36 @@ class Wire(Protocol):
 
 
 class Server(Protocol):
-    """What the stores ask: one server, or a cluster of them."""
+    """The calls that the stores make, to one server or to a cluster."""
 
     def call(self, key: str, *command: Argument) -> Any:
-        """The answer to one command about `key`."""
+        """Return the answer to one command about `key`."""
 
     def run(self, script: Script, keys: tuple[str, ...], *arguments: Argument) -> Any:
-        """The answer of a script; its keys are in one slot."""
+        """Return the answer of a script. Its keys are in one slot."""
 
     def start(self, script: Script, keys: tuple[str, ...], *arguments: Argument) -> Callable[[], Any]:
-        """Send a script, and return a function that waits for its answer and raises as `run` does.
+        """Send a script, and return a function that waits for its answer and raises errors as `run` does.
 
         Scripts that are started one after another on the same server run in that order. Inside
-        `lab.bridge.bridged` the answer is not waited for here; elsewhere it is there already.
+        `lab.bridge.bridged` this method does not wait for the answer. Elsewhere it does.
         """
 
     def listener(self, key: str) -> Wire:
-        """A connection of its own, which speaks RESP3, to the server that has `key`."""
+        """Open a further connection, which speaks RESP3, to the server that has `key`."""
 
     def warnings(self) -> list[str]:
-        """What an operator should know of the server, as it was when it was last connected to."""
+        """Return facts that an operator should know about the server, as of the last time that it was connected to."""
 
     def examine(self) -> None:
-        """Look, over a connection that is closed again, whether it is there and fit; raises if not."""
+        """Check, over a connection that is closed again, whether the server is there and fit. Raise an error if not."""
 
     def close(self) -> None:
-        """Let go of every connection."""
+        """Close every connection."""
 
 
 class Moved(Exception):  # noqa: N818 - it names what the server says
-    """This slot is another node's: for good, or for this one question."""
+    """The slot belongs to another node: from now on, or for this one question."""
 
     def __init__(self, host: str, port: int, *, for_now: bool) -> None:
         super().__init__(f"{host}:{port}")
@@ -140,7 +141,7 @@ class Link:
         restarted: Restarted = "persistent",
         confirmation: Confirmation | None = None,
     ) -> None:
-        """`name` is how messages call the server; `probe_key` is written to see whether it is back."""
+        """Prepare a link. Messages call the server `name`; `probe_key` is written to see whether the server is back."""
         self._name = name
         self.confirmation = confirmation
         self._make = connect
@@ -164,11 +165,11 @@ class Link:
         return self._breaker
 
     def call(self, key: str, *command: Argument, asking: bool = False) -> Any:  # noqa: ARG002 - one server has every key
-        """The answer to one command.
+        """Return the answer to one command.
 
         Raises:
-            StateUnavailable: When there was none in time, or it was an error.
-            Moved: When the server is a cluster's, and not the one to ask.
+            StateUnavailable: No answer came in time, or the answer was an error.
+            Moved: The server belongs to a cluster, and another node has the key.
         """
         if self._pid != os.getpid():
             self._begin()
@@ -198,7 +199,7 @@ class Link:
                 raise
 
     def run(self, script: Script, keys: tuple[str, ...], *arguments: Argument, asking: bool = False) -> Any:
-        """The answer of a script; raises as `call` does."""
+        """Return the answer of a script. Errors are raised as in `call`."""
         rest = (len(keys), *keys, *arguments)
         try:
             return self.call(keys[0], "EVALSHA", script.sha, *rest, asking=asking)
@@ -208,7 +209,7 @@ class Link:
     def start(
         self, script: Script, keys: tuple[str, ...], *arguments: Argument, asking: bool = False
     ) -> Callable[[], Any]:
-        """See `Server.start`: the answer has been waited for when this returns."""
+        """See `Server.start`. When this method returns, it has waited for the answer."""
         answer = self.run(script, keys, *arguments, asking=asking)
         return lambda: answer
 
@@ -220,7 +221,7 @@ class Link:
                 self._drop()
 
     def examine(self) -> None:
-        """See `Server.examine`. Nothing of it is left to cross a fork."""
+        """See `Server.examine`. No connection is left open that could cross a fork."""
         self.connect().disconnect()
 
     def listener(self, key: str) -> Wire:  # noqa: ARG002 - one server has every key
@@ -228,10 +229,10 @@ class Link:
         return self.connect(protocol=3)
 
     def connect(self, *, protocol: int = 2) -> Wire:
-        """A new connection to a server that is fit to be trusted.
+        """Return a new connection to a server that is fit to be trusted.
 
         Raises:
-            StateUnavailable: When there is none; `Unfit` when it is not to be trusted.
+            StateUnavailable: No server answers; `Unfit` if it must not be trusted.
         """
         try:
             connection = self._make(protocol=protocol)
@@ -245,7 +246,7 @@ class Link:
         return connection
 
     def unfit(self, info: Mapping[str, str]) -> str | None:
-        """Why a server with this ``INFO`` reply must not be trusted now, or None."""
+        """Return why a server with this ``INFO`` reply must not be trusted now, or None."""
         reason = unfit(info)
         if reason:
             return reason
@@ -268,12 +269,12 @@ class Link:
         return [f"{self._name}: {text}"]
 
     def _ready(self) -> Wire:
-        """The connection, if nothing has been heard on it since the last answer; else a new one."""
+        """Return the connection if it has been silent since the last answer, and otherwise a new one."""
         connection = self._connection
         if connection is not None:
             try:
-                # an idle connection with something to read was closed by the server: better known before a
-                # command is sent than after, when nobody could say whether it was carried out
+                # The server closed an idle connection if there is something to read on it. It is better to know this
+                # before a command is sent. Afterwards, nobody could say whether it was carried out.
                 if not connection.can_read(0):
                     return connection
             except RedisError:
@@ -287,7 +288,7 @@ class Link:
         return self._connection
 
     def _confirmed(self, connection: Wire, answer: Any) -> Any:
-        """The answer, once the replicas that it waits for have what it says."""
+        """Return the answer, once the replicas that it waits for have confirmed it."""
         if self.confirmation is not None:
             replies = []
             for command in self.confirmation.commands():
@@ -302,13 +303,13 @@ class Link:
             self._connection = None
 
     def _probe(self) -> None:
-        """Write something, over a connection of its own; what can be read may not be writable."""
+        """Write a key, over a connection made for it. A server that can be read may still refuse writes."""
         connection = self.connect()
         try:
             connection.send_command("SET", self._probe_key, "1", "PX", 60_000)
             connection.read_response()
         except ResponseError:
-            pass  # it answers: calls will get its errors at once
+            pass  # the server answers, so calls will get its errors at once
         except (RedisError, OSError) as error:
             raise self._away(error) from error
         finally:
@@ -319,20 +320,20 @@ class Link:
 
 
 def information(connection: Wire) -> dict[str, str]:
-    """What ``INFO`` tells of a server."""
+    """Return the contents of a server's ``INFO``."""
     connection.send_command("INFO")
     return parse_information(connection.read_response())
 
 
 def parse_information(text: bytes) -> dict[str, str]:
-    """The fields of an ``INFO`` reply."""
+    """Return the fields of an ``INFO`` reply."""
     return dict(line.split(":", 1) for line in text.decode().splitlines() if ":" in line)
 
 
 def unfit(info: Mapping[str, str]) -> str | None:
-    """Why a server must not keep this state, or None.
+    """Return why a server must not keep this state, or None.
 
-    If the server drops a revocation, the token is good again and nothing notices it. ``INFO`` needs fewer rights than
+    If the server drops a revocation, the token is good again and no error says so. ``INFO`` needs fewer rights than
     ``CONFIG GET``.
     """
     policy = info.get("maxmemory_policy", "unknown")

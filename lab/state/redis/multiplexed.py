@@ -1,4 +1,4 @@
-"""A server asked over one connection per worker that does not hold the worker's event loop."""
+"""A connection per worker to a server, used without holding the worker's event loop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lab.state.seam import StateUnavailable
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """A command that is on its way, and the confirmation that its answer waits for."""
+    """A command that was sent, and the confirmation that its answer waits for."""
 
     answer: asyncio.Future[Any]
     confirmed: asyncio.Future[Any] | None = None
@@ -24,13 +24,13 @@ class _Sent:
 class MultiplexedLink:
     """A `Link` whose calls, made inside `lab.bridge.bridged`, wait without holding the event loop.
 
-    Everything else is the `Link`'s: calls made from a thread or before an event loop runs, the breaker and
-    its probe, the connection that listens. A channel belongs to one event loop, and a loop to one process, so
+    Everything else is done by the `Link`: calls made from a thread or before an event loop runs, the breaker and
+    its probe, and the connection that listens. A channel belongs to one event loop, and a loop to one process, so
     nothing crosses a fork.
     """
 
     def __init__(self, name: str, place: Place, plain: Link, timeout_s: float) -> None:
-        """`plain` makes the calls where no event loop runs."""
+        """Prepare a link. `plain` makes the calls where no event loop runs."""
         self._name = name
         self._place = place
         self._plain = plain
@@ -52,7 +52,7 @@ class MultiplexedLink:
     def start(
         self, script: Script, keys: tuple[str, ...], *arguments: Argument, asking: bool = False
     ) -> Callable[[], Any]:
-        """See `Server.start`: the script is on its way when this returns."""
+        """See `Server.start`. When this method returns, the script has been sent."""
         if not is_bridged():
             return self._plain.start(script, keys, *arguments, asking=asking)
         sent = self._send_script(script, keys, arguments, asking=asking)
@@ -106,11 +106,15 @@ class MultiplexedLink:
             raise StateUnavailable(f"{self._name}: {error}") from None
 
     def _confirm(self, channel: Channel, answer: asyncio.Future[Any]) -> asyncio.Future[Any] | None:
-        """The number of replicas that have what was sent over this channel, as a future; None if nobody asks for it."""
+        """Return the number of replicas that have the commands sent over this channel, as a future.
+
+        It is None if the state asks for no confirmation.
+        """
         if self._plain.confirmation is None:
             return None
         write, wait_for = self._plain.confirmation.commands()
-        answer.add_done_callback(_ignored)  # nobody waits for it if a later command finds the channel full
+        # nobody waits for this future if a later command finds the channel full
+        answer.add_done_callback(_ignored)
         channel.send(write).add_done_callback(_ignored)
         confirmed = channel.send(wait_for)
         confirmed.add_done_callback(_ignored)
@@ -132,7 +136,7 @@ class MultiplexedLink:
             self._plain.breaker.trip(f"{self._name}: {reason}")
 
     def _confirmed(self, sent: _Sent, answer: Any) -> Any:
-        """The answer, once the replicas that it waits for have what it says."""
+        """Return the answer, once the replicas that it waits for have confirmed it."""
         if sent.confirmed is not None and self._plain.confirmation is not None:
             self._plain.confirmation.check(self._name, wait(sent.confirmed))
         return answer
@@ -150,6 +154,9 @@ class MultiplexedLink:
 
 
 def _ignored(future: asyncio.Future[Any]) -> None:
-    """Look at how a future ended. One that fails and that nobody waits for is no error of the event loop's."""
+    """Read the result of a future, so that the event loop does not report its failure.
+
+    A future that fails while nobody waits for it is no error here.
+    """
     if not future.cancelled():
         future.exception()

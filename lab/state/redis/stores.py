@@ -1,8 +1,8 @@
-"""The five kinds on a Redis or Valkey server: every change one script, every script one slot.
+"""The five kinds of state on a Redis or Valkey server: every change is one script, and every script uses one slot.
 
-A script runs alone on its server, so its effect is one instant, and its time is the server's. Keys carry the
-kind as their hash tag, ``{lab:handles}:…``: a kind's keys are in one slot, and a cluster spreads the kinds,
-and the windows of the limiter, over its nodes. Every key expires by itself, each after its own time.
+A script runs alone on its server, so it takes effect at one instant, and its time is the server's. Keys have the
+kind of state as their hash tag, ``{lab:handles}:…``. So the keys of one kind are in one slot, and a cluster spreads the
+kinds, and the windows of the limiter, over its nodes. Every key expires by itself, each after its own time.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from lab.state.revocations import MARGIN_S, UNTRACKED_S, microseconds
 
 _S = 1_000_000
 KEPT_MS = 30 * 86_400 * 1000
-"""How long traces and the budget are kept after their last change."""
+"""Milliseconds for which traces and the budget are kept after their last change."""
 
 
 class RedisRevocations:
     """Upstream's revocation store: one key per token, good or revoked, and one index per principal.
 
-    All of its keys are in one slot, because a token's id alone must tell where to ask, and because all tokens of a
-    principal must be revoked at one instant. So ``revoke_principal`` covers every token whose ``track`` returned before
-    it was called, since scripts run one after the other, and a ``track`` that overlaps comes wholly before it or wholly
-    after.
+    All of its keys are in one slot, because a token's id alone must tell which node to ask, and because all tokens of
+    a principal must be revoked at one instant. Scripts run one after the other. So ``revoke_principal`` covers every
+    token whose ``track`` returned before it was called, and a ``track`` that overlaps comes wholly before it or
+    wholly after.
 
-    A token's key outlives the token by `MARGIN_S` of the server's clock, so there is nothing to sweep and no
-    caller's clock to believe.
+    A token's key lives longer than the token, by `MARGIN_S` of the server's clock. So the store has nothing to sweep
+    and does not depend on a caller's clock.
     """
 
     def __init__(self, server: Server, namespace: str) -> None:
@@ -45,16 +45,16 @@ class RedisRevocations:
         self._revoke_principal = Script("revocations.revoke_principal")
 
     def keys(self, principal_id: str, token_id: str) -> tuple[str, str]:
-        """The key of a token, and of the tokens of its principal."""
+        """Return the key of a token, and the key of the index of its principal."""
         return self._token + token_id, self._principal + principal_id
 
     def is_revoked(self, token_id: str) -> bool:
-        """Whether `token_id` has been revoked. Raises rather than guesses when the server cannot say."""
+        """Return whether `token_id` has been revoked. If the server cannot say, raise an error and do not guess."""
         key = self._token + token_id
         return bool(self.server.call(key, "GET", key) == b"1")
 
     def revoke(self, token_id: str) -> None:
-        """Revoke one token, known or not. Idempotent."""
+        """Revoke one token, known or not. A second call changes nothing."""
         self.server.run(self._revoke, (self._token + token_id, self.channel), token_id, UNTRACKED_S * 1000)
 
     def track(self, principal_id: str, token_id: str, expires_at: dt.datetime) -> None:
@@ -68,7 +68,7 @@ class RedisRevocations:
         )
 
     def revoke_principal(self, principal_id: str) -> int:
-        """Revoke every token tracked for `principal_id`; how many of them were good until now."""
+        """Revoke every token tracked for `principal_id`, and return the number of those that were good until now."""
         return int(
             self.server.run(
                 self._revoke_principal, (self._principal + principal_id, self.channel), self._token
@@ -76,12 +76,15 @@ class RedisRevocations:
         )
 
     def sweep_expired(self, now: dt.datetime) -> int:  # noqa: ARG002 - upstream's signature
-        """Does nothing: expired keys go by themselves."""
+        """Do nothing, because expired keys disappear by themselves."""
         return 0
 
 
 class RedisLimiter(SharedLimiter):
-    """One list per key: the times of its admissions that still count, each window in a slot of its own."""
+    """A limiter with one list per key: the times of the admissions that still count.
+
+    Each window is in a slot of its own.
+    """
 
     def __init__(self, server: Server, namespace: str) -> None:
         self.server = server
@@ -90,7 +93,7 @@ class RedisLimiter(SharedLimiter):
         self._peek = Script("limiter.peek")
 
     def key(self, key: str) -> str:
-        """The key of a window."""
+        """Return the key of a window."""
         return self._prefix + key
 
     def acquire(self, key: str, limit: int, window_seconds: float) -> bool:
@@ -103,7 +106,7 @@ class RedisLimiter(SharedLimiter):
 
 
 class RedisHandles(SharedHandles):
-    """One hash per handle, and two indexes: by age for the cap, by expiry for the rest."""
+    """Handles with one hash each, and two indexes: by age for the cap, and by expiry."""
 
     def __init__(
         self,
@@ -123,7 +126,7 @@ class RedisHandles(SharedHandles):
         self._measure = Script("handles.bytes")
 
     def evict_expired(self) -> int:
-        """Forget every handle whose time has passed, and say how many."""
+        """Forget every handle whose time has passed, and return their number."""
         return int(self._server.run(self._evict, (self._order, self._expiry), self._handle))
 
     def _put(self, handle_id: str, *, meta: bytes, data: bytes, ttl_s: int) -> Callable[[], Life]:

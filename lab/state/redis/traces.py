@@ -1,4 +1,4 @@
-"""Traces on a Redis or Valkey server: one log, and in it one audit chain per writer."""
+"""Traces on a Redis or Valkey server: one log, which holds one audit chain per writer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lab.state.seam import StateUnavailable
 from lab.state.traces import Head, Line, SharedTraces
 
 KEPT_MS = 30 * 86_400 * 1000
-"""How long the log is kept after its last change."""
+"""Milliseconds for which the log is kept after its last change."""
 
 _HASH = len(GENESIS_HASH)
 _CHAIN = 16
@@ -26,20 +26,20 @@ _SIGNED_AT_MOST = 100
 
 @dataclass(slots=True)
 class _Chain:
-    """A chain that this process writes, and its head as of the last line that was sent."""
+    """A chain that this process writes, with the head that its last sent line made."""
 
     name: str
     head: Head
     begun: bool = False
 
     def expected(self) -> str:
-        """The head as the server has it; empty for a chain that it does not know."""
+        """The head that the server should have; empty for a chain that the server does not know."""
         return f"{self.head.seq} {self.head.hash}" if self.begun else ""
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A line of the log."""
+    """One line of the log."""
 
     chain: str
     line: Line
@@ -48,19 +48,19 @@ class _Entry:
 class RedisTraces(SharedTraces):
     """One log, in the order in which the server took the lines, and one chain per writing process.
 
-    A link is signed here, because the server must not hold the secret. With a single chain every writer would
-    have to know the newest line of all others, and only one append of the whole deployment could be in
-    flight at a time. With a chain of its own a writer knows its head without asking: lines leave as they
-    come, many at a time, and no request waits for another's line.
+    A link is signed in this process, because the server must not have the secret. With a single chain every writer
+    would have to know the newest line of all others, and only one append of the whole deployment could be in flight
+    at a time. With a chain of its own a writer knows its head without asking. Lines leave when they are made, many at
+    a time, and no request waits for another's line.
 
-    **What a chain proves.** Within a chain a changed, inserted, removed or reordered line is noticed. A new
-    chain begins with the hash of the newest line of the whole log, so removing that line, or all of its
-    chain, is noticed, too, for as long as the log has not reached its cap. As with upstream's single chain,
-    lines cut off the end of a chain are not noticed.
+    **What a chain proves.** Within a chain, a line that was changed, inserted, removed or reordered is noticed. A new
+    chain begins with the hash of the newest line of the whole log. So removing that line, or its whole chain, is
+    noticed too, for as long as the log has not reached its cap. As with upstream's single chain, lines that are cut
+    off the end of a chain are not noticed.
 
-    **Why there are no gaps.** The server takes a line only if its chain is where the writer says. When a
-    line was refused, or its answer was lost, the writer begins another chain: what was in flight behind it
-    is refused as well and signed again there. A line whose answer was lost may be in the log; it is not sent
+    **Why there are no gaps.** The server takes a line only if its chain ends where the writer expects. When a line
+    was refused, or its answer was lost, the writer begins another chain. The lines in flight behind it are refused as
+    well, and are signed again in the new chain. A line whose answer was lost may be in the log, so it is not sent
     again.
     """
 
@@ -82,7 +82,7 @@ class RedisTraces(SharedTraces):
         self._current: _Chain | None = None
 
     def verify_chain(self) -> ChainVerificationResult:
-        """Upstream's verification of every chain; the first failure, or how many records were verified."""
+        """Run upstream's verification on every chain. Return the first failure, or the number of verified records."""
         first, checkpoints, entries = self._read_log()
         chains: dict[str, list[TraceRecord]] = {}
         known = {GENESIS_HASH}
@@ -91,7 +91,8 @@ class RedisTraces(SharedTraces):
             if entry.chain not in chains:
                 origin = checkpoints.get(entry.chain)
                 begins = origin is None
-                # what a chain begins with is the line that was the newest then; the cap may have dropped it
+                # a chain begins with the hash of the line that was the newest then, and the cap may have dropped that
+                # line
                 if begins and not first and record.prev_hash not in known:
                     return ChainVerificationResult(
                         ok=False,
@@ -118,7 +119,7 @@ class RedisTraces(SharedTraces):
 
     @property
     def evicted_count(self) -> int:
-        """How many records the cap has cost so far."""
+        """The number of records that the cap has removed so far."""
         return self._read_log()[0]
 
     def _append(self, action_id: str, link: Callable[[Head], Line]) -> bool:
@@ -150,7 +151,7 @@ class RedisTraces(SharedTraces):
         raise StateUnavailable(f"the audit chain was refused {_SIGNED_AT_MOST} times while it was signed")
 
     def _send(self, chain: _Chain, action_id: str, link: Callable[[Head], Line]) -> Callable[[], Any]:
-        """Put a line on its way, and have the chain's next one follow it."""
+        """Send a line. The next line of its chain will follow it."""
         line = link(chain.head)
         after = Head(line.seq + 1, line.record_hash)
         text = f"{line.record_hash}{line.prev_hash}{chain.name}{line.seq} {line.payload}"
@@ -169,12 +170,12 @@ class RedisTraces(SharedTraces):
         return waiting
 
     def _leave(self, chain: _Chain) -> None:
-        """Write no more on a chain whose head on the server is not certain."""
+        """Write no more on a chain if it is not certain which head the server has."""
         if self._current is chain:
             self._current = None
 
     def _newest(self) -> str:
-        """The hash of the newest line of the log."""
+        """Return the hash of the newest line of the log."""
         found = self._server.run(self._end, (self._log,), _HASH)
         return found.decode() if found else GENESIS_HASH
 
@@ -190,7 +191,7 @@ class RedisTraces(SharedTraces):
         return checkpoints.get(first.chain, first.line.prev_hash), [entry.line for entry in entries]
 
     def _read_log(self) -> tuple[int, dict[str, str], list[_Entry]]:
-        """How many lines the cap has dropped, the hash that each capped chain goes on from, and the lines."""
+        """Return how many lines the cap has dropped, the hash from which each capped chain goes on, and the lines."""
         end, checkpoints, texts = self._server.run(self._list, (self._log, self._heads, self._checkpoints))
         pairs = [part.decode() for part in checkpoints]
         return (
