@@ -19,7 +19,7 @@ Node: TypeAlias = Link | MultiplexedLink
 
 _REDIRECTIONS = 5
 _MAP_EVERY_S = 1.0
-"""Seconds between two questions to the other nodes which node now has the slots of a node that cannot be reached."""
+"""Seconds after which the nodes are asked again, if none could tell which node has a slot."""
 
 
 class Cluster:
@@ -129,12 +129,10 @@ class Cluster:
         Raises:
             StateUnavailable: No node can tell which node has `slot`.
         """
-        now_s = time.monotonic()
-        if now_s < self._ask_again_s:
+        if time.monotonic() < self._ask_again_s:
             raise StateUnavailable(
                 f"no node of the cluster is known to have slot {slot}; not asked again yet"
             )
-        self._ask_again_s = now_s + _MAP_EVERY_S
         problems = []
         for address in dict.fromkeys((*self._links, *self._seeds)):
             try:
@@ -146,9 +144,10 @@ class Cluster:
                 owner = (host.decode() if host else address[0], int(port))
                 self._owners.update(dict.fromkeys(range(first, last + 1), owner))
             if slot in self._owners:
-                self._ask_again_s = 0.0
                 return
             problems.append(f"{address[0]}:{address[1]} knows no owner of slot {slot}")
+        # only now: while a first call waits for the map, the calls beside it ask too, and are not refused
+        self._ask_again_s = time.monotonic() + _MAP_EVERY_S
         raise StateUnavailable("; ".join(problems))
 
     def _to(self, address: Address) -> Node:

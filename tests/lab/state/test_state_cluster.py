@@ -11,6 +11,7 @@ from redis.crc import key_slot
 from beside_upstream.servers import Valkey, three_nodes, until
 from lab.state import State, StateOptions, StateUnavailable, open_state
 from lab.state.redis.channel import Channel, Place, ServerError
+from lab.state.redis.cluster import Cluster
 
 Url = Callable[[str], str]
 
@@ -124,3 +125,44 @@ def test_a_cluster_none_of_whose_nodes_is_there_is_unavailable() -> None:
     with pytest.raises(StateUnavailable):
         state.revocations.is_revoked("t1")
     state.close()
+
+
+class Answering:
+    """A node that tells who has which slots; another call of the same worker interrupts the first question."""
+
+    def __init__(self) -> None:
+        self.interrupt: Callable[[], Any] = lambda: None
+
+    def call(self, key: str, *command: str, asking: bool = False) -> Any:
+        del key, asking
+        if command[0] != "CLUSTER":
+            return command[0]
+        interrupt, self.interrupt = self.interrupt, lambda: None
+        interrupt()
+        return [[0, 16383, (b"127.0.0.1", 1)]]
+
+
+def test_a_call_beside_the_first_one_waits_for_the_map_and_is_not_refused() -> None:
+    node: Any = Answering()
+    cluster = Cluster((("127.0.0.1", 1),), lambda address: node)
+    beside: list[Any] = []
+    node.interrupt = lambda: beside.append(cluster.call("another key", "GET"))
+    assert cluster.call("a key", "GET") == "GET"
+    assert beside == ["GET"]
+
+
+def test_a_cluster_that_knows_no_owner_is_not_asked_again_at_once() -> None:
+    asked: list[str] = []
+
+    class Ignorant(Answering):
+        def call(self, key: str, *command: str, asking: bool = False) -> Any:
+            del key, asking
+            asked.append(command[0])
+            return []
+
+    cluster = Cluster((("127.0.0.1", 1),), lambda address: Ignorant())  # type: ignore[arg-type, return-value]
+    with pytest.raises(StateUnavailable, match="knows no owner"):
+        cluster.call("a key", "GET")
+    with pytest.raises(StateUnavailable, match="not asked again yet"):
+        cluster.call("a key", "GET")
+    assert asked == ["CLUSTER"]
