@@ -1,8 +1,8 @@
-"""Pure checkers, one per claim: ``check(history, cell) -> Verdict``; no clock, no I/O, no log.
+"""Pure checkers, one per claim: ``check(history, cell) -> Verdict``, without a clock, without I/O and without a log.
 
-A checker is a module: its docstring is the claim, what is legal, why no legal history is accused, and what
-it cannot see. ``judge`` reads the history once or twice and adds up what it found; ``finding.conclude``
-makes the verdict of it. Checkers are total: they have a verdict on every well-formed history.
+A checker is a module. Its docstring states the claim, the legal histories, why no legal history is accused, and
+what the checker cannot see. ``judge`` reads the history once or twice and collects findings; ``finding.conclude``
+makes the verdict from them. A checker has a verdict for every well-formed history.
 """
 
 from kernel_lab.judge.checkers import (

@@ -1,50 +1,56 @@
-"""No invoke is called once ok invokes that had returned cost the budget or more; the use never goes backward.
+"""Once completed invokes have cost the whole budget, later invokes are refused; the use never goes backward.
 
-An ok invoke costs its ``tokens`` (none in ``handle_only``), and holds up to ``request`` of them in reserve
-while it is under way, as upstream's BudgetManager does; an info may have cost anything. Dry runs and
-streamed invokes are not charged, and left out. With ``total`` = B, and counting only what is certain for
-the accusation:
+**What counts.** An ok invoke costs its ``tokens`` (0 in the mode ``handle_only``). While it is under way, it reserves
+up to ``request`` tokens, as in upstream's BudgetManager. An info may have cost any amount. Dry runs and streamed
+invokes are not charged, so they are left out. B is the total budget. What is not certain counts in the deployment's
+favour.
 
-- an ok invoke was called after others had returned that cost B or more, or after a read that told B had:
-  **overspend**. (The last one may overshoot: it was called before.)
-- invokes that overlap were served though, in whatever order they reserved, the last of them found nothing
-  left:
-  **over_reserved** (judged only where ``request`` is stated, and no upstream-like reservation is disputed);
-- a read tells another total than B: **wrong_total**; or more use than B: **over_total**;
-- a read tells less use than one that had returned before it: **used_went_back**;
-- or less than min(B, what returned before the read had cost), or than an earlier read and what was called after
-  that and returned before this one: **lost_use**;
-- or more than all that was called before the read returned had cost, or than an earlier read and what can have been
-  charged since then, with no info among it: **inflated_use**;
-- an invoke was refused with ``budget_exhausted`` though at every instant of it, what can have been spent or
-  reserved by then is less than B, with no info among it: **false_denial**.
+**What is wrong.**
 
-A right budget is accused of none: it has recorded an invoke's cost before the invoke returns, it never
-forgets one, and it refuses only while used and reserved come to B.
+- **overspend**: an ok invoke was called after invokes that cost B or more had returned, or after a read that told a use
+  of B had returned. (The last invoke may cost more than was left, because it was called before.)
+- **over_reserved**: invokes that overlap were all ok, although nothing was left for the last of them, in whatever order
+  they reserved. It is judged only where ``request`` is stated and there is no overspend.
+- **wrong_total**: a read tells another total than B.
+- **over_total**: a read tells more use than B.
+- **used_went_back**: a read tells less use than a read that had returned before it was called.
+- **lost_use**: a read tells less than B and less than the invokes cost that had returned before it. Or it tells less
+  than an earlier read and the invokes between the two reads come to.
+- **inflated_use**: a read tells more than all invokes cost that were called before it returned. Or it tells more than
+an
+  earlier read and all invokes that can have been charged since then come to. It is not judged if one of them is an
+info.
+- **false_denial**: an invoke was refused with ``budget_exhausted``, although at every instant of it less than B can
+have
+  been spent or reserved. It is not judged if an info was called before the refusal returned.
 
-**Why over_reserved accuses no right budget.** Take an instant x, the ok invokes P that had returned before
-x, and the ok invokes S that were called at x or later. Before the last of S reserved, each of P had been
-charged, and what a read that had returned before x told had been used. Each other one of S had reserved: it
-then holds ``min(request, what was left)`` or has been charged its cost. If a reservation got less than
-``request``, nothing was left for the next one, which would have been refused. So used and reserved came to at
-least the cost of P, or what the read told, and ``min(request, cost)`` of all of S but the last. If that is B
-or more whichever of S was the last, it was served though nothing was left.
+A right budget does none of this. It records an invoke's cost before the invoke returns, it never
+forgets a cost, and it refuses only while used and reserved tokens come to B.
+
+**Why over_reserved accuses no right budget.** Take an instant x. Let P be the ok invokes that had returned before x,
+and S the ok invokes that were called at x or later. Consider the moment when the last invoke of S reserves. By then
+each invoke of P has been charged, and so has the use that a read told which had returned before x. Each other invoke
+of S has reserved: it holds ``min(request, what was left)``, or it has been charged its cost. If one of them got less
+than ``request``, nothing was left for the next invoke, which would have been refused. So the used and reserved tokens
+come to at least the cost of P (or the use that was read), plus ``min(request, cost)`` of every invoke of S except the
+last. If this is B or more, whichever invoke of S was the last, then that invoke was served although nothing was left.
 
 **Why two reads accuse no right budget.** Take a read that returned before another was called. An invoke that was
-called after the first had returned, and had returned before the second was called, was charged between them. One that
-had returned before the first was called was charged before it. So the use grew by at least the former, unless it
-stopped at B, and by no more than all that had been called by the second's return, without the latter.
+called after the first read had returned, and that had returned before the second was called, was charged between them.
+An invoke that had returned before the first read was called was charged before it. So the use grew by at least the
+cost of the former, unless it stopped at B. And it grew by no more than the cost of all invokes called by the second
+read's return, without the latter.
 
-    B = 100: invoke [0, 2] costs 100, invoke [3, 4] ok: overspend. Invoke [2, 4] ok: it touches, legal.
-    Read [0, 1] tells 20, invoke [2, 3] costs 5, read [4, 5] tells 20: lost_use. Invoke [1, 3]: it may be in the 20.
-    B = 100, request 40: three invokes [5, 9], each ok and of cost 50, after 30 were spent: 30 + 40 + 40 =
-    110 is more than 100, so the third of them cannot have reserved anything: over_reserved.
+**Examples** with B = 100. Invoke [0, 2] costs 100, invoke [3, 4] is ok: overspend. Invoke [2, 4] instead touches the
+first, and is legal. Read [0, 1] tells 20, invoke [2, 3] costs 5, read [4, 5] tells 20: lost_use. Invoke [1, 3]
+instead is legal, because it may be a part of the 20. With ``request`` = 40: 30 were spent, and three invokes [5, 9],
+each of cost 50, are ok. 30 + 40 + 40 = 110 is more than 100, so the third cannot have reserved anything:
+over_reserved.
 
-**What it cannot see.** Reads and refusals are judged one by one: what is impossible only together passes,
-as does a ``used`` between the bounds that no sum of costs gives. Whatever an info precedes is hardly
-judged.
+**What it cannot see.** Reads and refusals are judged one by one, so reads that are impossible only together pass. A
+``used`` between the bounds that no sum of costs gives passes too. Little can be judged after an info.
 
-Parameters: ``total``; ``request``, 4000 where it is not stated (upstream's default).
+Parameters: ``total`` is B. ``request`` is 4000 where it is not stated (upstream's default).
 """
 
 from __future__ import annotations
@@ -73,14 +79,14 @@ DENIED = "budget_exhausted"
 BEFORE_THE_BUDGET = frozenset(
     {DENIED, "token_invalid", "token_expired", "token_revoked", "token_scope", "capability_not_found"}
 )
-"""Refusals that reserve nothing."""
+"""Reason codes of refusals that reserve no tokens."""
 REQUEST = 4000
 LEASE_NS = 30_000_000_000
-"""A reservation may be a lease that ends by itself; none that is shorter than this is known."""
+"""A reservation may be a lease that ends by itself. No known budget has leases shorter than this."""
 
 
 def lacks(op: AnyOperation) -> str | None:
-    """An ok invoke says what it cost, an ok read what was used."""
+    """Return the missing field of an ok operation: an invoke states its cost, and a read states the use."""
     if op.outcome is not OK:
         return None
     if type(op) is Invoke:
@@ -93,12 +99,12 @@ def lacks(op: AnyOperation) -> str | None:
 
 
 def check(history: Sequence[AnyOperation], cell: Cell) -> Verdict:
-    """The verdict on a history. See the module."""
+    """Return the verdict on a history. The module's docstring says what is legal."""
     return conclude(CLAIM, KINDS, judge, history, cell)
 
 
 def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
-    """Each invoke and each read by itself, against all invokes."""
+    """Judge each invoke and each read by itself, against all invokes."""
     total = int(needed(cell, "total", least=1))
     request = number(cell, "request", least=1)
     invokes = [op for op in of_kind(history, Invoke) if _charged(op)]
@@ -115,7 +121,7 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     for op in refused:
         spending.judge_refused(op, found)
     _judge_order(reads, found)
-    spending.judge_between(found)  # first: its proofs are shorter
+    spending.judge_between(found)  # judged first, because its proofs are shorter
     for read in reads:
         spending.judge_read(read, found)
     spent = spending.spent(FOREVER)
@@ -139,7 +145,7 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
 
 
 def cost(op: Invoke) -> int | None:
-    """What an ok invoke was charged."""
+    """Return the number of tokens that an ok invoke was charged."""
     if op.output is None:
         return None
     return 0 if op.output.tokens is None and op.output.response_mode == "handle_only" else op.output.tokens
@@ -158,13 +164,13 @@ def _used(op: Budget) -> int | None:
 
 
 class Spending:
-    """How many tokens had certainly been spent by an instant, and how many can have been."""
+    """The number of tokens that had certainly been spent by an instant, and the number that can have been."""
 
     def __init__(self, invokes: Sequence[Invoke], reads: Sequence[Budget], total: int, request: int) -> None:
         self.total = total
         self._reads = reads
         self._told_wrong: set[tuple[str, int]] = set()
-        """Reads that are wrong against an earlier one: they are told once."""
+        """Reads that are wrong against an earlier read. Each is reported once."""
         self._read_ends = [op.end_ns for op in reads]
         self._highest = list(accumulate(reads, _higher))
         self._highest_used = [_used(op) or 0 for op in self._highest]
@@ -190,11 +196,11 @@ class Spending:
         return Held(self._invokes, self.total, self._request)
 
     def spent(self, before_ns: int) -> int:
-        """The cost of the ok invokes that had returned before an instant."""
+        """Return the cost of the ok invokes that had returned before an instant."""
         return self._spent[bisect_left(self._ends, before_ns)]
 
     def begun(self, by_ns: int) -> int:
-        """The cost of the ok invokes that had been called by an instant."""
+        """Return the cost of the ok invokes that had been called by an instant."""
         return self._begun[bisect_right(self._calls, by_ns)]
 
     def judge_served(self, found: Findings) -> None:
@@ -208,13 +214,15 @@ class Spending:
                 found.add("overspend", [*proof, op], _say_overspend, op, self.spent(op.call_ns), self.total)
 
     def judge_reserved(self, found: Findings) -> None:
-        """However those that overlap reserved, something was left for the last of them: see the module."""
+        """Judge that the last of the overlapping invokes found tokens left, in whatever order they reserved."""
         by_call = sorted(self.served, key=attrgetter("call_ns"), reverse=True)
         ends, read_ends, total = self._ends, self._read_ends, self.total
-        # what those called at an instant or later must have reserved, and the most of one
+        # the tokens that the invokes called at an instant or later must have reserved, and the most that one of them
+        # reserved
         reserved = list(map(self._reserved, by_call))
         held_most = zip(accumulate(reserved), accumulate(reserved, max), strict=True)
-        returned, read = len(ends), len(read_ends)  # invokes and reads that had returned before the instant
+        # the numbers of invokes and reads that had returned before the instant
+        returned, read = len(ends), len(read_ends)
         for at, (op, (held, most)) in enumerate(zip(by_call, held_most, strict=True)):
             call_ns = op.call_ns
             if at + 1 < len(by_call) and by_call[at + 1].call_ns == call_ns:
@@ -232,9 +240,9 @@ class Spending:
                 return
 
     def _reserving(self, later: Sequence[Invoke], needed: int) -> list[Invoke]:
-        """The fewest of some invokes that reserved what was needed, and one more."""
+        """Return the fewest of some invokes that reserved the needed amount, and one more."""
         ordered = nlargest(len(later), later, key=self._reserved)
-        fewest = ordered[:1]  # whichever was the last counts for nothing, be it the largest
+        fewest = ordered[:1]  # the invoke that reserved last does not count, and it may be the largest
         for op in ordered[1:]:
             if needed <= 0:
                 break
@@ -243,7 +251,7 @@ class Spending:
         return fewest
 
     def _reserved(self, op: Invoke) -> int:
-        """The least that an ok invoke held or was charged; a long one may have lost what it held."""
+        """Return the least that an ok invoke reserved or was charged; 0 for a long one, whose lease may have ended."""
         return min(self._request, _cost(op)) if op.end_ns - op.call_ns < LEASE_NS else 0
 
     def judge_refused(self, op: Invoke, found: Findings) -> None:
@@ -254,7 +262,7 @@ class Spending:
             found.add("false_denial", [op], _say_denial, op, self._held, self.total)
 
     def judge_read(self, op: Budget, found: Findings) -> None:
-        """It tells no less than was certainly spent, and no more than can have been."""
+        """Judge that a read tells at least the certain use, and at most the possible use."""
         used = _used(op) or 0
         if used > self.total:
             found.add("over_total", [op], _say_total, op, f"{used} tokens used", self.total)
@@ -270,12 +278,12 @@ class Spending:
             found.add("inflated_use", [op], _say_read, "AddedNothing", op, used, "at most", begun)
 
     def _told(self, before_ns: int) -> Budget | None:
-        """The read with the largest use, of those that had returned before an instant."""
+        """Return the read with the largest use, of those that had returned before an instant."""
         before = bisect_left(self._read_ends, before_ns)
         return self._highest[before - 1] if before else None
 
     def judge_between(self, found: Findings) -> None:
-        """Judge that the use grew from one read to the next by what was charged between them."""
+        """Judge that the use grew from one read to the next by the amount that was charged between them."""
         for op in self._reads:
             before = bisect_left(self._read_ends, op.call_ns)
             if not before:
@@ -283,8 +291,9 @@ class Spending:
             earlier = self._reads[before - 1]
             since, used = _used(earlier) or 0, _used(op) or 0
             if used < since:
-                continue  # it went back
-            # the invokes that returned in between cost at least what was certainly charged; looking at each costs more
+                continue  # another rule reports that the use went back
+            # the difference of two sums is quick to compute and never too large; only if it is too large, look at
+            # each invoke
             if used < self.total and self.spent(op.call_ns) - self.spent(earlier.end_ns) > used - since:
                 between = self._charged_between(earlier, op)
                 if used - since < sum(map(_cost, between)):
@@ -299,20 +308,20 @@ class Spending:
                 self._told_wrong.add(("inflated_use", op.index))
 
     def _charged_between(self, earlier: Budget, op: Budget) -> list[Invoke]:
-        """The invokes that were called after one read had returned, and had returned before another read was called."""
+        """Return the invokes called after one read had returned, and returned before another read was called."""
         first, last = bisect_right(self._calls, earlier.end_ns), bisect_left(self._calls, op.call_ns)
         spend(last - first, "the comparison of reads with what was charged between them")
         return [one for one in self._by_call[first:last] if one.end_ns < op.call_ns]
 
     def _costing(self, before_ns: int, tokens: int) -> list[Invoke]:
-        """The fewest invokes that had returned before an instant and together cost `tokens`."""
+        """Return the fewest invokes that had returned before an instant and together cost `tokens`."""
         returned = self.served[: bisect_left(self._ends, before_ns)]
         spend(len(returned), "the search for the invokes that prove it")
         return _costing(returned, tokens)
 
 
 def _costing(invokes: Sequence[Invoke], tokens: int) -> list[Invoke]:
-    """The fewest of some invokes that together cost `tokens`."""
+    """Return the fewest of some invokes that together cost `tokens`."""
     fewest: list[Invoke] = []
     for op in nlargest(len(invokes), invokes, key=_cost):
         if tokens <= 0:
@@ -325,7 +334,8 @@ def _costing(invokes: Sequence[Invoke], tokens: int) -> list[Invoke]:
 class Held:
     """The most that can be spent or reserved at an instant.
 
-    Under way, an invoke holds its reservation or has been charged; then it is charged, or holds nothing.
+    An invoke that is under way holds its reservation or has been charged. After its return it has been charged, or
+    holds nothing.
     """
 
     def __init__(self, invokes: Sequence[Invoke], total: int, request: int) -> None:
@@ -342,7 +352,7 @@ class Held:
         self._taken_at, self._freed_at = [at for at, _ in taking], [at for at, _ in freeing]
         self._taken = [0, *accumulate(amount for _, amount in taking)]
         self._freed = [0, *accumulate(amount for _, amount in freeing)]
-        # for each call, the first from it on at which the budget can be gone; past the end: none
+        # for each call, the first call from it on at which the budget can be used up; past the end if there is none
         self._gone_from = [len(taking)] * (len(taking) + 1)
         for at in range(len(taking) - 1, -1, -1):
             self._gone_from[at] = at if self._at(self._taken_at[at]) >= total else self._gone_from[at + 1]
@@ -355,18 +365,22 @@ class Held:
         """Return whether the whole budget can have been spent or reserved at some instant of an invoke."""
         if self._at(op.call_ns) >= self._total:
             return True
-        # only where another is called can more be gone later: is the budget gone at one of these calls?
+        # the amount can grow only at a call, so look at the calls during the invoke: is the budget used up at one of
+        # them?
         first, last = bisect_right(self._taken_at, op.call_ns), bisect_right(self._taken_at, op.end_ns)
         return self._gone_from[first] < last
 
     def most(self, op: Invoke) -> int:
-        """Return the most at any instant of an invoke. It looks at every call meanwhile, for messages."""
+        """Return the most at any instant of an invoke. It looks at every call during the invoke, for messages."""
         first, last = bisect_right(self._taken_at, op.call_ns), bisect_right(self._taken_at, op.end_ns)
         return max(self._at(at) for at in (op.call_ns, *self._taken_at[first:last]))
 
 
 def _judge_order(reads: Sequence[Budget], found: Findings) -> None:
-    """No read tells less than one that had returned before its call. `reads` are in the order of returns."""
+    """Judge that no read tells less than a read that had returned before its call.
+
+    `reads` are in the order of returns.
+    """
     ends = [op.end_ns for op in reads]
     highest = list(accumulate(reads, _higher))
     for op in reads:

@@ -77,19 +77,19 @@ def check(history: Sequence[AnyOperation], cell: Cell) -> Verdict:
 
 @dataclass(slots=True)
 class Imported:
-    """All that the history says of one capability."""
+    """The imports and the uses of one capability."""
 
     ok: list[ImportCapability] = field(default_factory=list)
-    """Imports that put it there."""
+    """Imports that put it into the registry."""
     unknown: list[ImportCapability] = field(default_factory=list)
-    """Imports that may have put it there."""
+    """Imports that may have put it into the registry."""
     found_there: list[ImportCapability] = field(default_factory=list)
-    """Imports that were told that it is there."""
+    """Imports that were refused because it was in the registry already."""
     served: list[Use] = field(default_factory=list)
     missed: list[Use] = field(default_factory=list)
 
     def shown(self) -> ImportCapability | Use | None:
-        """Return the first to return of all that show it is there; at the same instant, an import."""
+        """Return the operation that was the first to return of all that show the capability; on a tie, an import."""
         imported = min([*self.ok, *self.found_there], key=_by_end, default=None)
         used = min(self.served, key=_by_end, default=None)
         if imported is None or used is None:
@@ -115,7 +115,7 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
             for op in one.missed:
                 if op.call_ns > shown_ns:
                     uses += 1
-                    # that it is imported at all is part of the proof
+                    # the import itself is a part of the proof
                     proof = [shown, op] if shown.f == "import_capability" else [importing, shown, op]
                     found.add("not_found", proof, _say_not_found, name, shown, op)
             _judge_phantoms(name, one, shown_ns, found)
@@ -137,7 +137,7 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
 
 
 def _judge_phantoms(name: str, one: Imported, shown_ns: int, found: Findings) -> None:
-    """Add what shows the capability before an import can have put it there; `shown_ns` is the first to return."""
+    """Add the uses that show the capability before an import can have put it there. `shown_ns` is the first return."""
     if one.ok:
         importing = min(one.ok, key=_by_call)
         if shown_ns >= importing.call_ns:
@@ -146,7 +146,7 @@ def _judge_phantoms(name: str, one: Imported, shown_ns: int, found: Findings) ->
             if shown.end_ns < importing.call_ns:
                 found.add("phantom_capability", [shown, importing], _say_phantom, name, shown, importing)
         return
-    # nobody's import is known to have put it there: it was there all along, unless somebody did not find it
+    # no import is known to have put it there, so it was there all along, unless an operation did not find it
     missing = min(one.missed, key=_by_call, default=None)
     first = min(one.unknown, key=_by_call, default=None)
     if missing is None or (first is not None and shown_ns >= first.call_ns):
@@ -154,7 +154,7 @@ def _judge_phantoms(name: str, one: Imported, shown_ns: int, found: Findings) ->
     importing = first or one.any_import()
     for shown in (*one.found_there, *one.served):
         if first is None or shown.end_ns < first.call_ns:
-            # one may stand for two of them; an operation cannot be hashed where it holds arguments
+            # one operation may have two parts in the proof, and an operation with arguments cannot be hashed
             proof = {op.index: op for op in (missing, shown, importing)}
             found.add("phantom_capability", list(proof.values()), _say_appeared, name, shown, missing)
 

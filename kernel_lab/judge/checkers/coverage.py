@@ -1,8 +1,8 @@
-"""Coverage: which revokes reach a token.
+"""Coverage: the revokes that reach a token.
 
-Its own; and each ``revoke_all`` of its principal: certainly, if the token's grant had returned before the
-call; perhaps, if the two overlap or the grant is not in the history; never, if the grant was called after
-the return.
+A token's own revokes reach it. A ``revoke_all`` of its principal reaches it certainly if the token's grant had
+returned before the call of the ``revoke_all``. It may reach it if the two overlap, or if the grant is not in the
+history. It never reaches it if the grant was called after the ``revoke_all`` had returned.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ AnyRevoke = Revoke | RevokeAll
 
 @dataclass(slots=True)
 class Case:
-    """All that the history says of one token."""
+    """The operations of one token."""
 
     token: str
     grant: Grant | None = None
     granted_ns: tuple[int, int] = (-FOREVER, FOREVER)
-    """Call and return of its grant: at any time, where it is not in the history."""
+    """Call and return of its grant. If the grant is not in the history, it may have been at any time."""
     revokes: list[Revoke] = field(default_factory=list)
     accepts: list[Invoke] = field(default_factory=list)
     refusals: list[Invoke] = field(default_factory=list)
     others: list[Invoke] = field(default_factory=list)
-    """Invokes that prove nothing."""
+    """Invokes that prove nothing about a revocation."""
     sweeps: Sweeps | None = None
     """Every ``revoke_all`` of its principal."""
 
     def certain(self) -> AnyRevoke | None:
-        """The revoke that returned first of those that are ok and certainly cover the token."""
+        """Return the revoke that returned first, of the ok revokes that certainly cover the token."""
         first: AnyRevoke | None = self.sweeps.first_called_after(self.granted_ns[1]) if self.sweeps else None
         for op in self.revokes:
             if op.outcome is OK and (first is None or op.end_ns < first.end_ns):
@@ -54,7 +54,7 @@ class Case:
         return first
 
     def possible(self, not_ended_before: int) -> AnyRevoke | None:
-        """The first to be called of those that may cover the token and had not ended before an instant."""
+        """Return the revoke called first, of those that may cover the token and had not ended before an instant."""
         since = max(not_ended_before, self.granted_ns[0])
         first: AnyRevoke | None = self.sweeps.first_ended_from(since) if self.sweeps else None
         for op in self.revokes:
@@ -63,7 +63,7 @@ class Case:
         return first
 
     def begins(self, revoke: AnyRevoke) -> int:
-        """The first instant at which a revoke can reach the token."""
+        """Return the first instant at which a revoke can reach the token."""
         return revoke.call_ns if isinstance(revoke, Revoke) else max(revoke.call_ns, self.granted_ns[0])
 
 
@@ -72,17 +72,17 @@ class Sweeps:
     """The ``revoke_all`` of one principal."""
 
     calls: list[int]
-    """The calls of those that are ok, in order."""
+    """The calls of the ok operations, in order."""
     first_end: list[RevokeAll]
-    """For each of `calls`: of those called then or later, the one that returned first."""
+    """For each of `calls`: the operation that returned first, of those called at that time or later."""
     ends: list[int]
-    """The ends of all, in order; an info never ends."""
+    """The ends of all operations, in order. An info never ends."""
     first_call: list[RevokeAll]
-    """For each of `ends`: of those ended then or later, the one that was called first."""
+    """For each of `ends`: the operation that was called first, of those that ended at that time or later."""
 
     @classmethod
     def of(cls, sweeps: Iterable[RevokeAll]) -> Sweeps:
-        """Those that may have happened."""
+        """Return the tables of those ``revoke_all`` that may have happened."""
         by_end = sorted((op for op in sweeps if op.outcome is not FAIL), key=_end)
         by_call = sorted((op for op in by_end if op.outcome is OK), key=lambda op: op.call_ns)
         return cls(
@@ -93,25 +93,25 @@ class Sweeps:
         )
 
     def first_called_after(self, instant: int) -> RevokeAll | None:
-        """The first to return of the ok ones called after an instant."""
+        """Return the ok operation that returned first, of those called after an instant."""
         at = bisect_right(self.calls, instant)
         return self.first_end[at] if at < len(self.calls) else None
 
     def first_ended_from(self, instant: int) -> RevokeAll | None:
-        """The first to be called of those that had not ended before an instant."""
+        """Return the operation that was called first, of those that had not ended before an instant."""
         at = bisect_left(self.ends, instant)
         return self.first_call[at] if at < len(self.ends) else None
 
 
 def cases(history: Sequence[AnyOperation]) -> list[Case]:
-    """The tokens that may have been revoked, or were refused as revoked."""
+    """Return the cases of all tokens that may have been revoked, or that were refused as revoked."""
     grants: dict[str, Grant] = {}
     swept: dict[str, list[RevokeAll]] = defaultdict(list)
     cases = _ByToken()
     for op in history:
         if type(op) is Invoke:
             if op.outcome is FAIL and proves(op) is REVOKED and not op.input.tampered:
-                cases[op.input.token_id]  # made by asking for it
+                cases[op.input.token_id]  # reading the missing entry creates it
         elif type(op) is Grant:
             if op.outcome is OK and op.output and op.output.token_id:
                 grants[op.output.token_id] = op
@@ -125,7 +125,7 @@ def cases(history: Sequence[AnyOperation]) -> list[Case]:
         case, sweep = cases.get(token), sweeps.get(grant.input.principal)
         if case is None:
             if sweep is None:
-                continue  # nobody has revoked it
+                continue  # no revoke covers this token
             case = cases[token] = Case(token)
         case.grant, case.sweeps, case.granted_ns = grant, sweep, (grant.call_ns, grant.end_ns)
     for op in of_kind(history, Invoke):
@@ -141,7 +141,7 @@ def cases(history: Sequence[AnyOperation]) -> list[Case]:
     everybody = Sweeps.of([op for ops in swept.values() for op in ops])
     for case in cases.values():
         if case.grant is None:
-            # it is not known whose token it is: a stranger may have presented it
+            # the token's principal is not known, because the principal that presented it may be another
             case.sweeps = everybody
     return list(cases.values())
 

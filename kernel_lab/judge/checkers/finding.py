@@ -1,12 +1,12 @@
-"""Findings: what a checker has found in a history, and how that becomes a verdict.
+"""Findings: the anomalies that a checker has found in a history, and how a verdict is made from them.
 
-A checker's ``judge`` is a pure function of history and cell. It adds up measures and names every way in which
-the claim was broken, with the operations that prove it. `conclude` makes a `Verdict` of that: it counts all,
+A checker's ``judge`` is a pure function of history and cell. It computes measures and reports every way in which the
+claim was broken, with the operations that prove it. `conclude` makes a `Verdict` from these: it counts all findings,
 keeps the first of each kind, and shrinks one of them to its smallest counter-example.
 
-**Smallest** means: judged alone, the operations still break the claim in the same way, and leaving out any
-one of them they do not. In the same way, because a claim can be broken by what is *not* there: leave the
-revoke out, and the refusal that followed it was asked for by nobody.
+A counter-example is **smallest** if it breaks the claim in the same way when it is judged alone, and if it no longer
+does so once any one of its operations is left out. It must be the same way, because an absent operation can break a
+claim too: without the revoke, the refusal that followed it would be a different anomaly.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ from kernel_lab.judge.verdict import Anomaly, Cell, Measure, Validity, Verdict
 from kernel_lab.judge.work import CutOff, Work, budget, spend
 
 KEPT = 20
-"""Anomalies of one kind that a verdict names; the measures count all of them."""
+"""The number of anomalies of one kind that a verdict names. The measures count all of them."""
 SMALL = 6
-"""Operations a person can follow: a counter-example of that size is preferred to the first that was found."""
+"""The number of operations that a person can follow. A counter-example of this size is preferred to the first one
+found."""
 TOLD = 1000
-"""A counter-example of more operations than that is of use to nobody, and left out."""
+"""A counter-example with more operations than this helps no reader, and is left out."""
 JUDGED_AGAIN = 20
-"""Steps that it takes to judge an operation once more, searches not counted: they count their own."""
+"""The steps of work for judging one operation again. Searches are not included, because they count their own steps."""
 
 
 class Finding(NamedTuple):
-    """One way in which the claim was broken; the operations alone break it too."""
+    """One way in which the claim was broken. Its operations alone break the claim too."""
 
     kind: str
     message: str
@@ -41,7 +42,7 @@ class Finding(NamedTuple):
 
 @dataclass(slots=True)
 class Findings:
-    """All that was found: counted all, kept the first of each kind."""
+    """All findings: every one is counted, and the first of each kind are kept."""
 
     counts: Counter[str] = field(default_factory=Counter)
     kept: dict[str, list[Finding]] = field(default_factory=dict)
@@ -49,7 +50,7 @@ class Findings:
     def add(
         self, kind: str, operations: Sequence[AnyOperation], say: Callable[..., str], *facts: Any
     ) -> None:
-        """One more; ``say(*facts)`` is called only if its message will be kept."""
+        """Add one finding. ``say(*facts)`` is called only if its message will be kept."""
         self.counts[kind] += 1
         kept = self.kept.setdefault(kind, [])
         if len(kept) < KEPT:
@@ -58,43 +59,43 @@ class Findings:
 
 @dataclass(slots=True)
 class Judgement:
-    """What a checker has to say: measures, findings, and why it can say no more."""
+    """The result of a checker: its measures, its findings, and why it can say no more."""
 
     measures: dict[str, Measure]
     found: Findings
     unknown: str = ""
-    """Why the claim is neither broken nor shown to hold; empty where it was judged."""
+    """Why the claim is neither shown to be broken nor shown to hold; empty where it was judged."""
     small: int = SMALL
-    """How many operations a counter-example of the first kind may well have."""
+    """The number of operations that a good counter-example of the first kind may have."""
 
 
 Judge = Callable[[Sequence[AnyOperation], Cell], Judgement]
 
 
 class Unjudgeable(Exception):  # noqa: N818 - it names a thing
-    """What the checker must know is not in ``cell.json``; the message says what."""
+    """A fact that the checker needs is not in ``cell.json``. The message names it."""
 
 
 class Checker(Protocol):
-    """A module of this package: one claim."""
+    """A module of this package, which judges one claim."""
 
     CLAIM: str
     JUDGES: frozenset[str]
-    """The kinds of operation the claim is about."""
+    """The kinds of operation that the claim is about."""
 
     def lacks(self, op: AnyOperation) -> str | None:
-        """What the checker needs of an operation that is ok, and does not find."""
+        """Return the missing field that the checker needs of an ok operation; None if none is missing."""
         ...
 
     def check(self, history: Sequence[AnyOperation], cell: Cell) -> Verdict:
-        """The verdict on a history."""
+        """Return the verdict on a history."""
         ...
 
 
 def conclude(
     claim: str, kinds: Sequence[str], judge: Judge, history: Sequence[AnyOperation], cell: Cell
 ) -> Verdict:
-    """Judge a history within one budget of work. `kinds` are the ways to break it, the gravest first."""
+    """Judge a history within one budget of work. `kinds` are the kinds of anomaly, the most severe first."""
     with budget(len(history)) as work:
         try:
             judged = judge(history, cell)
@@ -106,7 +107,7 @@ def conclude(
 def _verdict(
     claim: str, kinds: Sequence[str], judge: Judge, judged: Judgement, cell: Cell, work: Work
 ) -> Verdict:
-    """Make the verdict of what was found."""
+    """Make the verdict from the judgement."""
     measures = {**judged.measures, "anomalies": judged.found.counts.total()}
     found = [finding for kind in kinds for finding in judged.found.kept.get(kind, ())]
     if not found:
@@ -138,15 +139,15 @@ def _verdict(
 
 
 def in_order(operations: Sequence[AnyOperation]) -> list[AnyOperation]:
-    """The operations, in the order in which they were called."""
+    """Return the operations in the order in which they were called."""
     return sorted(operations, key=lambda op: (op.call_ns, op.index))
 
 
 def smallest(finding: Finding, judge: Judge, cell: Cell, work: Work) -> list[AnyOperation]:
-    """Return the finding's operations without those that it does not take.
+    """Return the finding's operations without those that its proof does not need.
 
-    Ever smaller parts are left out, and what is left is judged again. When the budget of work is spent, what
-    is left by then is returned: it is a proof, and a smaller one may exist.
+    Smaller and smaller parts are left out, and the rest is judged again. When the budget of work is spent, the
+    operations that are left by then are returned. They are a proof, and a smaller proof may exist.
     """
 
     def broken(operations: list[AnyOperation]) -> bool:

@@ -64,13 +64,13 @@ REFUSALS = {
 
 
 def lacks(op: AnyOperation) -> str | None:
-    """Nothing: an invoke that made no handle (raw, a dry run) says so by leaving it out."""
+    """Return None, because no ok operation lacks a field: an invoke without a handle (raw, a dry run) leaves it out."""
     del op
     return None
 
 
 def check(history: Sequence[AnyOperation], cell: Cell) -> Verdict:
-    """The verdict on a history. See the module."""
+    """Return the verdict on a history. The module's docstring says what is legal."""
     return conclude(CLAIM, KINDS, judge, history, cell)
 
 
@@ -132,7 +132,7 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
 def _judge_rows(
     invoke: Invoke, op: Expand, shown: dict[tuple[str, int | None], Expand], found: Findings
 ) -> None:
-    """Add an expand that shows other rows than the invoke did, or than an expand that asked the same."""
+    """Add an expand that shows other rows than the invoke did, or than an expand that asked for the same rows."""
     said = op.output
     if said is None:
         return
@@ -157,7 +157,7 @@ def _count(op: Expand) -> int | None:
 
 
 class Life:
-    """When a handle is certainly alive, and when it certainly is not."""
+    """The time in which a handle is certainly alive, and the time in which it certainly is not."""
 
     def __init__(self, history: Sequence[AnyOperation], cell: Cell, ttl_s: float | None) -> None:
         slack_ns = tolerance_ns(cell)
@@ -166,7 +166,7 @@ class Life:
         self._least_ns, self._most_ns = ttl_ns - slack_ns, ttl_ns + slack_ns
         self._cap = number(cell, "handle_cap", least=1)
         self.cut_off = ""
-        """Why it was not decided for some handles whether they had been pushed out; empty if it was for all."""
+        """Why it was not decided for some handles whether they had been evicted; empty if it was decided for all."""
         stores: list[Invoke | Beside] = []
         self._calls: list[int] = []
         self._returns: list[int] = []
@@ -181,28 +181,31 @@ class Life:
         self._sure_returns = sorted(op.end_ns for op in self._sure)
 
     def certainly_goes_on(self, invoke: Invoke, op: Expand) -> bool:
-        """Whether the handle was certainly there at every instant of the expand."""
+        """Return whether the handle was certainly alive at every instant of the expand."""
         if op.call_ns <= invoke.end_ns or not self.certainly_not_expired(invoke, op):
             return False
         if self._cap is None:
             return True
         before_it = bisect_left(self._returns, invoke.call_ns)
         by_then = bisect_right(self._calls, op.end_ns)
-        return by_then - before_it - 1 < self._cap  # itself is one of them
+        return by_then - before_it - 1 < self._cap  # the invoke itself is one of them
 
     def certainly_not_expired(self, invoke: Invoke, op: Expand) -> bool:
-        """Whether the handle's time to live had certainly not passed at any instant of the expand."""
+        """Return whether the handle's lifetime had certainly not ended at any instant of the expand."""
         return op.end_ns < invoke.call_ns + self._least_ns
 
     def certainly_pushed_out(self, invoke: Invoke, op: Expand) -> bool:
-        """Whether at least `handle_cap` handles were stored between the invoke's return and the expand's call."""
+        """Return whether the cap had certainly evicted the handle before the expand was called.
+
+        This is so if at least `handle_cap` handles were stored between the invoke's return and the expand's call.
+        """
         if self._cap is None:
             return False
         over = bisect_left(self._sure_returns, op.call_ns)
         first = bisect_right(self._sure_calls, invoke.end_ns)
         if over - first >= self._cap or over - bisect_right(self._sure_returns, invoke.end_ns) < self._cap:
             return over - first >= self._cap
-        # those under way at either end make the difference: look at each
+        # only operations that overlap either end can change the result, so look at each of those
         between = self._sure[first : bisect_left(self._sure_calls, op.call_ns)]
         try:
             spend(len(between), "the count of what was stored between an invoke and an expand")
@@ -212,12 +215,12 @@ class Life:
         return sum(stored.end_ns < op.call_ns for stored in between) >= self._cap
 
     def newer(self, invoke: Invoke, op: Expand) -> list[Invoke]:
-        """The first `handle_cap` invokes that certainly stored a handle between an invoke and an expand."""
+        """Return the first `handle_cap` invokes that certainly stored a handle between an invoke and an expand."""
         between = (s for s in self._sure if s.call_ns > invoke.end_ns and s.end_ns < op.call_ns)
         return list(islice(between, int(self._cap or 0)))
 
     def certainly_over(self, invoke: Invoke, op: Expand) -> bool:
-        """Whether the handle's time to live had certainly passed when the expand was called."""
+        """Return whether the handle's lifetime had certainly ended when the expand was called."""
         return op.call_ns > invoke.end_ns + self._most_ns
 
 

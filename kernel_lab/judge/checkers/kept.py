@@ -1,10 +1,10 @@
-"""What a store of traces keeps under a cap: a part of the claims `traces` and `streams`.
+"""The traces that a store keeps under a cap: a part of the claims `traces` and `streams`.
 
-The oldest trace goes first. So a trace is certainly kept while fewer than ``trace_cap`` others can have been
-recorded after it, and certainly pushed out once at least ``trace_cap`` others certainly were.
+The oldest trace is removed first. So a trace is certainly kept while fewer than ``trace_cap`` others can have been
+recorded after it. It is certainly removed once at least ``trace_cap`` others certainly were recorded after it.
 
-    cap 2: traces of invokes [0, 1] a, [2, 3] b, [4, 8] c. At a question [5, 6], a may be pushed out (c can
-    have been recorded at 5) and b is certainly kept. At a question [9, 9], a is certainly pushed out.
+An example with cap 2 and the invokes a [0, 1], b [2, 3], c [4, 8]. At a question [5, 6], a may have been removed (c can
+have been recorded at 5), and b is certainly kept. At a question [9, 9], a has certainly been removed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Action = Invoke | Expand
 
 
 class Kept:
-    """Which traces are certainly kept or pushed out: the cap, and everything that may have been recorded."""
+    """The traces that are certainly kept or removed, from the cap and all that may have been recorded."""
 
     def __init__(self, history: Sequence[AnyOperation], cell: Cell) -> None:
         self.cap = cap = number(cell, "trace_cap", least=1)
@@ -32,7 +32,7 @@ class Kept:
             recorded = [op for op in history if _may_record(op)]
             recorded += [op for op in cell.beside if op.f != "grant" or op.outcome is not OK]
         self.cut_off = ""
-        """Why it is not known of some traces whether they had been pushed out."""
+        """Why it was not decided for some traces whether they had been removed; empty if it was decided for all."""
         self.all = cap is None or len(recorded) <= cap
         """Whether every trace is certainly kept, because no more than the cap were recorded."""
         self._calls = [] if self.all else sorted(op.call_ns for op in recorded)
@@ -51,18 +51,18 @@ class Kept:
         return action.call_ns > self.since(question)
 
     def since(self, question: AnyOperation) -> int:
-        """Return an instant: an action called after it is certainly kept until the question's return.
+        """Return an instant. An action that was called after it is certainly kept until the question's return.
 
-        Fewer than ``trace_cap`` others can have been recorded after the action: all that can have been
-        called by the question's return, less those that had ended before the action's call, and less the
-        action itself.
+        Fewer than ``trace_cap`` other traces can have been recorded after such an action. Their number is at most the
+        number of operations called by the question's return, less those that had ended before the action's call, and
+        less the action itself.
         """
         by_then = bisect_right(self._calls, question.end_ns)
         ended = by_then - int(self.cap or 0)
         return self._ends[ended - 1] if ended > 0 else -FOREVER
 
     def certainly_not(self, action: AnyOperation, question: AnyOperation) -> bool:
-        """Return whether the trace had been pushed out before the question was called, if the cap is kept."""
+        """Return whether the trace had been removed before the question was called, if the cap is kept."""
         if self.all or self.cap is None:
             return False
         # the actions that were called after this action had returned and were over before the question was asked
@@ -70,7 +70,7 @@ class Kept:
         first = bisect_right(self._sure_calls, action.end_ns)
         if over - first >= self.cap or over - bisect_right(self._sure_ends, action.end_ns) < self.cap:
             return over - first >= self.cap
-        # those under way at either end make the difference: look at each
+        # only operations that overlap either end can change the result, so look at each of those
         between = self._sure[first : bisect_left(self._sure_calls, question.call_ns)]
         try:
             spend(len(between), "the count of what was recorded between an action and a question")
@@ -80,13 +80,13 @@ class Kept:
         return sum(op.recorded_ns < question.call_ns for op in between) >= self.cap
 
     def newer(self, action: AnyOperation, question: AnyOperation) -> list[AnyOperation]:
-        """Return a cap's number of operations that recorded a trace between an action and a question."""
+        """Return as many operations as the cap, each of which recorded a trace between an action and a question."""
         after, before = action.end_ns, question.call_ns
         between = (op for op in self._sure if op.call_ns > after and op.recorded_ns < before)
         return list(islice(between, int(self.cap or 0)))
 
     def all_at(self, question: AnyOperation) -> bool:
-        """Return whether nothing can have been pushed out before the question returned."""
+        """Return whether no trace can have been removed before the question returned."""
         return self.all or self.cap is None or bisect_right(self._calls, question.end_ns) <= self.cap
 
 
@@ -95,7 +95,7 @@ def _may_record(op: AnyOperation) -> bool:
 
 
 def _records(op: AnyOperation) -> bool:
-    """Whether it has certainly recorded a trace: an ok invoke or expand that names its action."""
+    """Return whether an operation has certainly recorded a trace: an ok invoke or expand that names its action."""
     if type(op) is Invoke:
         whole = bool(op.output and op.output.action_id and (op.output.final or not op.input.stream))
         return op.outcome is OK and whole and not op.input.dry_run

@@ -1,32 +1,32 @@
-"""The claim ``rate_limit`` for other limits than a sliding window log: ``kind`` in ``cell.json``.
+"""The claim ``rate_limit`` for limits that are not a sliding window log: ``kind`` in ``cell.json``.
 
-**Who is judged.** The same calls as in `rate_limit`: grants of one principal for one capability. Ok is an
-admission, fail with ``rate_limited`` a denial, and an info may have been an admission. Each principal and
-capability has a limit of its own, and nobody used it before the cell began.
+**The calls that are judged** are the same as in `rate_limit`: grants of one principal for one capability. An ok grant
+is an admission. A failure with ``rate_limited`` is a denial. An info may have been an admission. Each principal and
+capability has a limit of its own, and no call used it before the cell began.
 
-**How.** `search.explains` decides whether a right limiter of that kind can have given all these answers. If
-it can, the claim is valid. If it cannot, the calls are taken apart:
+**How they are judged.** `search.explains` decides whether a right limiter of that kind can have given all these
+answers. If it can, the claim is valid. If it cannot, the calls are judged in parts:
 
-- ``over_admission``: the admissions alone are impossible;
-- ``wrongful_denial``: the admissions are possible, but not together with this one denial;
+- ``over_admission``: the admissions alone are impossible.
+- ``wrongful_denial``: the admissions are possible, but not together with this one denial.
 - ``contradiction``: each denial is possible beside the admissions, but all of them together are not.
 
-Denials are judged only where the admissions are possible: beside impossible ones nothing can be said of a
-denial, so ``wrongful_denials`` is empty then, not 0.
+Denials are judged only where the admissions are possible. Beside impossible admissions, no denial can be called
+wrong, so ``wrongful_denials`` is empty then, not 0.
 
-**No right limiter is accused**: a right limiter did choose an instant for each call, and the search finds
+**No right limiter is accused.** A right limiter did choose an instant for each call, and the search finds
 such a choice if there is one. A search that takes too many steps ends as unknown.
 
-**Counter-examples** of an over-admission are impossible by themselves. Where leaving out an admission can
-make others wrong (windows that begin with the first hit), admissions are left out only where what remains is
-impossible whether or not they happened. To a wrongful denial belong the admissions that may have counted just
-before it.
+**Counter-examples** of an over-admission are impossible by themselves. For some limits, leaving out an admission can
+make others wrong (windows that begin with the first hit). For these, admissions are left out only where the others are
+impossible whether or not the left-out ones happened. The counter-example of a wrongful denial contains the admissions
+that may have counted just before it.
 
-Parameters: ``kind``, ``limit``, ``window_s``; ``burst`` of a token bucket (otherwise the limit);
-``epoch_ns``: what the history's clock showed when the limiter's clock was at 0 (for windows aligned to the
-clock; without it any alignment may be the true one); ``tolerance_ms``: how much the limiter's clock may
-differ from ours, so each call's interval is widened by it on both sides; ``capability`` where only one capability
-has this limit.
+Parameters: ``kind``, ``limit`` and ``window_s``. ``burst`` of a token bucket is otherwise the limit. ``epoch_ns`` is
+the time on the history's clock at which the limiter's clock was at 0, for windows that are aligned to the clock;
+without it, every alignment is considered possible. ``tolerance_ms`` is the largest difference between the limiter's
+clock and ours, and widens each call's interval on both sides. ``capability`` is stated where only one capability has
+this limit.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ SLIDING_LOG = "sliding_log"
 DENIED = "rate_limited"
 ANOMALIES = ("over_admission", "wrongful_denial", "contradiction")
 WORK, WORK_EACH = 400_000, 200
-"""Steps of all searches of one cell, and for each of its calls."""
+"""The steps of all searches of one cell, and the further steps for each of its calls."""
 SHRINKING = 200_000
-"""Steps that are spent, in all, on making a counter-example smaller."""
+"""The steps that are spent on making the counter-examples of one cell smaller."""
 SMALL = 48
-"""Admissions up to which each is tried to be left out."""
+"""Up to this number of admissions, the search tries to leave out each of them."""
 CONTEXT = 12
-"""Admissions that are told before a wrongful denial, at most."""
+"""The most admissions that are shown before a wrongful denial."""
 
 Key = tuple[str, str]
 
@@ -85,7 +85,7 @@ KINDS = (SLIDING_LOG, *LIMITERS)
 
 
 def is_other(cell: Cell) -> bool:
-    """Whether the cell's limit is of a kind that is judged here."""
+    """Return whether the cell's limit is of a kind that this module judges."""
     return bool(cell.parameters.get("kind", SLIDING_LOG) != SLIDING_LOG)
 
 
@@ -99,7 +99,7 @@ class Attempts:
 
 
 def check(history: Sequence[AnyOperation], cell: Cell) -> Verdict:
-    """The verdict on a history. See the module."""
+    """Return the verdict on a history. The module's docstring says what is legal."""
     try:
         kind, numbers, slack_ns = _parameters(cell)
     except Unjudgeable as why:
@@ -147,7 +147,7 @@ def _attempts(history: Sequence[AnyOperation], capability: str | None) -> dict[K
 
 @dataclass(slots=True)
 class _Case:
-    """One limit, and what was found of it so far."""
+    """One limit, and the findings about it so far."""
 
     limiter: Limiter
     numbers: Numbers
@@ -156,10 +156,10 @@ class _Case:
     found: Findings = field(default_factory=Findings)
     unknown: str = ""
     over: bool = False
-    """Some admissions are impossible: denials beside them were not judged."""
+    """Whether some admissions are impossible. Denials beside them were not judged."""
 
     def judge(self, key: Key, attempts: Attempts) -> None:
-        """Add what is wrong with the attempts of one key."""
+        """Judge the attempts of one key, and add the findings."""
         admitted = self.spans(attempts.admitted)
         denied = self.spans(attempts.denied)
         maybe = [op.call_ns - self.slack_ns for op in attempts.unknown]
@@ -169,7 +169,7 @@ class _Case:
         except GivenUp as why:
             self.unknown = f"{key[0]}, {key[1]}: {why}"
         try:
-            # steps of its own: what the whole took too long for may be plain in its parts
+            # this search has steps of its own: even if the whole took too many, its parts may be easy
             work = Work(self.work.allowed)
             if not explains(self.limiter, work, admitted=admitted, maybe=maybe):
                 self.over, self.unknown = True, ""
@@ -193,11 +193,11 @@ class _Case:
             self.found.add("contradiction", everything, self.say_contradiction, key, attempts)
 
     def spans(self, operations: Sequence[Grant]) -> list[Span]:
-        """When each can have taken effect on the limiter's clock."""
+        """Return the intervals in which each attempt can have taken effect, on the limiter's clock."""
         return [(op.call_ns - self.slack_ns, op.end_ns + self.slack_ns) for op in operations]
 
     def smaller(self, attempts: Attempts, maybe: list[int]) -> list[Grant]:
-        """Admissions that are impossible by themselves, as few as a short search finds."""
+        """Return admissions that are impossible by themselves, as few as a short search finds."""
         proof, left_out = list(attempts.admitted), list[Grant]()
         work = Work(SHRINKING)
 
@@ -233,7 +233,7 @@ class _Case:
     def recent(
         self, proof: list[Grant], impossible: Callable[[list[Grant], list[Grant]], bool]
     ) -> list[Grant]:
-        """The admissions after the last pause that ended every window, if they are impossible."""
+        """Return the admissions after the last pause that ended every window, if they are impossible."""
         for at in range(len(proof) - 1, 0, -1):
             ended = max(op.end_ns for op in proof[:at])
             quiet = proof[at].call_ns - ended - 2 * self.slack_ns
@@ -242,7 +242,7 @@ class _Case:
         return proof
 
     def before(self, denial: Grant, attempts: Attempts) -> list[Grant]:
-        """The admissions that may have counted just before a denial."""
+        """Return the admissions that may have counted just before a denial."""
         earliest = denial.call_ns - self.numbers.window_ns - 2 * self.slack_ns
         counted = [op for op in attempts.admitted if op.end_ns > earliest and op.call_ns <= denial.end_ns]
         return counted[-CONTEXT:]
@@ -320,13 +320,13 @@ def _anomaly(finding: Finding) -> Anomaly:
 
 
 def _certain_max(admitted: Sequence[Grant], window_ns: int) -> int:
-    """The most admissions that begin and end within less than one window."""
+    """Return the most admissions that begin and end within less than one window."""
     short = [op for op in admitted if op.end_ns - op.call_ns < window_ns]
     began, ended = sorted(op.call_ns for op in short), sorted(op.end_ns for op in short)
     return max((bisect_left(ended, call + window_ns) - at for at, call in enumerate(began)), default=0)
 
 
 def _possible_max(admitted: Sequence[Grant], window_ns: int) -> int:
-    """The most admissions that touch a span of one window."""
+    """Return the most admissions that touch a span of one window."""
     began, ended = sorted(op.call_ns for op in admitted), sorted(op.end_ns for op in admitted)
     return max((bisect_left(began, end + window_ns) - at for at, end in enumerate(ended)), default=0)

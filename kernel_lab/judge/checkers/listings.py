@@ -1,13 +1,13 @@
-"""Listings of traces, and what each must hold: a part of the claim `traces`, which says what is legal.
+"""Listings of traces, and the actions that each must contain: a part of the claim `traces`, which says what is legal.
 
-Actions are sorted by their returns once for each principal and type of event that some listing is narrowed
-to. Then what a listing must hold is a run of that order: all that had returned before the listing's call,
-from the first on that the cap can have kept. While nothing can have been pushed out, it is enough to count
-how many of a listing's entries belong to that run; else the run is gone through, and each step counts
+Actions are sorted by their returns, once for each principal and type of event that some listing is narrowed
+to. Then the actions that a listing must contain are consecutive in that order: all that had returned before the
+listing's call, from the first one that the cap can have kept. While no trace can have been removed, it is enough to
+count how many of a listing's entries are among these. Otherwise they are compared one by one, and each step counts
 against the cell's budget of work. The grants that were denied are sorted by their calls in the same way.
 
-    actions a [0, 1], b [2, 3], c [4, 9] and a listing [5, 6] of a and b: whole, since c overlaps it.
-    The same with cap 1, and only b in it: whole too, since b has pushed a out.
+An example: actions a [0, 1], b [2, 3], c [4, 9], and a listing [5, 6] of a and b. It is complete, since c overlaps it.
+The same listing with cap 1, and only b in it, is complete too, since b has removed a.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from kernel_lab.judge.history import (
 from kernel_lab.judge.work import spend
 
 DENIALS = frozenset({"rate_limited", "missing_role"})
-"""Refusals of a grant that the policy gives, and that upstream therefore records."""
+"""Reason codes of refused grants that the policy gives, and that upstream therefore records."""
 
 LOOKED_AT = 8
-"""Steps that it takes to see whether a listing must hold an action, and holds it."""
+"""The steps of work for finding out whether a listing must contain an action, and contains it."""
 COMPARISON = "the comparison of listings with the actions they must hold"
 
 
 class Group:
-    """The actions that a listing may be narrowed to: those of one principal, or all; of one type, or all."""
+    """Actions that a listing may be narrowed to: of one principal or of all, and of one type of event or of all."""
 
     def __init__(self) -> None:
         self.ends: list[int] = []
-        """In order."""
+        """The returns of the actions, in order."""
         self.actions: list[str] = []
-        """In the order of their ends."""
+        """The actions in the order of their returns."""
 
     @cached_property
     def rank(self) -> dict[str, int]:
@@ -58,7 +58,7 @@ class Group:
 _NOBODY = Group()
 
 Denials = tuple[list[Grant], list[int]]
-"""The grants of one principal that were denied, in the order of their calls; and these."""
+"""The denied grants of one principal in the order of their calls, and the times of these calls."""
 _NO_DENIALS: Denials = ([], [])
 
 
@@ -68,7 +68,7 @@ def _by_call(grants: list[Grant]) -> Denials:
 
 
 class Lists:
-    """Listings, and what each must hold."""
+    """The listings of a history, judged one by one."""
 
     def __init__(
         self, actions: Mapping[str, Action], kept: Kept, history: Sequence[AnyOperation], slack_ns: int
@@ -100,7 +100,7 @@ class Lists:
                     group.actions.append(name)
 
     def judge(self, op: ListTraces, found: Findings) -> None:
-        """Add what is wrong with a listing.
+        """Judge one listing, and add the findings.
 
         Raises:
             CutOff: The cell's budget of work is spent.
@@ -121,12 +121,12 @@ class Lists:
             self._judge_whole(op, self._groups.get((principal, event), _NOBODY), listed, found)
 
     def _judge_whole(self, op: ListTraces, group: Group, listed: list[str], found: Findings) -> None:
-        """It holds every action that it must."""
+        """Judge that a listing contains every action that it must contain."""
         last = bisect_left(group.ends, op.call_ns)
         capability = (op.input.capability or op.input.capability_id) if op.input else None
         since = self._kept.since(op)
         if since == -FOREVER and not capability:
-            # each of the first `last` must be there: how many of them are
+            # each of the first `last` actions must be in the listing, so count those that are
             rank = group.rank
             held = sum([rank.get(action, last) < last for action in set(listed)])
             self.expected += last
@@ -138,7 +138,7 @@ class Lists:
         else:
             first = bisect_right(group.ends, since)
             spend(LOOKED_AT * max(0, last - first), COMPARISON)
-            # what ended after `since` may have been called before
+            # an action that ended after `since` may have been called before it
             must = [
                 name
                 for name in group.actions[first:last]
@@ -164,7 +164,7 @@ class Lists:
                     found.add("doubled_in_listing", proof, _say_doubled, op, action, times)
 
     def _judge_order(self, op: ListTraces, listed: list[str], found: Findings) -> None:
-        """It is in the order of the actions, or in the opposite order."""
+        """Judge that a listing is in the order of the actions, or in the opposite order."""
         known = [self._actions[action] for action in listed if action in self._actions]
         forward = _disordered(known, self._slack_ns)
         if forward and (backward := _disordered(known[::-1], self._slack_ns)):
@@ -172,7 +172,7 @@ class Lists:
             found.add("out_of_order", [*proof.values(), op], _say_disorder, op, *forward)
 
     def _judge_denials(self, op: ListTraces, principal: str | None, listed: int, found: Findings) -> None:
-        """It holds as many denials as the principal's grants were certainly refused."""
+        """Judge that a listing contains as many denials as the principal's grants were certainly refused."""
         if principal is None:
             return
         since = self._kept.since(op)
@@ -188,19 +188,19 @@ class Lists:
 
 
 def _of(action: Action, capability: str) -> bool:
-    """Whether it is an action of a capability: an expansion is of none."""
+    """Return whether an action belongs to a capability. An expansion belongs to none."""
     return isinstance(action, Invoke) and action.input.capability == capability
 
 
 def _narrowed(op: ListTraces) -> tuple[str | None, str | None]:
-    """The principal and the type of event that a listing is narrowed to."""
+    """Return the principal and the type of event that a listing is narrowed to."""
     if op.input is None:
         return None, None
     return op.input.principal or op.input.principal_id, op.input.event_type
 
 
 def _disordered(listed: Sequence[Action], slack_ns: int) -> tuple[Action, Action] | None:
-    """Return the first two that stand the wrong way round, the earlier first; None if there are none."""
+    """Return the first two entries in the wrong order, the earlier first; None if there are none."""
     latest: Action | None = None
     latest_ns = -FOREVER
     for op in listed:

@@ -1,4 +1,4 @@
-"""Parameters: the numbers of ``cell.json`` that a checker goes by."""
+"""The numbers of ``cell.json`` that a checker uses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kernel_lab.judge.verdict import Cell
 
 
 def number(cell: Cell, name: str, *, least: float = 0) -> float | None:
-    """A parameter; None where it does not bind.
+    """Return a parameter; None where it is not set or sets no bound.
 
     Raises:
         Unjudgeable: It is not a number, or it is less than `least`.
@@ -30,14 +30,15 @@ def number(cell: Cell, name: str, *, least: float = 0) -> float | None:
 
 
 MOST_TOLERANCE_MS = 10_000
-"""Clocks that differ by more are wrong, and a larger tolerance would excuse everything."""
+"""The largest tolerance that is accepted. A larger one would excuse every answer, and clocks that differ more are
+wrong."""
 
 
 def tolerance_ns(cell: Cell, *, below_ns: int | None = None) -> int:
-    """How much the clocks of a deployment may differ from ours, in whole nanoseconds; 0 where nothing is said.
+    """Return how much the clocks of a deployment may differ from ours, in whole nanoseconds; 0 where it is not stated.
 
     Raises:
-        Unjudgeable: It is more than `MOST_TOLERANCE_MS`, or not less than `below_ns`: then it would excuse
+        Unjudgeable: It is more than `MOST_TOLERANCE_MS`. Or it is not less than `below_ns`, so that it would excuse
             every answer.
     """
     value = number(cell, "tolerance_ms") or 0
@@ -54,10 +55,10 @@ def tolerance_ns(cell: Cell, *, below_ns: int | None = None) -> int:
 
 
 def needed(cell: Cell, name: str, *, least: float = 0) -> float:
-    """A parameter without which there is nothing to judge by.
+    """Return a parameter that the claim cannot be judged without.
 
     Raises:
-        Unjudgeable: It is missing, no number, or less than `least`.
+        Unjudgeable: It is missing, is no number, or is less than `least`.
     """
     value = number(cell, name, least=least)
     if value is None:
@@ -68,13 +69,13 @@ def needed(cell: Cell, name: str, *, least: float = 0) -> float:
 
 
 def nanoseconds(value: float, unit_ns: int) -> int:
-    """A duration in whole nanoseconds, given in a unit of `unit_ns` nanoseconds."""
+    """Return a duration in whole nanoseconds. The duration is given in a unit of `unit_ns` nanoseconds."""
     return round(value * unit_ns)
 
 
 CLOCKS_DIFFER = 1000
-"""Two clocks may measure the same lifetime differently, by one part in `CLOCKS_DIFFER`: the deployment's and ours.
+"""The deployment's clock and ours may measure a lifetime differently, by one part in `CLOCKS_DIFFER`.
 
-Clocks that are kept right over a network run up to 500 parts in a million fast or slow while they are
-corrected.
+A clock that is corrected over a network may run up to 500 parts in a million too fast or too slow during the
+correction.
 """

@@ -1,34 +1,34 @@
-"""In every window of W seconds exactly upstream's window log with limit L, per principal and capability.
+"""In every window of W seconds at most L grants are admitted, per principal and capability, as by upstream's log.
 
-No more than L grants are admitted in any window, and none is denied while fewer than L could have counted.
+No grant is denied while fewer than L can have counted.
 
 **What is judged.** Grants are judged and invokes are not, because the kernel does not limit the invokes of a token. A
 grant that is ok is an admission. A failure with ``rate_limited`` is a denial. Other failures (policy, an unknown
 capability) never reached the limiter. An info may have been an admission, or not.
 
-**Admissions.** Upstream counts an admission at t while ``t > now - W``, so grants are legal exactly if an
+**Admissions.** Upstream counts an admission at t while ``t > now - W``. So grants are legal exactly if an
 instant can be chosen in each one's ``[call, return]`` such that, in their order, ``t(k) >= t(k - L) + W``.
-`placement.unplaceable` decides that, and its docstring says why no legal history is accused: it finds a
-placement if there is one. Infos are left out: they may never have happened. L + 1 grants that begin and end
+`placement.unplaceable` decides that. It finds a placement if there is one, as its docstring proves, so no legal history
+is accused. Infos are left out, because they may never have happened. L + 1 grants that begin and end
 in less than W are the smallest proof.
 
-    L = 1, W = 10: [0, 20] and [1, 2] are legal: at 1 and at 11.
-    L = 1, W = 10: [0, 8] and [1, 2] are not: one of them is admitted less than 10 after the other.
+L = 1, W = 10: [0, 20] and [1, 2] are legal, with the instants 11 and 1.
+L = 1, W = 10: [0, 8] and [1, 2] are not: one of them is admitted less than 10 after the other.
 
 **Denials.** A denial at instant d is right if L grants can lie in ``(d - W, d]``. A denial is wrongful if there is no
-such d in its ``[call, return]``. Each ok or info grant counts that can have had its effect in that interval. How many
-grants the limit allows there is ignored, so that one over-admission is not reported twice. A right limiter denies only
-when L grants do lie there.
+such d in its ``[call, return]``. Each ok or info grant counts that can have had its effect in that interval. The number
+of grants that the limit allows there is ignored, so that one over-admission is not reported twice. A right limiter
+denies only when L grants do lie there.
 
 **What it cannot see.** Denials are judged one by one. So denials that are possible one by one and impossible together
 are not found (in random histories about one in a hundred of the impossible ones). The checker learns nothing from a
 window that was never full. A limiter with half the window passes if no attempt is made between half a window and a
-whole one after an admission that counts, so attempts must be spread over 1.3 W or more. A history that was made to
+whole window after an admission that counts. So attempts must be spread over 1.3 W or more. A history that was made to
 defeat the search is cut off, and is unknown.
 
-Parameters: ``limit`` and ``window_s``; ``kind`` where the limit is no window log (see `limit_kinds`);
-``tolerance_ms`` where the clocks of two hosts differ: it narrows W
-for admissions and widens it for denials; ``capability`` where only one capability has this limit.
+Parameters: ``limit`` and ``window_s``. ``kind`` is stated where the limit is no window log (see `limit_kinds`).
+``tolerance_ms`` is stated where the clocks of two hosts differ: it narrows W for admissions and widens it for denials.
+``capability`` is stated where only one capability has this limit.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ Key = tuple[str, str]
 
 
 def lacks(op: AnyOperation) -> str | None:
-    """Nothing: whether a grant was admitted is its outcome."""
+    """Return None, because no ok grant lacks a field: its outcome says whether it was admitted."""
     del op
     return None
 
 
 def check(history: Sequence[AnyOperation], cell: Cell) -> Verdict:
-    """The verdict on a history. See the module; other kinds of limit have a package of their own."""
+    """Return the verdict on a history. `limit_kinds` judges other kinds of limit."""
     if limit_kinds.is_other(cell):
         return limit_kinds.check(history, cell)
     return conclude(CLAIM, KINDS, judge, history, cell)
@@ -95,11 +95,11 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
         spans = Spans.of(attempts)
         inside, touching = spans.certain_max(window_ns), spans.possible_max(window_ns)
         certain, possible = max(certain, inside), max(possible, touching)
-        # where no window touches more, it does not matter where in their intervals the effects lie
+        # if no window touches more than the limit, the effects may lie anywhere in their intervals
         if touching > limit and not _settled(key, attempts.admitted, spans, limit, apart_ns, found):
             hard.append((key, attempts.admitted, spans))
         _judge_denials(attempts.denied, spans, limit, window_ns + slack_ns, found)
-    # what takes a search comes last, the short ones first: what is cut off costs no other key its verdict
+    # keys that need a search come last, the short ones first, so that a cut-off costs no other key its verdict
     for key, admitted, spans in sorted(hard, key=lambda one: len(one[1])):
         try:
             _search(key, admitted, spans, limit, apart_ns, found)
@@ -146,7 +146,7 @@ def _invokes_per_grant_max(history: Sequence[AnyOperation]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """When grants of one key were called and returned."""
+    """The times at which the grants of one key were called and returned."""
 
     calls: list[int]
     returns: list[int]
@@ -155,11 +155,11 @@ class Spans:
     ended: list[int]
     """The calls and the returns, each sorted by itself."""
     called: list[int]
-    """Calls of all that may have been admitted, in order."""
+    """The calls of all grants that may have been admitted, in order."""
 
     @classmethod
     def of(cls, attempts: Attempts) -> Spans:
-        """The instants of these attempts."""
+        """Return the times of these attempts."""
         calls = [op.call_ns for op in attempts.admitted]
         returns = [op.return_ns or 0 for op in attempts.admitted]
         unknown = [op.call_ns for op in attempts.unknown]
@@ -167,7 +167,7 @@ class Spans:
         return cls(calls, returns, began, sorted(returns), sorted(began + unknown) if unknown else began)
 
     def short(self, window_ns: int) -> tuple[list[int], list[int]]:
-        """Calls and returns, each in order, of the admitted that took less than a window."""
+        """The calls and the returns, each in order, of the admitted grants that took less than a window."""
         if max(map(sub, self.returns, self.calls), default=0) < window_ns:
             return self.began, self.ended
         short = [(c, end) for c, end in zip(self.calls, self.returns, strict=True) if end - c < window_ns]
@@ -176,7 +176,7 @@ class Spans:
     def certain_max(self, window_ns: int) -> int:
         """The most admitted grants that lie wholly inside one half-open window."""
         began, ended = self.short(window_ns)
-        # each that began earlier has ended in the window of its own call, so in this one too
+        # each grant that began earlier has ended in the window of its own call, so it lies in this window too
         return max(
             (bisect_left(ended, call + window_ns) - before for before, call in enumerate(began)), default=0
         )
@@ -189,7 +189,7 @@ class Spans:
         )
 
     def next_full(self, limit: int, window_ns: int) -> list[int]:
-        """For each call: the first position from it on at which the limit may be reached; past the end if none."""
+        """Return, for each call, the first position from it on where the limit may be reached; past the end if none."""
         after = [len(self.called)] * (len(self.called) + 1)
         gone = len(self.ended)
         for at in range(len(self.called) - 1, -1, -1):
@@ -202,7 +202,7 @@ class Spans:
 def _settled(
     key: Key, admitted: list[Grant], spans: Spans, limit: int, window_ns: int, found: Findings
 ) -> bool:
-    """Decide what needs no search: add a crowd as a proof, or see that all fit as they were called."""
+    """Judge a key without a search, if possible: a crowd is a proof, and grants that fit as called are legal."""
     crowd = _crowd(admitted, spans, limit, window_ns)
     if crowd:
         found.add("over_admission", crowd, _say_crowd, key, crowd, limit, window_ns)
@@ -213,7 +213,7 @@ def _settled(
 def _search(
     key: Key, admitted: list[Grant], spans: Spans, limit: int, window_ns: int, found: Findings
 ) -> None:
-    """Add the first proof that these cannot all be right, if there is one.
+    """Add the first proof that these admissions cannot all be right, if there is one.
 
     Raises:
         CutOff: The cell's budget of work is spent.
@@ -225,7 +225,7 @@ def _search(
 
 
 def _crowd(admitted: list[Grant], spans: Spans, limit: int, window_ns: int) -> list[Grant]:
-    """The first L + 1 grants that began and ended within less than one window; empty where there are none."""
+    """Return the first L + 1 grants that began and ended within less than one window; empty where there are none."""
     began, ended = spans.short(window_ns)
     for before, call_ns in enumerate(began):
         if bisect_left(ended, call_ns + window_ns) - before > limit:
@@ -237,7 +237,7 @@ def _crowd(admitted: list[Grant], spans: Spans, limit: int, window_ns: int) -> l
 
 
 def _recent(proof: list[Grant], limit: int, window_ns: int) -> list[Grant]:
-    """The latest of the grants looked at that are a proof by themselves: a long start plays no part."""
+    """Return the latest of these grants that are a proof by themselves, without the ones long before them."""
     proof = _by_call(proof)
     size = 2 * (limit + 1)
     while size < len(proof):
@@ -256,10 +256,11 @@ def _judge_denials(denied: list[Grant], spans: Spans, limit: int, window_ns: int
     full: list[int] = []
     called, ended = spans.called, spans.ended
     for op in denied:
-        # how many grants can lie in (now - W, now]
+        # the number of grants that can lie in (now - W, now]
         if bisect_right(called, op.call_ns) - bisect_right(ended, op.call_ns - window_ns) >= limit:
             continue
-        # more can count later only where another is called: is the limit reached at one of these calls?
+        # the number can grow only at a call, so look at the calls during the denial: is the limit reached at one of
+        # them?
         full = full or spans.next_full(limit, window_ns)
         first, last = bisect_right(called, op.call_ns), bisect_right(called, op.end_ns)
         if full[first] >= last:

@@ -1,40 +1,42 @@
-"""One instant exists from which every invoke of a revoked token is refused.
+"""There is one instant from which every invoke of a revoked token is refused.
 
-**What counts.** An ok invoke (or a stream that broke off after frames had come) is an accept, a failure with
-``token_revoked`` a refusal; tampered tokens are another claim's business. Any other failure proves nothing:
+**What counts.** An ok invoke is an accept, and so is a stream that broke off after frames had come. A failure with
+``token_revoked`` is a refusal. Tampered tokens belong to another claim. Any other failure proves nothing:
 an expired token or an absent store says nothing of a revocation. An info proves nothing either.
 
 **Which revokes.** A token is covered by its own revokes and by each ``revoke_all`` of its principal. A ``revoke_all``
 covers every token whose grant had returned before its call. It may cover a token whose grant overlaps it. It never
-covers a token whose grant was called after it returned. (A token whose grant is not in the history may be covered, by
-any of them.) A revoke that is ok takes effect within ``[call, return]``; one that is info at any time after its call,
-or never.
+covers a token whose grant was called after it returned. (A token whose grant is not in the history may be covered by
+any of them.) A revoke that is ok takes effect within ``[call, return]``. A revoke that is info takes effect at any time
+after its call, or never.
 
-**Legal.** For each token there is an instant X, within a revoke that covers it or may cover it, not later
-than the return of any ok one that certainly does, such that every accept was called by X and every refusal
-returned at X or later; or there is no refusal, no ok revoke that certainly covers it, and no X. With A the
-latest call of an accept, F the earliest return of a refusal and R the earliest return of a certain revoke,
-that takes
+**Legal.** For each token there is an instant X with these properties. It lies within a revoke that covers the token
+or may cover it. It is not later than the return of any ok revoke that certainly covers the token. Every accept was
+called by X, and every refusal returned at X or later. If there is no refusal, and no ok revoke that certainly covers
+the token, then no X is needed.
 
-- ``A <= R``, or an accept was called after a revoke had returned: **leak**;
-- ``A <= F``, or one was called after a refusal had returned: **resurrection**, though the revoke be info;
-- a revoke called by F, or a refusal came before anybody had called one: **phantom**;
-- one of these that had not returned before A, or the only revokes that could explain the refusal are
-  disproved by the accept in between: **unexplained**.
+Let A be the latest call of an accept, F the earliest return of a refusal, and R the earliest return of an ok revoke
+that certainly covers the token. Four conditions must hold:
 
-These four conditions are enough. With a certain revoke, take the revoke that returned at R, and X = max(its call, A) <=
+- ``A <= R``. Otherwise an accept was called after a revoke had returned: **leak**.
+- ``A <= F``. Otherwise an accept was called after a refusal had returned: **resurrection**, even if the revoke is info.
+- A revoke was called by F. Otherwise a refusal came before any revoke was called: **phantom**.
+- One of these revokes had not returned before A. Otherwise the accept disproves the only revokes that could explain the
+  refusal: **unexplained**.
+
+The four conditions are enough. With a certain revoke, take the revoke that returned at R, and X = max(its call, A) <=
 min(R, F); or take the earlier revoke that explains the refusal. Without a certain revoke, take the revoke that explains
 the refusal. And each condition is needed, so no legal history is accused.
 
-    revoke [10, 20], accept [15, 25]: legal, X = 16. Accept [20, 30]: it touches, X = 20. Accept [21, 30]: a
-    leak. revoke_all [10, 20] of a token granted [15, 18], accept [25, 26], refusal [30, 31]: it may have been
-    covered or not, but not both: unexplained.
+revoke [10, 20], accept [15, 25]: legal, X = 16. Accept [20, 30]: it touches, X = 20. Accept [21, 30]: a
+leak. revoke_all [10, 20] of a token granted [15, 18], accept [25, 26], refusal [30, 31]: the token may have been
+covered or not, but not both, so it is unexplained.
 
-**A stated bound.** ``max_stale_ms`` = S: a worker may hear of a revocation up to S late (a cache). Then an accept at t
-says only that X > t - S, so each accept counts as called S earlier. A worker that has heard of a revocation does not
-forget it. So a later accept on the same worker that refused is a resurrection, even within S.
+**A stated bound.** ``max_stale_ms`` = S: a worker may hear of a revocation up to S late, for example with a cache. Then
+an accept at t says only that X > t - S, so each accept counts as called S earlier. A worker that has heard of a
+revocation does not forget it. So a later accept on the same worker that refused is a resurrection, even within S.
 
-    S = 5: revoke [10, 20], accept [24, 30] on another worker: legal. Accept [26, 30]: a leak.
+S = 5: revoke [10, 20], accept [24, 30] on another worker: legal. Accept [26, 30]: a leak.
 
 **Lag** is a bracket for each worker and token, measured from the earliest certain ok revoke (`kernel_lab.judge.lag`).
 Its lower end is the call of the last accept minus the return of the revoke, and at least 0. Its upper end is the return
@@ -71,20 +73,20 @@ JUDGES = frozenset({"grant", "invoke", "revoke", "revoke_all"})
 EXPIRED = "token_expired"
 KINDS = ("leak", "resurrection", "phantom", "unexplained")
 NEVER = FOREVER + 1
-"""Later than any end."""
+"""An instant that is later than any end."""
 
 _call, _end = attrgetter("call_ns"), attrgetter("end_ns")
 
 
 def lacks(op: AnyOperation) -> str | None:
-    """A grant that is ok names its token."""
+    """Return the missing field of an ok operation: a grant names its token."""
     if type(op) is Grant and op.outcome is OK and (op.output is None or not op.output.token_id):
         return "a grant that is ok has an output.token_id"
     return None
 
 
 def check(history: Sequence[AnyOperation], cell: Cell) -> Verdict:
-    """The verdict on a history. See the module."""
+    """Return the verdict on a history. The module's docstring says what is legal."""
     return conclude(CLAIM, KINDS, judge, history, cell)
 
 
@@ -102,20 +104,21 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
 
 @dataclass(slots=True)
 class Totals:
-    """What is counted over all tokens."""
+    """The counts over all tokens."""
 
     tokens: int = 0
     asked: int = 0
     """The number of invokes whose reply could show whether their token was revoked."""
     after: int = 0
     leaked: int = 0
-    """Invokes called after a certain revoke had returned that could have been accepted, and those that were."""
+    """The invokes called after a certain revoke had returned: those that could have been accepted, and those that
+    were."""
     leaked_tokens: int = 0
     phantoms: int = 0
     lags: list[Bracket] = field(default_factory=list)
 
     def measures(self, found: Findings) -> dict[str, Measure]:
-        """The columns of ``revocation.csv``, and a few more."""
+        """Return the columns of ``revocation.csv``, and a few more measures."""
         lowers, uppers = [lag.lower_ns for lag in self.lags], [lag.upper_ns for lag in self.lags]
         widths = [lag.width_ns for lag in self.lags if lag.end is not End.NOT_SEEN]
         return {
@@ -143,12 +146,12 @@ def _ms(duration_ns: float) -> float | None:
 
 
 def stated_bound(cell: Cell) -> int:
-    """How late a worker may hear of a revocation, in nanoseconds: ``max_stale_ms``, or 0."""
+    """Return the longest time after which a worker hears of a revocation, in nanoseconds: ``max_stale_ms``, or 0."""
     return nanoseconds(number(cell, "max_stale_ms") or 0, 1_000_000)
 
 
 def judge_token(case: Case, found: Findings, totals: Totals, stale_ns: int) -> None:
-    """Add what is wrong with one token, and count."""
+    """Judge one token, add the findings, and count."""
     certain, earliest = case.certain(), case.possible(-FOREVER)
     if certain:
         totals.tokens += 1
@@ -171,7 +174,7 @@ def judge_token(case: Case, found: Findings, totals: Totals, stale_ns: int) -> N
     totals.asked += asked + len(case.refusals)
     totals.leaked += leaked
     totals.leaked_tokens += leaked > 0
-    # an expired token could not have been accepted, so it says nothing of how many were
+    # an expired token could not have been accepted, so it does not count as a trial
     totals.after += leaked + after
     if case.others:
         totals.after += sum(op.call_ns > revoked_ns and op.error != EXPIRED for op in case.others)
@@ -197,7 +200,7 @@ def judge_token(case: Case, found: Findings, totals: Totals, stale_ns: int) -> N
 
 
 def _on_one_worker(case: Case) -> tuple[Invoke, Invoke] | None:
-    """A refusal, and an accept by the same worker that was called after the refusal had returned."""
+    """Return a refusal, and an accept by the same worker that was called after the refusal had returned."""
     first: dict[str | None, Invoke] = {}
     for op in case.refusals:
         if op.worker not in first or op.end_ns < first[op.worker].end_ns:
@@ -210,7 +213,7 @@ def _on_one_worker(case: Case) -> tuple[Invoke, Invoke] | None:
 
 
 def lag_of(revoke: AnyRevoke, case: Case) -> Bracket | None:
-    """A token's lag from a revoke that certainly covers it: until its last worker refused."""
+    """Return a token's lag, from a revoke that certainly covers it until its last worker refused."""
     return bracket(
         revoke.call_ns,
         revoke.end_ns,

@@ -1,37 +1,44 @@
-"""The numbers that a worker reports are the deployment's.
+"""The numbers that a worker reports are those of the whole deployment.
 
-**Counted** are grants, invocations and expansions: an ok one counts once, within ``[call, return]``; an
-info once or not at all, at any time after its call; a failure never (upstream counts denials apart). A
-stream that its caller closed is ok, and yet counts like an info: upstream counts it once it notices that the
-caller has gone. A
-counter began the history at some baseline: the parameter ``baseline`` (``{"grants": n, …}``) states it;
-reports that returned before the first counted operation was called show it; else it is only known to be 0
-or more.
+**What counts.** Grants, invocations and expansions are counted. An ok operation counts once, within ``[call, return]``.
+An info counts once or not at all, at any time after its call. A failure never counts (upstream has another counter for
+denials). A stream that its caller closed is ok, and yet counts like an info, because upstream counts it once it notices
+that the caller has gone.
 
-**Legal.** For each counter there is a baseline and an instant for every counted operation and every report,
-such that a report's number is the baseline and all that counted before it. Reports read the same counter
-whichever worker they come from: so the k-th operation to count lies no earlier than the call of any report
-that had seen fewer, ``from(k)``, and no later than the return of any that had seen it, ``to(k)``. Both grow
-with k, and a report that had seen k finds an instant between the k-th and the next. An operation can be the
-k-th if its own interval meets ``[from(k), to(k)]``: that is so for a run of positions. If every position up
-to the largest number has an operation, and every ok one a position, each at the first instant it can have is
-a legal placement (in the order of these instants, since the bounds grow). So what is asked is a matching of
-runs, and whoever gives each position the operation whose run ends first finds one if there is one (Glover
-1967): no legal history is accused.
+**The baseline** is the number that a counter had when the history began. The parameter ``baseline``
+(``{"grants": n, …}``) states it. Without it, a report shows it that returned before the first counted operation was
+called. Otherwise it is only known to be 0 or more.
 
-If there is none, the reports that are wrong by themselves are named, each of which alone leaves no placement:
+**Legal.** For each counter there is a baseline, and an instant for every counted operation and every report,
+such that a report's number is the baseline and all operations that counted before it.
 
-- a report smaller than the baseline and what had certainly counted, or than an earlier report and what
-  certainly counted in between: **undercount**;
-- a report larger than the baseline and all that may have counted, or than an earlier report and what may
-  have counted in between: **overcount**;
-- a report smaller than an earlier one: **went_back**; and if only all of them together have no placement:
-  **disagree**.
+**How it is decided.** All reports read the same counter, whichever worker they come from. So the k-th operation to
+count lies no earlier than ``from(k)``, the latest call of a report that had seen fewer. It lies no later than
+``to(k)``, the earliest return of a report that had seen it. Both grow with k, and a report that had seen k finds an
+instant between the k-th operation and the next. An operation can be the k-th if its own interval meets ``[from(k),
+to(k)]``. The positions for which this is so are consecutive.
 
-    grant [0, 2], report 0 at [3, 4]: an undercount. Report 0 at [2, 4]: it touches, legal.
+A placement therefore exists if every position up to the largest number gets an operation, and every ok operation gets
+a position. (Each operation then takes effect at the first instant that it can have; these instants are in order,
+since the bounds grow.) So the question is a matching of operations with consecutive positions. A search that gives
+each position the operation whose positions end first finds a matching if there is one (Glover 1967). So no legal
+history is accused.
 
-**What it cannot see.** That all counters of one report are read at one instant: each is judged by itself.
-Where no baseline is known and very many fit, only the simple rules are applied.
+**What is wrong.** If there is no placement, the reports are named that are wrong by themselves:
+
+- **undercount**: a report is smaller than the baseline and the operations that had certainly counted; or smaller than
+an
+  earlier report and the operations that certainly counted in between.
+- **overcount**: a report is larger than the baseline and all operations that may have counted; or larger than an
+earlier
+  report and the operations that may have counted in between.
+- **went_back**: a report is smaller than an earlier one.
+- **disagree**: no report is wrong by itself, but all of them together have no placement.
+
+grant [0, 2], report 0 at [3, 4]: an undercount. Report 0 at [2, 4]: it touches, so it is legal.
+
+**What it cannot see.** It does not see whether all counters of one report are read at one instant, because each counter
+is judged by itself. Where no baseline is known and very many are possible, only the simple rules are applied.
 """
 
 from __future__ import annotations
@@ -56,11 +63,11 @@ JUDGES = frozenset({"stats", "grant", "invoke", "expand"})
 KINDS = ("undercount", "overcount", "went_back", "disagree")
 COUNTERS = ("grants", "invocations", "expansions")
 SEARCH = 2_000_000
-"""Operations times baselines that are tried at most."""
+"""The most operations times baselines that are tried."""
 
 
 def lacks(op: AnyOperation) -> str | None:
-    """A report that is ok has numbers."""
+    """Return the missing field of an ok operation: a report has numbers."""
     if type(op) is not Stats or op.outcome is not OK:
         return None
     if op.output is None or all(getattr(op.output, name) is None for name in COUNTERS):
@@ -69,12 +76,12 @@ def lacks(op: AnyOperation) -> str | None:
 
 
 def check(history: Sequence[AnyOperation], cell: Cell) -> Verdict:
-    """The verdict on a history. See the module."""
+    """Return the verdict on a history. The module's docstring says what is legal."""
     return conclude(CLAIM, KINDS, judge, history, cell)
 
 
 def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
-    """Each counter by itself."""
+    """Judge each counter by itself."""
     stated = cell.parameters.get("baseline") or {}
     if not isinstance(stated, dict) or not all(type(n) is int for n in stated.values()):
         raise Unjudgeable(f"cell.json: parameters.baseline is {stated!r}; counter: number is needed")
@@ -124,7 +131,7 @@ class Counter:
         self.numbers: list[int] = [number for number in numbers if number is not None]
         self.baseline = stated
         self.cut_off = ""
-        """Why some reports were not compared with what was counted between them."""
+        """Why some reports were not compared with the operations that counted between them; empty if all were."""
         self.first: Stats | None = None
         if stated is None and self.reports and not (self.calls and self.calls[0] <= self.reports[0].end_ns):
             self.first, self.baseline = self.reports[0], self.numbers[0]
@@ -135,15 +142,15 @@ class Counter:
         return sorted(self.returns)
 
     def certain(self, before_ns: int) -> int:
-        """How many had certainly counted before an instant."""
+        """Return the number of operations that had certainly counted before an instant."""
         return bisect_left(self.ends, before_ns)
 
     def possible(self, by_ns: int) -> int:
-        """How many may have counted by an instant."""
+        """Return the number of operations that may have counted by an instant."""
         return bisect_right(self.calls, by_ns)
 
     def measures(self) -> dict[str, Measure]:
-        """The least and the most that was reported, and the most that certainly had been."""
+        """Return the least and the most that was reported, and the most that had certainly counted."""
         return {
             f"{self.name}_reported_min": min(self.numbers),
             f"{self.name}_reported_max": max(self.numbers),
@@ -151,7 +158,7 @@ class Counter:
         }
 
     def judge(self, found: Findings, *, alone: bool) -> set[int]:
-        """Add what is wrong with each report; the reports that told too little, by index.
+        """Judge each report, add the findings, and return the indexes of the reports that told too little.
 
         `alone` says that the reports have no placement: if none of them is wrong by itself, they disagree.
         """
@@ -196,7 +203,8 @@ class Counter:
     def _add(self, wrong: list[Wrong], found: Findings) -> set[int]:
         under: set[int] = set()
         seen: set[tuple[str, int]] = set()
-        for one in sorted(wrong, key=lambda one: (one.number - one.base, one.op.index)):  # short proofs first
+        # short proofs first
+        for one in sorted(wrong, key=lambda one: (one.number - one.base, one.op.index)):
             if (one.kind, one.op.index) in seen:
                 continue
             seen.add((one.kind, one.op.index))
@@ -204,13 +212,13 @@ class Counter:
             if one.kind == "undercount":
                 under.add(one.op.index)
                 if found.counts[one.kind] < KEPT:
-                    with suppress(CutOff):  # it is wrong all the same, and its proof is not told
+                    with suppress(CutOff):  # the report is wrong all the same, and its proof is left out
                         proof += self._between(one.earlier, one.op, one.number - one.base + 1)
             found.add(one.kind, proof, _say, self.name, one)
         return under
 
     def _between(self, earlier: Stats | None, op: Stats, most: int) -> list[AnyOperation]:
-        """Up to `most` that certainly counted between two reports."""
+        """Return up to `most` operations that certainly counted between two reports."""
         start = 0 if earlier is None else bisect_right(self.calls, earlier.end_ns)
         found: list[AnyOperation] = []
         looked_at = 0
@@ -224,7 +232,7 @@ class Counter:
         return found
 
     def placeable(self) -> bool | None:
-        """Whether some baseline and instants agree with all reports; None if that takes too long to tell."""
+        """Return whether some baseline and instants agree with all reports; None if deciding it would take too long."""
         if self.baseline is not None:
             return self._placeable(self.baseline)
         told = list(zip(self.numbers, self.reports, strict=True))

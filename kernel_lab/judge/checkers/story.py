@@ -22,14 +22,14 @@ from kernel_lab.judge.history import (
 
 
 def tell(operations: Sequence[AnyOperation]) -> tuple[str, ...]:
-    """The operations, one a line, timed from the first call."""
+    """Return the operations as text, one on a line, timed from the first call."""
     start_ns = min((op.call_ns for op in operations), default=0)
     width = max((len(f"{_ms(op.call_ns - start_ns)}") for op in operations), default=0)
     return tuple(_line(op, start_ns, width) for op in operations)
 
 
 def _line(op: AnyOperation, start_ns: int, width: int) -> str:
-    """``+0.0 ms  c1 @r0/4711  revoke token 8f… → ok (returned +2.1 ms)``."""
+    """Return one line: ``+0.0 ms  c1 @r0/4711  revoke token 8f… → ok (returned +2.1 ms)``."""
     worker = "/".join(op.worker.split("/")[:2]) if op.worker else "?"
     returned = f"returned {_ms(op.return_ns - start_ns)}" if op.return_ns is not None else "no return"
     called = f"{_ms(op.call_ns - start_ns):>{width}}  {op.client} @{worker}"
@@ -41,7 +41,7 @@ def _ms(time_ns: int) -> str:
 
 
 def asked(op: AnyOperation) -> str:
-    """What was asked."""
+    """Return the request of an operation in words."""
     match op:
         case Grant():
             return f"grant {op.input.capability} to {op.input.principal}"
@@ -103,17 +103,17 @@ def _answered(op: AnyOperation) -> str:
 
 
 def short(name: str) -> str:
-    """The beginning of an identifier, enough to tell it from its neighbours."""
+    """Return the beginning of an identifier, long enough to tell it from its neighbours."""
     return name if len(name) <= 12 else f"{name[:8]}…"
 
 
 def named(op: AnyOperation) -> str:
-    """``op 412 (worker r0/4711/ab12)``."""
+    """Return ``op 412 (worker r0/4711/ab12)``."""
     return f"op {op.index} (worker {op.worker or 'unknown'})"
 
 
 def lasting(duration_ns: float) -> str:
-    """A duration as a person says it: ``1.8 s``, ``12 ms``, ``40 µs``."""
+    """Return a duration as a person says it: ``1.8 s``, ``12 ms``, ``40 µs``."""
     for unit_ns, unit in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):
         if duration_ns >= unit_ns:
             return f"{duration_ns / unit_ns:.3g} {unit}"

@@ -1,30 +1,34 @@
-"""A stream is authorised when it begins, on every worker; once it has ended, every worker explains it.
+"""A stream is authorised when it starts, on every worker. Once it has ended, every worker can explain it.
 
-**The form.** A streamed invoke is an ``invoke`` whose input says ``"stream": true``. Its output has
-``action_id``, ``frames`` (how many came), ``final`` (the last one was marked as the last), ``closed`` (the
-caller hung up before that, by choice) and ``last_frame_ns``; so has that of one that broke off, whose
-outcome is ``info``: what came is known, what the server did is not. Its return is the end of the body. One
-that was refused before its first frame is a ``fail`` like any other.
+**The form.** A streamed invoke is an ``invoke`` whose input says ``"stream": true``. Its output has these fields:
+``action_id``; ``frames``, the number of frames that came; ``final``, whether the last of them was marked as the last;
+``closed``, whether the caller chose to end the connection before that; and ``last_frame_ns``. Its return is the end of
+the body. A stream that broke off has the outcome ``info`` and the same fields: it is known which frames came, and not
+known what the server did. A stream that was refused before its first frame is a ``fail`` like any other invoke.
 
-**Legal.** What the revocation claim says of invokes, streamed or not: one instant exists for each token
-from which none may begin (`revocation` argues it: leak, resurrection, phantom, unexplained). A stream that
-broke off after frames had come was served. A stream that is ok ends with its final frame, unless its caller
-closed it (cut_short). One that came to its final frame has as many frames as its capability is known to
-answer with, where the parameter ``stream_frames`` states that (lost_frames). And the trace of one that came
-to its final frame is explained by every worker that is asked after its return, as the traces claim says
-(lost_trace).
+**Legal.**
 
-    revoke [5, 6]; a stream [0, 20] whose last frame came at 19: legal, it had begun. One called at 7: a leak.
+- No stream starts after its token was revoked. The rules are those of the claim `revocation`, for streamed invokes and
+  others (leak, resurrection, phantom, unexplained). A stream that broke off after frames had come was served.
+- A stream that is ok ends with its final frame, unless its caller closed it (**cut_short**).
+- A stream that came to its final frame has as many frames as its capability is known to send, where the parameter
+  ``stream_frames`` states that number (**lost_frames**).
+- Every worker that is asked after the stream's return explains the trace of a stream that came to its final frame. The
+  rules are those of the claim `traces` (**lost_trace**).
 
-**Measured, not judged,** since it is so in one process too: a stream that has begun outlives the revocation
-of its token (``outlived_streams``, and for how long after the revoke's return the last frame came,
-``outlived_ms_max``); one that broke off, its caller gone or its worker killed, may have no trace
-(``untraced_breaks``: explains of such that found none).
+revoke [5, 6]; a stream [0, 20] whose last frame came at 19: legal, because it had started. A stream called at 7: a
+leak.
 
-**Counted** by stream: ``leaked_streams`` began, of the ``streams_after`` that were asked for once the revoke of
-their token had returned.
+**Measured, not judged.** Two things are measured only, since they happen in one process too. A stream that has started
+outlives the revocation of its token (``outlived_streams``). ``outlived_ms_max`` is the longest time from the revoke's
+return to the last frame. A stream that broke off, because its caller left or its worker was killed, may have no trace
+(``untraced_breaks`` counts the explains of such streams that found none).
 
-**What it cannot see.** What is in the frames. Budgets: upstream does not charge streams.
+**Counted** by stream: of the ``streams_after`` that were called after a revoke of their token had returned,
+``leaked_streams`` started.
+
+**What it cannot see.** It does not see the contents of frames. It does not judge budgets, because upstream does not
+charge streams.
 """
 
 from __future__ import annotations
@@ -51,7 +55,7 @@ KINDS = (
 
 
 def lacks(op: AnyOperation) -> str | None:
-    """A stream that is ok says what came of it."""
+    """Return the missing field of an ok operation: a stream states its frames and how it ended."""
     if type(op) is not Invoke or not op.input.stream or op.outcome is not OK:
         return None
     if op.output is None or None in (op.output.action_id, op.output.frames, op.output.final):
@@ -60,12 +64,12 @@ def lacks(op: AnyOperation) -> str | None:
 
 
 def check(history: Sequence[AnyOperation], cell: Cell) -> Verdict:
-    """The verdict on a history. See the module."""
+    """Return the verdict on a history. The module's docstring says what is legal."""
     return conclude(CLAIM, KINDS, judge, history, cell)
 
 
 def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
-    """Each token by itself, and each stream's end."""
+    """Judge each token by itself, and the end of each stream."""
     streams = [op for op in of_kind(history, Invoke) if op.input.stream]
     served = [op for op in streams if op.outcome is OK or begun(op)]
     whole = {
@@ -120,7 +124,7 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
 
 
 def _frames_of_whole(op: Invoke, unknown: float) -> float:
-    """How many frames came of a stream that is ok and came to its final frame."""
+    """Return the number of frames of a stream that is ok and came to its final frame, and otherwise `unknown`."""
     whole = op.outcome is OK and op.output is not None and op.output.final
     return op.output.frames if whole and op.output and op.output.frames is not None else unknown
 

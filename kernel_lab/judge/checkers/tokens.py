@@ -37,14 +37,14 @@ KINDS = ("forged", "borrowed", "accepted_late", "rejected", "expired_early")
 
 
 def lacks(op: AnyOperation) -> str | None:
-    """A grant that is ok names its token."""
+    """Return the missing field of an ok operation: a grant names its token."""
     if type(op) is Grant and op.outcome is OK and (op.output is None or not op.output.token_id):
         return "a grant that is ok has an output.token_id"
     return None
 
 
 def check(history: Sequence[AnyOperation], cell: Cell) -> Verdict:
-    """The verdict on a history. See the module."""
+    """Return the verdict on a history. The module's docstring says what is legal."""
     return conclude(CLAIM, KINDS, judge, history, cell)
 
 
@@ -113,7 +113,7 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
 
 
 class Lives:
-    """How long tokens live at least and at most, in nanoseconds; None where it is not stated."""
+    """The least and the most time that tokens live, in nanoseconds; None where it is not stated."""
 
     def __init__(self, cell: Cell) -> None:
         self._slack_ns = tolerance_ns(cell)
@@ -125,12 +125,12 @@ class Lives:
         self._own_ns = {capability: nanoseconds(s, 1_000_000_000) for capability, s in own.items()}
 
     def least(self, capability: str) -> int | None:
-        """How long a token for a capability certainly lives."""
+        """Return the time that a token for a capability certainly lives."""
         life_ns = self._own_ns.get(capability, self._default_ns)
         return None if life_ns is None else life_ns - life_ns // CLOCKS_DIFFER - self._slack_ns
 
     def most(self, capability: str) -> int | None:
-        """How long a token for a capability can live."""
+        """Return the longest time that a token for a capability can live."""
         life_ns = self._own_ns.get(capability, self._default_ns)
         return None if life_ns is None else life_ns + life_ns // CLOCKS_DIFFER + self._slack_ns
 

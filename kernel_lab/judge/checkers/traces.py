@@ -77,11 +77,11 @@ KINDS = (
 )  # fmt: skip
 LOST = "trace_not_found"
 TOLD = ("principal", "handle_id", "status", "event_type", "capability", "token_id", "args")
-"""What a trace tells of its action."""
+"""The fields in which a trace describes its action."""
 
 
 def lacks(op: AnyOperation) -> str | None:
-    """Return what an ok operation fails to say: the action of an invoke, the actions of a listing, …."""
+    """Return the missing field of an ok operation, such as the action of an invoke or the actions of a listing."""
     if op.outcome is not OK or type(op) is Explain:
         return None
     if type(op) is Invoke:
@@ -139,7 +139,7 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
 
 
 def _keep_earliest(actions: dict[str, Action], name: str | None, op: Action) -> None:
-    """Note an action under its name; of several with one name, the one that returned first."""
+    """Keep an action under its name. Of several actions with one name, keep the one that returned first."""
     if name and (actions.setdefault(name, op) is not op) and op.end_ns < actions[name].end_ns:
         actions[name] = op
 
@@ -152,7 +152,7 @@ class Explains:
         self.count = 0
 
     def judge(self, op: Explain, found: Findings) -> None:
-        """Add what is wrong with the answer, if it is certain whether the trace is there."""
+        """Judge one answer, if it is certain whether the trace is there, and add the findings."""
         action = self._actions.get(op.input.action_id)
         lost = op.outcome is FAIL and op.error == LOST
         if action is None or not (lost or op.outcome is OK):
@@ -171,7 +171,7 @@ class Explains:
 
 
 def _wrong(said: ExplainOutput, action: Action) -> str:
-    """Return what a trace says that was not so: ``"principal 'q' instead of 'p'"``; or an empty string."""
+    """Return the statement of a trace that is wrong (``"principal 'q' instead of 'p'"``), or an empty string."""
     was: tuple[object, ...]
     if isinstance(action, Invoke):
         asked, made = action.input, action.output.handle_id if action.output else None
@@ -207,7 +207,7 @@ class Audits:
 
     @cached_property
     def _invokes(self) -> list[Invoke]:
-        """In the order of their returns; needed only where somebody asked the chain."""
+        """Return the ok invokes in the order of their returns. They are needed only where the history has an audit."""
         invokes = [op for op in self._actions.values() if type(op) is Invoke]
         return sorted(invokes, key=attrgetter("end_ns", "index"))
 
@@ -216,7 +216,7 @@ class Audits:
         return [op.end_ns for op in self._invokes]
 
     def judge(self, op: Audit, found: Findings) -> None:
-        """Add what is wrong with the answer: the chain must verify, and have a record of each action."""
+        """Judge one answer: the chain must verify, and must have a record of each action."""
         if op.output is None or op.output.valid is None:
             return
         self.count += 1
