@@ -32,13 +32,13 @@ from kernel_lab.doctor.readers import (
     nginx,
     redis,
     servers,
-    shell,
-    sources,
     units,
     yaml_tree,
 )
 from kernel_lab.doctor.readers.servers import Recognised
-from kernel_lab.doctor.readers.shell import Invocation
+from kernel_lab.doctor.readers.shell import script
+from kernel_lab.doctor.readers.shell.script import Invocation
+from kernel_lab.doctor.readers.sources import checks
 from kernel_lab.doctor.readers.worlds import World
 from kernel_lab.doctor.readers.yaml_tree import Node
 
@@ -79,7 +79,7 @@ def read(paths: Sequence[Path]) -> tuple[Reading, Given]:
         _alone(programs, reading)
     for path in [*given.of("python"), *given.of("gunicorn")]:
         if path in given.of("python") or _is_application(given.files.texts[path]):
-            sources.read(path, given.files.texts[path], reading)
+            checks.read(path, given.files.texts[path], reading)
         else:
             _check_python(path, given.files.texts[path], reading)
     return reading, given
@@ -284,7 +284,7 @@ def _evaluator(path: str, kind: Kind, given: Given, reading: Reading) -> Callabl
             image = dockerfile.read(path, text, reading)
             return None if image is None else lambda world: dockerfile.start(image, world, files)
         case "shell":
-            line = shell.first_error(text)
+            line = script.first_error(text)
             if line is not None:
                 reading.trouble(Place(path, line), "This line is not shell, so what follows may be misread.")
             return lambda world: servers.run_script(path, world, files)

@@ -9,7 +9,7 @@ from typing import Final
 from kernel_lab.doctor.adding_up import Way
 from kernel_lab.doctor.facts import Environment, Fact, Reading, Service, Value
 from kernel_lab.doctor.files import Files
-from kernel_lab.doctor.readers.sources import shares_state
+from kernel_lab.doctor.readers.sources.checks import shares_state
 
 _NAME: Final = re.compile(r"REDIS|VALKEY|MEMCACHE|KEYDB|DRAGONFLY", re.IGNORECASE)
 _OTHER_USE: Final = re.compile(

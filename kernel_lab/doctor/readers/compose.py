@@ -12,7 +12,7 @@ from kernel_lab.doctor.facts import ONE, UNBOUNDED, Count, Factor, Place, Readin
 from kernel_lab.doctor.files import Files
 from kernel_lab.doctor.readers import containers, dockerfile, dotenv, yaml_tree
 from kernel_lab.doctor.readers.dockerfile import Command, Image
-from kernel_lab.doctor.readers.shell import Word
+from kernel_lab.doctor.readers.shell.words import Word
 from kernel_lab.doctor.readers.worlds import UNKNOWN
 from kernel_lab.doctor.readers.yaml_tree import Node
 

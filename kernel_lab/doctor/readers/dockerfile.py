@@ -18,7 +18,8 @@ from kernel_lab.doctor.files import Files
 from kernel_lab.doctor.readers import servers
 from kernel_lab.doctor.readers.raw import Raw
 from kernel_lab.doctor.readers.servers import Recognised
-from kernel_lab.doctor.readers.shell import Invocation, Word
+from kernel_lab.doctor.readers.shell.script import Invocation
+from kernel_lab.doctor.readers.shell.words import Word
 from kernel_lab.doctor.readers.worlds import World
 
 _INSTRUCTIONS: Final = frozenset(

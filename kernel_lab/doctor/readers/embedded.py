@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from kernel_lab.doctor.facts import Place, Value
 from kernel_lab.doctor.files import Files
-from kernel_lab.doctor.readers import python_values
 from kernel_lab.doctor.readers.gunicorn_file import parse
-from kernel_lab.doctor.readers.python_values import Called
+from kernel_lab.doctor.readers.python import statements
+from kernel_lab.doctor.readers.python.expressions import Called, Dotted
 from kernel_lab.doctor.readers.raw import Raw, number
 from kernel_lab.doctor.readers.worlds import UNKNOWN, World
 
@@ -41,7 +41,7 @@ def read(path: str, files: Files, world: World) -> list[Raw]:
         tree = parse(path, text)
     except SyntaxError:
         return []
-    scope = python_values.run(tree, path, world, functions=True)
+    scope = statements.run(tree, path, world, functions=True)
     imports_gunicorn = "gunicorn" in text
     found: list[Raw] = []
     for call in scope.calls:
@@ -99,7 +99,7 @@ def _raw(
         program=program,
         place=place,
         role="web",
-        workers=number(workers) if not isinstance(workers, python_values.Dotted) else UNKNOWN,
+        workers=number(workers) if not isinstance(workers, Dotted) else UNKNOWN,
         workers_place=place,
         why=why,
         settings=settings,

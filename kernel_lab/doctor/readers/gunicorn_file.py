@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from kernel_lab.doctor.facts import Place, Value
 from kernel_lab.doctor.files import Files
-from kernel_lab.doctor.readers import python_values
+from kernel_lab.doctor.readers.python import statements
+from kernel_lab.doctor.readers.python.expressions import Dotted, Function
 from kernel_lab.doctor.readers.raw import Raw, number
 from kernel_lab.doctor.readers.worlds import UNKNOWN, Unknown, World
 
@@ -63,7 +64,7 @@ def read(path: str, files: Files, world: World) -> ConfigFile:
         tree = parse(path, files.texts[path])
     except SyntaxError:
         return NOTHING
-    scope = python_values.run(tree, path, world)
+    scope = statements.run(tree, path, world)
     names = scope.names
     settings: dict[str, Value] = {
         name: Value(_text(names[name]), Place(path, scope.lines.get(name, 1)))
@@ -140,7 +141,7 @@ def alone(path: str, files: Files, world: World) -> list[Raw]:
 
 
 def _text(value: Any) -> str | None:
-    if isinstance(value, (Unknown, python_values.Dotted, python_values.Function)):
+    if isinstance(value, (Unknown, Dotted, Function)):
         return None
     if isinstance(value, bool):
         return "true" if value else "false"

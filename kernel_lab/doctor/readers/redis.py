@@ -9,7 +9,7 @@ from pathlib import PurePath
 from kernel_lab.doctor.facts import Environment, Place, Reading, Store, Value
 from kernel_lab.doctor.files import Files
 from kernel_lab.doctor.readers.dockerfile import Command
-from kernel_lab.doctor.readers.shell import Invocation
+from kernel_lab.doctor.readers.shell.script import Invocation
 from kernel_lab.doctor.readers.worlds import Unknown
 
 Line = tuple[str, str, Place]

@@ -1,225 +1,28 @@
-"""What a command line starts: which server, with how many workers, from which option, file or variable.
+"""The servers that a command leads to, through shells, wrappers, start scripts, Procfiles and Python programs.
 
-`recognise` takes one program with its arguments and returns the servers that it leads to, through shells,
-wrappers, start scripts, Procfiles and Python programs that start a server themselves.
+`recognise` takes one program with its arguments. `workers` reads the number of workers of a server that it finds.
 """
 
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Final
 
-from kernel_lab.doctor.facts import Environment, Place, Role, Value
+from kernel_lab.doctor.facts import Environment, Place, Value
 from kernel_lab.doctor.files import Files
-from kernel_lab.doctor.readers import embedded, gunicorn_file, ini, shell
-from kernel_lab.doctor.readers.raw import Raw, number
-from kernel_lab.doctor.readers.shell import Invocation, Word
-from kernel_lab.doctor.readers.worlds import UNKNOWN, TooMuch, Unknown, World
+from kernel_lab.doctor.readers import embedded, ini
+from kernel_lab.doctor.readers.programs import ALIASES, NO_SERVER, PROGRAMS, SHELLS, WRAPPERS
+from kernel_lab.doctor.readers.raw import Raw
+from kernel_lab.doctor.readers.shell import script
+from kernel_lab.doctor.readers.shell.script import Invocation
+from kernel_lab.doctor.readers.shell.words import Word
+from kernel_lab.doctor.readers.workers import base_name, started_by
+from kernel_lab.doctor.readers.worlds import TooMuch, Unknown, World
 
 DEEPEST: Final = 8
-
-_SHELLS: Final = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh", "busybox"})
-_NO_SERVER: Final = frozenset(
-    {
-        "pip",
-        "pip3",
-        "apt",
-        "apt-get",
-        "apk",
-        "echo",
-        "printf",
-        "which",
-        "type",
-        "kill",
-        "pkill",
-        "killall",
-        "pgrep",
-        "ps",
-        "grep",
-        "cat",
-        "rm",
-        "cp",
-        "mv",
-        "mkdir",
-        "chown",
-        "chmod",
-        "ln",
-        "test",
-        "[",
-        "cd",
-        "source",
-        ".",
-        "wait",
-        "curl",
-        "wget",
-        "git",
-        "systemctl",
-        "service",
-        "supervisorctl",
-        "docker",
-        "docker-compose",
-        "kubectl",
-        "helm",
-        "sed",
-        "awk",
-        "touch",
-        "tee",
-        "read",
-        "npm",
-        "node",
-        "yarn",
-        "pnpm",
-        "java",
-        "ruby",
-        "go",
-        "psql",
-        "pg_isready",
-        "nc",
-        "alembic",
-        "pytest",
-        "until",
-        "sysctl",
-        "useradd",
-        "groupadd",
-        "adduser",
-        "addgroup",
-        "mypy",
-        "ruff",
-        "black",
-    }
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Program:
-    """How one server is told its number of workers."""
-
-    workers: tuple[str, ...] = ()
-    variables: tuple[str, ...] = ()
-    """Environment variables that give the default, first wins."""
-    default: int | None = 1
-    """None: as many as there are cores."""
-    role: Role = "web"
-    options: Mapping[str, str] = field(default_factory=dict)
-    """Other options by flag, and the setting that they give."""
-    flags: Mapping[str, str] = field(default_factory=dict)
-    """Options without a value."""
-
-
-_GUNICORN: Final = _Program(
-    workers=("-w", "--workers"),
-    options={
-        "--threads": "threads",
-        "-k": "worker_class",
-        "--worker-class": "worker_class",
-        "--max-requests": "max_requests",
-        "--max-requests-jitter": "max_requests_jitter",
-        "-c": "config",
-        "--config": "config",
-        "-e": "raw_env",
-        "--env": "raw_env",
-        "-b": "bind",
-        "--bind": "bind",
-        "--dirty-workers": "dirty_workers",
-    },
-    flags={
-        "--preload": "preload_app",
-        "--reuse-port": "reuse_port",
-        "--reload": "reload",
-        "--no-reuse-port": "-reuse_port",
-    },
-)
-
-PROGRAMS: Final[Mapping[str, _Program]] = {
-    "gunicorn": _GUNICORN,
-    "gunicorn3": _GUNICORN,
-    "uvicorn": _Program(
-        workers=("--workers",),
-        variables=("UVICORN_WORKERS", "WEB_CONCURRENCY"),
-        options={"--limit-max-requests": "max_requests"},
-        flags={"--reload": "reload"},
-    ),
-    "fastapi": _Program(workers=("--workers",), variables=("WEB_CONCURRENCY",), flags={"--reload": "reload"}),
-    "hypercorn": _Program(
-        workers=("-w", "--workers"),
-        options={
-            "-c": "config",
-            "--config": "config",
-            "--max-requests": "max_requests",
-            "-k": "worker_class",
-        },
-        flags={"--reload": "reload"},
-    ),
-    "granian": _Program(
-        workers=("--workers",),
-        variables=("GRANIAN_WORKERS",),
-        options={"--workers-lifetime": "lifetime", "--blocking-threads": "threads"},
-        flags={"--reload": "reload"},
-    ),
-    "daphne": _Program(),
-    "waitress-serve": _Program(options={"--threads": "threads"}),
-    "flask": _Program(),
-    "quart": _Program(),
-    "litestar": _Program(
-        workers=("-W", "--wc", "--web-concurrency"),
-        variables=("WEB_CONCURRENCY",),
-        flags={"--reload": "reload"},
-    ),
-    "sanic": _Program(workers=("-w", "--workers"), flags={"--fast": "fast"}),
-    "robyn": _Program(workers=("--processes", "--workers")),
-    "streamlit": _Program(),
-    "uwsgi": _Program(
-        workers=("-p", "--processes", "--workers"),
-        options={
-            "--threads": "threads",
-            "--max-requests": "max_requests",
-            "--ini": "config",
-            "--cheaper": "cheaper",
-        },
-    ),
-    "mod_wsgi-express": _Program(
-        workers=("--processes",), options={"--threads": "threads", "--maximum-requests": "max_requests"}
-    ),
-    "celery": _Program(
-        workers=("-c", "--concurrency"),
-        default=None,
-        role="task",
-        options={
-            "--autoscale": "autoscale",
-            "-P": "pool",
-            "--pool": "pool",
-            "--max-tasks-per-child": "max_requests",
-        },
-        flags={"-B": "beat", "--beat": "beat"},
-    ),
-    "rq": _Program(role="task", workers=("-n", "--num-workers")),
-    "rqworker": _Program(role="task"),
-    "dramatiq": _Program(
-        role="task",
-        workers=("-p", "--processes"),
-        default=None,
-        options={"-t": "threads", "--threads": "threads"},
-    ),
-    "arq": _Program(role="task"),
-    "taskiq": _Program(role="task", workers=("-w", "--workers"), default=2),
-    "huey_consumer": _Program(
-        role="task",
-        options={"-k": "pool", "--worker-type": "pool", "-w": "huey_workers", "--workers": "huey_workers"},
-    ),
-    "apscheduler": _Program(role="scheduler"),
-}
-
-_ALIASES: Final = {
-    "gunicorn3": "gunicorn",
-    "huey_consumer.py": "huey_consumer",
-    "uwsgi-core": "uwsgi",
-    "arq.cli": "arq",
-    "celery.bin.celery": "celery",
-}
 
 
 @dataclass(slots=True)
@@ -250,18 +53,17 @@ def recognise(invocation: Invocation, world: World, files: Files, *, depth: int 
         environment[assigned[1]] = Value(assigned[2], invocation.place)
         argv = argv[1:]
     inner = replace(invocation, argv=tuple(argv), environment=environment)
-    name = _name(argv[0]) if argv else ""
+    name = base_name(argv[0]) if argv else ""
     if name in {"redis-server", "valkey-server", "keydb-server"}:
         found.stores.append(inner)
         return found
-    if name in _NO_SERVER or not argv:
+    if name in NO_SERVER or not argv:
         return found
-    if name in _SHELLS:
+    if name in SHELLS:
         return _shell(inner, world, files, depth)
     at = _server_at(argv)
     if at is not None:
-        server = _server(argv[at:], inner, world, files, found)
-        found.servers.extend(server)
+        found.servers.extend(started_by(argv[at:], inner, world, files, found.consumed))
         return found
     return _other(inner, world, files, depth, found)
 
@@ -271,7 +73,7 @@ def run_script(
 ) -> Recognised:
     """What a shell script leads to."""
     found = Recognised(consumed={path})
-    for invocation in shell.run(files.texts[path], Place(path), world, arguments):
+    for invocation in script.run(files.texts[path], Place(path), world, arguments):
         _join(found, recognise(invocation, world.seeing(invocation.environment), files, depth=depth + 1))
     return found
 
@@ -279,7 +81,7 @@ def run_script(
 def run_line(text: str, place: Place, world: World, files: Files, *, depth: int = 0) -> Recognised:
     """What a shell command line leads to."""
     found = Recognised()
-    for invocation in shell.run(text, place, world):
+    for invocation in script.run(text, place, world):
         _join(found, recognise(invocation, world.seeing(invocation.environment), files, depth=depth + 1))
     return found
 
@@ -291,68 +93,12 @@ def _join(into: Recognised, other: Recognised) -> None:
     into.stores.extend(other.stores)
 
 
-def _name(word: Word) -> str:
-    if isinstance(word, Unknown):
-        return ""
-    return PurePath(word).name
-
-
-_WRAPPERS: Final = frozenset(
-    {
-        "exec",
-        "env",
-        "nohup",
-        "tini",
-        "dumb-init",
-        "gosu",
-        "su-exec",
-        "sudo",
-        "nice",
-        "ionice",
-        "chpst",
-        "setuidgid",
-        "s6-setuidgid",
-        "time",
-        "timeout",
-        "stdbuf",
-        "catatonit",
-        "--",
-        "poetry",
-        "pipenv",
-        "pdm",
-        "uv",
-        "hatch",
-        "rye",
-        "pixi",
-        "conda",
-        "mamba",
-        "micromamba",
-        "newrelic-admin",
-        "ddtrace-run",
-        "opentelemetry-instrument",
-        "doppler",
-        "chamber",
-        "with-contenv",
-        "run",
-        "run-program",
-        "dockerize",
-        "flock",
-        "catchsegv",
-        "xvfb-run",
-        "aws-vault",
-        "infisical",
-        "op",
-        "sops",
-    }
-)
-
-
 def _unwrapped(argv: list[Word]) -> list[Word]:
     """The arguments without the programs that only prepare the process, such as ``env``."""
     while (
         argv
         and isinstance(argv[0], str)
-        and _name(argv[0]) in {"exec", "env", "nohup", "tini", "dumb-init", "--", "catatonit"}
+        and base_name(argv[0]) in {"exec", "env", "nohup", "tini", "dumb-init", "--", "catatonit"}
     ):
         argv = argv[1:]
         while argv and isinstance(argv[0], str) and argv[0].startswith("-"):
@@ -362,14 +108,14 @@ def _unwrapped(argv: list[Word]) -> list[Word]:
 
 def _server_at(argv: Sequence[Word]) -> int | None:
     """Where the server's name stands: first, after ``python -m``, or behind wrappers."""
-    first = _name(argv[0])
+    first = base_name(argv[0])
     behind = (
-        first in _WRAPPERS
+        first in WRAPPERS
         or first.startswith(("python", "pypy", "wait-for", "wait_for", "docker-entrypoint", "entrypoint"))
         or "--" in argv
     )
     for index, word in enumerate(argv):
-        name = _ALIASES.get(_name(word), _name(word))
+        name = ALIASES.get(base_name(word), base_name(word))
         if name in PROGRAMS and (index == 0 or behind) and _is_call(argv, index, name):
             return index
         if index == 0 and not behind:
@@ -387,7 +133,7 @@ def _is_call(argv: Sequence[Word], index: int, name: str) -> bool:
         and before not in {"-m", "--", "-u", "-E", "-s"}
     ):
         # the value of a wrapper's option, such as --service gunicorn
-        return _name(argv[0]) not in {"newrelic-admin", "ddtrace-run"} and before in {
+        return base_name(argv[0]) not in {"newrelic-admin", "ddtrace-run"} and before in {
             "-g",
             "-q",
             "-l",
@@ -408,265 +154,9 @@ def _is_call(argv: Sequence[Word], index: int, name: str) -> bool:
     return True
 
 
-def _server(
-    argv: Sequence[Word], invocation: Invocation, world: World, files: Files, found: Recognised
-) -> list[Raw]:
-    name = _ALIASES.get(_name(argv[0]), _name(argv[0]))
-    program = PROGRAMS[name]
-    seen = world.seeing(invocation.environment)
-    options = _options(argv[1:], program)
-    place = invocation.place
-    settings = {
-        key: Value(None if isinstance(word, Unknown) else word, place)
-        for key, word in options.items()
-        if key != "workers"
-    }
-    raw = Raw(
-        program=name,
-        place=place,
-        role=program.role,
-        settings=settings,
-        environment=invocation.environment,
-        application=_application(argv[1:]),
-        workers=UNKNOWN,
-        workers_place=place,
-        why="",
-    )
-    if name == "gunicorn":
-        return [_gunicorn(raw, options, seen, files, found)]
-    if name == "celery":
-        return _celery(raw, argv, options, seen)
-    raw = _count(raw, program, options, seen)
-    if name == "fastapi" and "dev" in argv[:4]:
-        return [replace(raw, workers=1, why="`fastapi dev` runs one process", workers_place=place)]
-    if "reload" in options:
-        return [replace(raw, workers=1, why=f"{name} --reload runs one process", workers_place=place)]
-    if name == "sanic" and "fast" in options:
-        return [
-            replace(raw, workers=seen.core_count(place), why="sanic --fast runs one worker for each core")
-        ]
-    if name == "huey_consumer":
-        return [_huey(raw, options)]
-    if name == "hypercorn" and "workers" not in options:
-        return [_hypercorn(raw, options, files, found)]
-    if name == "uwsgi":
-        return [_uwsgi(raw, options, argv, files, found)]
-    if name == "dramatiq":
-        return [raw]
-    if name == "waitress-serve" and "threads" not in raw.settings:
-        raw = replace(raw, settings={**raw.settings, "threads": Value("4", place)})
-    return [raw]
-
-
-def _count(raw: Raw, program: _Program, options: Mapping[str, Word], world: World) -> Raw:
-    """The number of workers: from the option, else from a variable, else the server's default."""
-    if "workers" in options:
-        flag = program.workers[-1]
-        return replace(
-            raw, workers=number(options["workers"]), why=f"{raw.program} {flag} {_shown(options['workers'])}"
-        )
-    for variable in program.variables:
-        value = world.variable(variable, raw.place)
-        if value is not None and value.text != "":
-            return replace(
-                raw,
-                workers=number(value.text),
-                workers_place=value.place,
-                why=f"{variable}={_shown(value.text)}, which {raw.program} reads",
-            )
-    if program.default is None:
-        return replace(
-            raw,
-            workers=world.core_count(raw.place),
-            why=f"{raw.program} starts one worker process for each core by default",
-        )
-    if program.variables:
-        return replace(
-            raw,
-            workers=program.default,
-            why=f"{raw.program} runs {program.default} by default; {' or '.join(program.variables)} would "
-            "change it, and nothing here sets it",
-        )
-    return replace(
-        raw,
-        workers=program.default,
-        why=f"{raw.program} runs {program.default} process{'es' if program.default > 1 else ''} unless told "
-        "otherwise",
-    )
-
-
-def _shown(word: Word | None) -> str:
-    return "?" if word is None or isinstance(word, Unknown) else word
-
-
-def _options(argv: Sequence[Word], program: _Program) -> dict[str, Word]:
-    named = {**dict.fromkeys(program.workers, "workers"), **program.options}
-    found: dict[str, Word] = {}
-    index = 0
-    while index < len(argv):
-        word = argv[index]
-        index += 1
-        if isinstance(word, Unknown):
-            continue
-        flag, equals, given = word.partition("=")
-        if flag in named and flag.startswith("--") and equals:
-            _put(found, named[flag], given)
-        elif word in named and index < len(argv):
-            _put(found, named[word], argv[index])
-            index += 1
-        elif word in program.flags:
-            setting = program.flags[word]
-            found.pop(setting.removeprefix("-"), None)
-            if not setting.startswith("-"):
-                found[setting] = "true"
-        elif len(word) > 2 and word[:2] in named and word[0] == "-" and word[1] != "-":
-            _put(found, named[word[:2]], word[2:].removeprefix("="))
-    return found
-
-
-def _put(found: dict[str, Word], setting: str, given: Word) -> None:
-    before = found.get(setting)
-    if setting == "raw_env" and isinstance(before, str) and isinstance(given, str):
-        given = f"{before}\n{given}"
-    found[setting] = given
-
-
-def _application(argv: Sequence[Word]) -> str | None:
-    for word in argv:
-        if isinstance(word, str) and re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(\(.*\))?", word):
-            return word
-    return None
-
-
-def _gunicorn(raw: Raw, options: Mapping[str, Word], world: World, files: Files, found: Recognised) -> Raw:
-    environment = world.environment
-    more: dict[str, Word] = {}
-    arguments = world.variable("GUNICORN_CMD_ARGS", raw.place)
-    if arguments is not None:
-        try:
-            more = _options(list(shlex.split(arguments.text or "")), _GUNICORN)
-        except ValueError:
-            more = {}
-    config = options.get("config", more.get("config"))
-    path, given = _config_path(config, raw, files)
-    read = gunicorn_file.NOTHING
-    if path is not None:
-        found.consumed.add(path)
-        read = gunicorn_file.read(path, files, world)
-    settings = {**read.settings}
-    if arguments is not None:
-        settings |= {
-            key: Value(None if isinstance(word, Unknown) else word, arguments.place)
-            for key, word in more.items()
-            if key != "workers"
-        }
-    settings |= raw.settings
-    raw = replace(raw, settings=settings, application=raw.application or read.application)
-    if "raw_env" in settings and settings["raw_env"].text:
-        extra = {}
-        for line in settings["raw_env"].text.splitlines():
-            name, _, text = line.partition("=")
-            extra[name] = Value(text, settings["raw_env"].place)
-        raw = replace(raw, environment={**environment, **extra})
-    if "workers" in options:
-        return replace(
-            raw, workers=number(options["workers"]), why=f"gunicorn --workers {_shown(options['workers'])}"
-        )
-    if "workers" in more and arguments is not None:
-        return replace(
-            raw,
-            workers=number(more["workers"]),
-            workers_place=arguments.place,
-            why=f"GUNICORN_CMD_ARGS: --workers {_shown(more['workers'])}",
-        )
-    if read.workers is not None:
-        return replace(raw, workers=read.workers, workers_place=read.workers_place or raw.place, why=read.why)
-    if given and path is None:
-        return replace(
-            raw, why=f"{_shown(config)} may set the number of workers, and it was not given to the doctor"
-        )
-    return gunicorn_file.default(raw, world, read.workers_place or raw.place)
-
-
-def _config_path(config: Word | None, raw: Raw, files: Files) -> tuple[str | None, bool]:
-    """The file of settings that gunicorn reads, and whether the command names one."""
-    if config is None:
-        return files.find("./gunicorn.conf.py", raw.place.file), False
-    if isinstance(config, Unknown):
-        return None, True
-    wanted = config
-    if config.startswith("python:"):
-        wanted = config.removeprefix("python:").replace(".", "/") + ".py"
-    return files.find(wanted, raw.place.file), True
-
-
-def _celery(raw: Raw, argv: Sequence[Word], options: Mapping[str, Word], world: World) -> list[Raw]:
-    if "beat" in argv[:8] and "worker" not in argv:
-        return [replace(raw, role="scheduler", workers=1, why="celery beat runs one process")]
-    pool = options.get("pool")
-    if pool in {"solo", "threads", "gevent", "eventlet"}:
-        return [replace(raw, workers=1, why=f"celery --pool {pool} runs one process")]
-    if isinstance(scale := options.get("autoscale"), str) and re.fullmatch(r"\d+,\d+", scale):
-        high, low = map(int, scale.split(","))
-        return [replace(raw, workers=low if world.decide() else high, why=f"celery --autoscale {scale}")]
-    return [_count(raw, PROGRAMS["celery"], options, world)]
-
-
-def _huey(raw: Raw, options: Mapping[str, Word]) -> Raw:
-    if options.get("pool") == "process":
-        return replace(
-            raw, workers=number(options.get("huey_workers", "1")), why="huey runs its workers as processes"
-        )
-    return replace(raw, workers=1, why="huey runs its workers as threads of one process")
-
-
-def _hypercorn(raw: Raw, options: Mapping[str, Word], files: Files, found: Recognised) -> Raw:
-    config = options.get("config")
-    if config is None:
-        return raw
-    path = files.find(_shown(config), raw.place.file)
-    if path is None:
-        return replace(
-            raw,
-            workers=UNKNOWN,
-            why=f"{_shown(config)} may set the number of workers, and it was not given to the doctor",
-        )
-    found.consumed.add(path)
-    value = ini.toml_setting(path, files.texts[path], "workers")
-    if value is None:
-        return raw
-    return replace(
-        raw,
-        workers=number(value.text),
-        workers_place=value.place,
-        why=f"workers = {value.text} in {PurePath(path).name}",
-    )
-
-
-def _uwsgi(
-    raw: Raw, options: Mapping[str, Word], argv: Sequence[Word], files: Files, found: Recognised
-) -> Raw:
-    if "workers" in options:
-        return raw
-    config = options.get("config") or next(
-        (word for word in argv[1:] if isinstance(word, str) and word.endswith(".ini")), None
-    )
-    if config is None:
-        return raw
-    path = files.find(_shown(config), raw.place.file)
-    if path is None:
-        return replace(
-            raw,
-            workers=UNKNOWN,
-            why=f"{_shown(config)} may set the number of processes, and it was not given to the doctor",
-        )
-    found.consumed.add(path)
-    return ini.uwsgi(path, files.texts[path], raw)
-
-
 def _shell(invocation: Invocation, world: World, files: Files, depth: int) -> Recognised:
     argv = list(invocation.argv)
-    if _name(argv[0]) == "busybox":
+    if base_name(argv[0]) == "busybox":
         argv = argv[1:]
     inner = world.seeing(invocation.environment)
     index = 1
@@ -680,7 +170,7 @@ def _shell(invocation: Invocation, world: World, files: Files, depth: int) -> Re
                 return Recognised(opaque=[invocation.place])
             found = Recognised()
             rest = tuple(argv[index + 3 :])
-            for each in shell.run(text, invocation.place, inner, rest):
+            for each in script.run(text, invocation.place, inner, rest):
                 _join(found, recognise(each, inner.seeing(each.environment), files, depth=depth + 1))
             return found
         if not word.startswith(("-", "+")):
@@ -708,9 +198,9 @@ def _is_shell(path: str, files: Files) -> bool:
 def _other(invocation: Invocation, world: World, files: Files, depth: int, found: Recognised) -> Recognised:
     """A program that is not known as a server by its name: a script, a Python program, a process manager."""
     argv = invocation.argv
-    name = _name(argv[0])
+    name = base_name(argv[0])
     inner = world.seeing(invocation.environment)
-    if name in _WRAPPERS or name.startswith(("wait-for", "wait_for")):
+    if name in WRAPPERS or name.startswith(("wait-for", "wait_for")):
         rest = _after_wrapper(argv)
         if rest:
             return recognise(replace(invocation, argv=rest), world, files, depth=depth + 1)
@@ -740,7 +230,7 @@ def _after_wrapper(argv: Sequence[Word]) -> tuple[Word, ...]:
     words = list(argv)
     if "--" in words:
         return tuple(words[words.index("--") + 1 :])
-    name = _name(words[0])
+    name = base_name(words[0])
     rest = words[1:]
     if "run" in rest[:2]:
         rest = rest[rest.index("run") + 1 :]

@@ -14,7 +14,8 @@ from kernel_lab.doctor.files import Files
 from kernel_lab.doctor.readers import containers, dotenv, servers
 from kernel_lab.doctor.readers.dockerfile import Command, split
 from kernel_lab.doctor.readers.servers import Recognised
-from kernel_lab.doctor.readers.shell import Invocation, Word
+from kernel_lab.doctor.readers.shell.script import Invocation
+from kernel_lab.doctor.readers.shell.words import Word
 from kernel_lab.doctor.readers.worlds import UNKNOWN, World
 
 _PREFIX: Final = re.compile(r"^[-@:+!|]+")

@@ -1,140 +1,35 @@
-"""Evaluate the simple Python of a configuration file without executing it.
+"""The value of a Python expression, computed from its syntax tree and without executing it.
 
-The evaluator walks the syntax tree. It knows numbers, strings, lists and dicts, `if`, loops, functions of
-the file itself, and a short list of calls that configuration files make: the environment, the number of
-cores, arithmetic. Everything else is `UNKNOWN`, and a condition on something unknown goes both ways, one
-in each world. So nothing of the file ever runs: no import, no open file, no connection.
-`docs/decisions/0016-doctor-reads-gunicorn.md` argues for this.
+The evaluator knows numbers, strings, lists and dicts, and the functions of `allowed`: the environment, the number of
+cores, arithmetic. Everything else is `UNKNOWN`, and a condition on something unknown goes both ways, one in each
+world. `statements` follows the statements of a file around these expressions.
 """
 
 from __future__ import annotations
 
 import ast
-import math
-import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from kernel_lab.doctor.facts import Place
+from kernel_lab.doctor.readers.python.allowed import (
+    BINARY,
+    COMPARE,
+    CORES,
+    ENVIRONMENT,
+    FUNCTIONS,
+    LONGEST,
+    METHODS,
+    READERS_OF_ENVIRONMENT,
+    bounded,
+)
 from kernel_lab.doctor.readers.worlds import UNKNOWN, TooMuch, Unknown, World
 
-LARGEST: Final = 1 << 64
-LONGEST: Final = 10_000
 DEEPEST: Final = 60
+
+
 CALLS: Final = 500
-
-CORES: Final = frozenset(
-    {
-        "multiprocessing.cpu_count",
-        "os.cpu_count",
-        "os.process_cpu_count",
-        "psutil.cpu_count",
-        "joblib.cpu_count",
-        "loky.cpu_count",
-    }
-)
-ENVIRONMENT: Final = frozenset(
-    {"os.getenv", "os.environ.get", "os.environ.setdefault", "os.environ.pop", "os.environb.get"}
-)
-READERS_OF_ENVIRONMENT: Final = frozenset(
-    {
-        "decouple.config",
-        "starlette.config.Config()",
-        "environs.Env()",
-        "environ.Env()",
-        "environs.env",
-        "os.environ.__getitem__",
-    }
-)
-
-_BINARY: Final[Mapping[type[ast.operator], Callable[[Any, Any], Any]]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-    ast.Pow: operator.pow,
-    ast.BitOr: operator.or_,
-    ast.BitAnd: operator.and_,
-    ast.LShift: operator.lshift,
-    ast.RShift: operator.rshift,
-}
-_COMPARE: Final[Mapping[type[ast.cmpop], Callable[[Any, Any], Any]]] = {
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.Is: operator.is_,
-    ast.IsNot: operator.is_not,
-    ast.In: lambda a, b: a in b,
-    ast.NotIn: lambda a, b: a not in b,
-}
-_CALLS: Final[Mapping[str, Callable[..., Any]]] = {
-    "int": int,
-    "float": float,
-    "str": str,
-    "bool": bool,
-    "max": max,
-    "min": min,
-    "round": round,
-    "abs": abs,
-    "len": len,
-    "sum": sum,
-    "list": list,
-    "dict": dict,
-    "tuple": tuple,
-    "set": set,
-    "sorted": sorted,
-    "any": any,
-    "all": all,
-    "math.ceil": math.ceil,
-    "math.floor": math.floor,
-    "math.sqrt": math.sqrt,
-    "math.trunc": math.trunc,
-    "math.log2": math.log2,
-    "math.log": math.log,
-    "decimal.Decimal": float,
-    "divmod": divmod,
-}
-_METHODS: Final[Mapping[type, frozenset[str]]] = {
-    str: frozenset(
-        {
-            "strip",
-            "lstrip",
-            "rstrip",
-            "lower",
-            "upper",
-            "split",
-            "rsplit",
-            "isdigit",
-            "isnumeric",
-            "isdecimal",
-            "startswith",
-            "endswith",
-            "replace",
-            "removeprefix",
-            "removesuffix",
-            "title",
-            "partition",
-            "rpartition",
-            "join",
-            "splitlines",
-            "casefold",
-            "find",
-            "count",
-        }
-    ),
-    dict: frozenset({"get", "keys", "values", "items", "update", "setdefault", "copy", "pop"}),
-    list: frozenset({"append", "extend", "copy", "index", "count", "insert", "pop"}),
-    int: frozenset({"bit_length"}),
-    float: frozenset({"is_integer"}),
-    set: frozenset({"add"}),
-    tuple: frozenset({"index", "count"}),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,20 +46,8 @@ class Function:
     node: ast.FunctionDef | ast.Lambda
 
 
-class _Return(Exception):  # noqa: N818
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
-class _Raised(Exception):  # noqa: N818
+class Raised(Exception):  # noqa: N818
     """The file raises, or does what raises, such as ``int("many")``."""
-
-
-class _Loop(Exception):  # noqa: N818
-    """``break`` or ``continue``."""
-
-    def __init__(self, ends: bool) -> None:
-        self.ends = ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,151 +73,18 @@ class Scope:
     """Whether the file raised before its end."""
 
 
-def run(tree: ast.Module, file: str, world: World, *, functions: bool = False) -> Scope:
-    """Evaluate a module; what its top level bound. A file that raises is evaluated up to there.
-
-    With `functions`, the bodies of functions that the module itself does not call are evaluated too, for
-    the calls in them.
-    """
-    scope = Scope()
-    evaluator = Evaluator(file=file, world=world, top=scope)
-    try:
-        evaluator.block(tree.body, scope.names)
-    except (_Raised, _Return, _Loop):
-        scope.ended = True
-    if functions:
-        for node in ast.walk(tree):
-            if (
-                isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-                and id(node) not in evaluator.entered
-            ):
-                try:
-                    evaluator.block(node.body, {argument.arg: UNKNOWN for argument in node.args.args})
-                except (_Raised, _Return, _Loop):
-                    continue
-    return scope
-
-
 @dataclass(slots=True)
-class Evaluator:
-    """Evaluates one file in one world."""
+class Expressions:
+    """Evaluates the expressions of one file in one world."""
 
     file: str
     world: World
     top: Scope
     depth: int = 0
-    entered: set[int] = field(default_factory=set)
-    """The functions that the file called."""
 
     def place(self, node: ast.AST) -> Place:
         """Where a node stands."""
         return Place(self.file, getattr(node, "lineno", 1))
-
-    # statements
-
-    def block(self, body: Sequence[ast.stmt], names: dict[str, Any]) -> None:
-        """Evaluate statements one after another."""
-        for statement in body:
-            self.statement(statement, names)
-
-    def statement(self, node: ast.stmt, names: dict[str, Any]) -> None:
-        """Evaluate one statement."""
-        self.world.step()
-        match node:
-            case ast.Assign():
-                value = self.value(node.value, names)
-                for target in node.targets:
-                    self.bind(target, value, names, node)
-            case ast.AnnAssign(value=ast.expr() as given):
-                self.bind(node.target, self.value(given, names), names, node)
-            case ast.AugAssign():
-                now = self.value(node.target, names)
-                value = self.binary(node.op, now, self.value(node.value, names))
-                self.bind(node.target, value, names, node)
-            case ast.If():
-                self.block(node.body if self.truth(node.test, names) else node.orelse, names)
-            case ast.Import():
-                for alias in node.names:
-                    first = alias.name.split(".", maxsplit=1)[0]
-                    names[alias.asname or first] = Dotted(alias.name if alias.asname else first)
-            case ast.ImportFrom():
-                for alias in node.names:
-                    names[alias.asname or alias.name] = Dotted(f"{node.module or ''}.{alias.name}")
-            case ast.FunctionDef():
-                names[node.name] = Function(node)
-            case ast.Return():
-                raise _Return(self.value(node.value, names) if node.value else None)
-            case ast.Expr():
-                self.value(node.value, names)
-            case ast.For():
-                self.loop(node, names)
-            case ast.While():
-                while self.truth(node.test, names):
-                    try:
-                        self.block(node.body, names)
-                    except _Loop as loop:
-                        if loop.ends:
-                            break
-            case ast.Try():
-                self.attempt(node, names)
-            case ast.With():
-                for item in node.items:
-                    value = self.value(item.context_expr, names)
-                    if item.optional_vars is not None:
-                        self.bind(
-                            item.optional_vars, value if isinstance(value, Dotted) else UNKNOWN, names, node
-                        )
-                self.block(node.body, names)
-            case ast.Match():
-                if self.world.decide():
-                    for case in node.cases[:1]:
-                        self.block(case.body, names)
-                else:
-                    for case in node.cases[-1:]:
-                        self.block(case.body, names)
-            case ast.Raise():
-                raise _Raised
-            case ast.Break() | ast.Continue():
-                raise _Loop(isinstance(node, ast.Break))
-            case ast.ClassDef():
-                names[node.name] = Dotted(node.name)
-            case ast.AsyncFunctionDef():
-                names[node.name] = UNKNOWN
-            case _:
-                pass
-
-    def attempt(self, node: ast.Try, names: dict[str, Any]) -> None:
-        """Evaluate ``try``: what raises goes on in the first handler."""
-        try:
-            self.block(node.body, names)
-            self.block(node.orelse, names)
-        except _Raised:
-            for handler in node.handlers[:1]:
-                self.block(handler.body, names)
-            if not node.handlers:
-                raise
-        finally:
-            self.block(node.finalbody, names)
-
-    def loop(self, node: ast.For, names: dict[str, Any]) -> None:
-        """Evaluate ``for``; once or never where it is unknown what is iterated over."""
-        over = self.value(node.iter, names)
-        if not isinstance(over, (list, tuple, dict, str, set, range)) and type(over).__name__ not in {
-            "dict_items",
-            "dict_keys",
-            "dict_values",
-        }:
-            self.bind(node.target, UNKNOWN, names, node)
-            if self.world.decide():
-                self.block(node.body, names)
-            return
-        for item in list(over)[:LONGEST]:
-            self.bind(node.target, item, names, node)
-            try:
-                self.block(node.body, names)
-            except _Loop as loop:
-                if loop.ends:
-                    break
 
     def bind(self, target: ast.expr, value: Any, names: dict[str, Any], node: ast.stmt) -> None:
         """Bind a name, a tuple of names, an item of a dict, or a setting of ``globals()``."""
@@ -355,8 +105,6 @@ class Evaluator:
                         self.top.lines[str(key)] = node.lineno
             case _:
                 pass
-
-    # expressions
 
     def truth(self, node: ast.expr, names: dict[str, Any]) -> bool:
         """Whether a condition holds; the world decides where that is unknown."""
@@ -453,14 +201,14 @@ class Evaluator:
             )
         ):
             return UNKNOWN
-        function = _BINARY.get(type(op))
+        function = BINARY.get(type(op))
         if function is None:
             return UNKNOWN
         try:
             result = function(left, right)
         except (TypeError, ValueError, ZeroDivisionError, OverflowError):
-            raise _Raised from None
-        return _bounded(result)
+            raise Raised from None
+        return bounded(result)
 
     def _negate(self, node: ast.UnaryOp, value: Any) -> Any:
         if isinstance(value, (int, float)):
@@ -496,10 +244,10 @@ class Evaluator:
             if any(isinstance(each, (Unknown, Dotted, Function)) for each in (left, right)):
                 return UNKNOWN
             try:
-                if not _COMPARE[type(op)](left, right):
+                if not COMPARE[type(op)](left, right):
                     return False
             except TypeError:
-                raise _Raised from None
+                raise Raised from None
             left = right
         return True
 
@@ -567,10 +315,8 @@ class Evaluator:
             ):
                 return holder[key]
         except (KeyError, IndexError, TypeError):
-            raise _Raised from None
+            raise Raised from None
         return UNKNOWN
-
-    # calls
 
     def _call(self, node: ast.Call, names: dict[str, Any]) -> Any:
         arguments = [self.value(each, names) for each in node.args if not isinstance(each, ast.Starred)]
@@ -585,7 +331,7 @@ class Evaluator:
         else:
             function = self.value(node.func, names)
         if isinstance(function, Function):
-            return self._own(function, arguments, keywords)
+            return self.own(function, arguments, keywords)
         if isinstance(function, Dotted):
             return self._known(function.path, arguments, keywords, node, names)
         return UNKNOWN
@@ -607,21 +353,21 @@ class Evaluator:
         if path == "typing.cast" and len(arguments) == 2:
             return arguments[1]
         if path in {"sys.exit", "exit", "quit"}:
-            raise _Raised
+            raise Raised
         if path == "range":
             whole = [each for each in arguments if isinstance(each, int) and abs(each) <= LONGEST]
             return range(*whole) if whole and len(whole) == len(arguments) else UNKNOWN
         if self._reads_environment(path):
             return self._variable(path, arguments, keywords, node)
-        if path in _CALLS:
+        if path in FUNCTIONS:
             if any(
                 isinstance(each, (Unknown, Dotted, Function)) for each in (*arguments, *keywords.values())
             ):
                 return UNKNOWN
             try:
-                return _bounded(_CALLS[path](*arguments, **keywords))
+                return bounded(FUNCTIONS[path](*arguments, **keywords))
             except (TypeError, ValueError, OverflowError, ZeroDivisionError):
-                raise _Raised from None
+                raise Raised from None
         if len(self.top.calls) < CALLS:
             self.top.calls.append(Called(path, tuple(arguments), keywords, node.lineno))
         if path.rpartition(".")[2] in {"Config", "Env", "FileAwareEnv", "AutoConfig"}:
@@ -652,9 +398,9 @@ class Evaluator:
             if cast.path == "bool":
                 return str(value).strip().lower() in {"1", "true", "yes", "on"}
             try:
-                return _CALLS[cast.path](value)
+                return FUNCTIONS[cast.path](value)
             except ValueError:
-                raise _Raised from None
+                raise Raised from None
         return value
 
     def _method(self, holder: Any, name: str, arguments: list[Any], node: ast.Call) -> Any:
@@ -662,12 +408,12 @@ class Evaluator:
             holder, (dict, list)
         ):
             return UNKNOWN
-        for kind, allowed in _METHODS.items():
+        for kind, allowed in METHODS.items():
             if isinstance(holder, kind) and name in allowed and not isinstance(holder, bool):
                 try:
                     result = getattr(holder, name)(*arguments)
                 except (TypeError, ValueError, KeyError, IndexError, AttributeError):
-                    raise _Raised from None
+                    raise Raised from None
                 if (
                     holder is self.top.names
                     and name == "update"
@@ -675,40 +421,10 @@ class Evaluator:
                     and isinstance(arguments[0], dict)
                 ):
                     self.top.lines.update({str(key): node.lineno for key in arguments[0]})
-                return _bounded(result)
+                return bounded(result)
         return UNKNOWN
 
-    def _own(self, function: Function, arguments: list[Any], keywords: dict[str, Any]) -> Any:
-        signature = function.node.args
-        parameters = [*signature.posonlyargs, *signature.args]
-        inner: dict[str, Any] = {}
-        for parameter, default in zip(reversed(parameters), reversed(signature.defaults), strict=False):
-            inner[parameter.arg] = self.value(default, self.top.names)
-        for parameter, given in zip(signature.kwonlyargs, signature.kw_defaults, strict=True):
-            inner[parameter.arg] = self.value(given, self.top.names) if given else UNKNOWN
-        inner.update(zip((each.arg for each in parameters), arguments, strict=False))
-        inner.update(keywords)
-        for parameter in parameters:
-            inner.setdefault(parameter.arg, UNKNOWN)
-        self.depth += 1
-        self.entered.add(id(function.node))
-        try:
-            if self.depth > DEEPEST:
-                raise TooMuch
-            if isinstance(function.node, ast.Lambda):
-                return self.value(function.node.body, inner)
-            try:
-                self.block(function.node.body, inner)
-            except _Return as returned:
-                return returned.value
-            return None
-        finally:
-            self.depth -= 1
-
-
-def _bounded(result: Any) -> Any:
-    if isinstance(result, complex) or (isinstance(result, (int, float)) and abs(result) > LARGEST):
+    def own(self, function: Function, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+        """Return the result of a call of the file's own function: unknown, because its body has statements."""
+        del function, arguments, keywords
         return UNKNOWN
-    if isinstance(result, (str, list, tuple, dict, set)) and len(result) > LONGEST:
-        return UNKNOWN
-    return result

@@ -1,0 +1,1 @@
+"""The simple Python of configuration files, evaluated without executing it."""

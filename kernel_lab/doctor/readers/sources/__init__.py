@@ -1,0 +1,1 @@
+"""Python sources, read by their syntax tree: the state that each process keeps or makes for itself."""
