@@ -1,4 +1,4 @@
-"""What the command line says to input that it cannot use: one line, exit code 64."""
+"""The answer of the command line to input that it cannot use: one line, and exit code 64."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class BadInput(Exception):  # noqa: N818 - it names a thing
 
 
 def pick(option: str, name: str, known: Mapping[str, T]) -> T:
-    """What is known by a name.
+    """Return the value that is known by a name.
 
     Raises:
-        BadInput: Nothing is, with all the names that are known.
+        BadInput: The name is not known. The message lists the known names.
     """
     try:
         return known[name]

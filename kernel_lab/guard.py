@@ -69,7 +69,7 @@ class Sign:
     """One reason to believe that several processes run this app."""
 
     processes: int | None
-    """How many, or None where the sign says only that there are several."""
+    """The number of processes, or None where the sign says only that there are several."""
     why: str
 
 
@@ -179,7 +179,7 @@ def _configured() -> Sign | None:
 
 
 def _told(server: _Process | None, env: Mapping[str, str]) -> list[Sign]:
-    """What a server's command line and the variables that it reads say; the command line wins."""
+    """Return the settings of a server's command line and of the variables that it reads. The command line wins."""
     if server is None or server.server is None:
         return []
     name = server.server

@@ -56,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class Lab:
-    """What the fixture `kernel_lab` gives: guarantees, measured together and judged one by one."""
+    """The value of the fixture `kernel_lab`: guarantees, measured together and judged one by one."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -81,7 +81,7 @@ class Lab:
         return held
 
     def held(self, keys: dict[str, Any]) -> Held:
-        """What was seen of a guarantee, measured now if it was not before."""
+        """Return the result for a guarantee. It is measured now if it was not measured before."""
         key = repr(sorted(keys.items()))
         if key not in self._held:
             self.measure([keys])

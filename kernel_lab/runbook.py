@@ -1,8 +1,8 @@
-"""What an operator's step costs in state: reload, recycle, restart, scale up, restart the store.
+"""Measure the state that an operator's step loses: reload, recycle, restart, scale up, restart the store.
 
-``python -m kernel_lab.runbook`` starts a deployment, makes state, counts what is wrong with it
-(nothing, on a deployment that shares what it should), does one step, and counts again. ``runbook.csv`` has
-one row per deployment, step and kind of state: what was wrong, of how many asked, before and after.
+``python -m kernel_lab.runbook`` starts a deployment, makes state, and counts wrong answers about it. (A deployment that
+shares its state gives none.) Then it does one step, and counts again. ``runbook.csv`` has one row per deployment, step
+and kind of state: the number of wrong answers and of all answers, before and after.
 
 - revocations: revoked tokens that were accepted;
 - windows: grants admitted by a window that was full;
@@ -83,7 +83,7 @@ class NotMade(Exception):  # noqa: N818 - the state is what is missing
 
 
 def _made(f: str, reply: Reply) -> dict[str, Any]:
-    """What a call that makes state answered.
+    """Return the answer of a call that makes state.
 
     Raises:
         NotMade: It failed, or nobody knows whether it did.
@@ -95,7 +95,7 @@ def _made(f: str, reply: Reply) -> dict[str, Any]:
 
 @dataclass(slots=True, kw_only=True)
 class Held:
-    """What a principal holds before a step."""
+    """The state that a principal has before a step."""
 
     agent: RecordingClient
     revoked: list[dict[str, Any]] = field(default_factory=list)

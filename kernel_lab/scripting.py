@@ -1,4 +1,4 @@
-"""What a script does with the lab: measure a deployment, and judge a saved run again."""
+"""The functions for scripts: measure a deployment, and judge a saved run again."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is asked: one file, one claim."""
+"""The claims that the lab tests: one file for each claim."""

@@ -33,12 +33,12 @@ show nothing in 3 runs of 100.
 READ_EVERY = 4
 """The use is read after each `READ_EVERY` of these invokes, so that a wrong charge stands between two reads."""
 FEW, AT_ONCE = 14, 10
-"""How many cheap invokes several principals then make side by side, and how many dear ones begin at once after those.
+"""The number of cheap invokes that several principals make at the same time, and of expensive ones that follow at once.
 
-Of one pool 1,435 tokens are left by then, between 20 % and what a dear invoke costs. So the first of the crowd uses it
-up, and together they reserve more than is left. Once 20 % or less is left, upstream answers with a summary, and below
-5 % with a handle, which costs nothing: a right pool would never be used up, and nobody would see whether it then
-refuses.
+Of one pool 1,435 tokens are left by then: more than 20 % of it, and less than an expensive invoke costs. So the first
+of these invokes uses the pool up, and together they reserve more than is left. Once 20 % or less is left, upstream
+answers with a summary, and below 5 % with a handle, which costs nothing. With such answers a right pool would never be
+used up, and the cell would not show whether it then refuses.
 """
 INVOKES = 40
 """The number of invokes against one pool: enough to use it up."""
@@ -160,7 +160,7 @@ FALSE_DENIALS = Quantity(
 
 
 def tell(seen: Observed) -> str:
-    """How much was spent of how much."""
+    """Say how much was spent of how much."""
     return f"{seen.count(SPENT)} tokens spent of a budget of {seen.count(POOL)} (× {seen.number(FACTOR):.1f})"
 
 

@@ -55,7 +55,7 @@ async def _use(session: Session, capability: str, lane: int) -> None:
 
 
 def _manifest(capability: str) -> dict[str, Any]:
-    """What a peer kernel would publish: upstream's ``CapabilityManifest.to_dict()``."""
+    """Return the manifest that a peer kernel would publish: upstream's ``CapabilityManifest.to_dict()``."""
     return {
         "kernel_id": "peer",
         "version": "1",
@@ -115,7 +115,7 @@ PHANTOMS = Quantity(
 
 
 def tell(seen: Observed) -> str:
-    """How often an imported capability was not there."""
+    """Say how often an imported capability was not there."""
     return (
         f"{seen.count(NOT_FOUND)} of {seen.count(USES)} uses of an imported capability found nothing "
         f"({seen.percent(NOT_FOUND_RATE)})"

@@ -49,13 +49,14 @@ MANY_AT_FULL = 150
 """The same in a full run, which misses a loss of one in fifty with a probability of 5 %."""
 
 STRANGERS_AT_FULL = 7
-"""How often a stranger tries each handle in a full run. If one try in fifty succeeds, the run sees it with 97 %."""
+"""The number of times that a stranger tries each handle in a full run. If one try in fifty succeeds, the run sees it
+with 97 %."""
 
 SHORT_S = 5.0
 """A handle that lives no longer is watched until it has expired."""
 
 AT_THE_END = (0.97, 1.03, 1.1)
-"""When a watched handle is expanded for the last times, in lives: before its end, after it, and well after it."""
+"""The times of the last expands of a watched handle, in lives: before its end, after it, and well after it."""
 
 
 async def drive(session: Session) -> None:
@@ -205,7 +206,7 @@ SHARE = Proportion(hits=MISSES, of=EXPANDED, rate=MISS_RATE, words="expansions m
 
 
 def tell(seen: Observed) -> str:
-    """How many expansions missed."""
+    """Say how many expansions missed."""
     return (
         f"{seen.count(MISSES)} of {seen.count(EXPANDED)} expansions missed ({seen.percent(MISS_RATE)}, "
         f"predicted {seen.percent(PREDICTED)})"

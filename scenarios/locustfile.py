@@ -208,7 +208,7 @@ def begin(environment: Environment, **_: Any) -> None:
 
 @events.test_stop.add_listener  # type: ignore[untyped-decorator]
 def stop(**_: Any) -> None:
-    """What was recorded on several machines comes together."""
+    """Collect the recordings of several machines."""
     if isinstance(machines, coordination.Coordinator):
         machines.finish()
     elif machines is not None:
@@ -259,14 +259,14 @@ def _sleep_until(instant_ns: int) -> None:
 
 
 def _failure(anomaly: str | None, reply: Reply) -> Exception | None:
-    """What locust counts as a failure, under the name it shows."""
+    """Return locust's name for a failure."""
     if anomaly is not None:
         return Anomalous(anomaly)
     return Info(reply.error) if reply.outcome is Outcome.INFO else None
 
 
 def _headers(call: Call) -> dict[str, str]:
-    """Who calls, as an authenticating proxy would say it."""
+    """Return the headers that an authenticating proxy would set for a caller."""
     headers = {"X-Principal-Roles": "reader,writer", "X-Principal-Tenant": "acme"}
     headers["X-Principal-Id"] = call.asked.get("by") or call.asked.get("principal") or "auditor"
     if call.body is not None:

@@ -31,7 +31,7 @@ from kernel_lab.traffic.connections import CONCURRENCY, Policy
 from . import sample as cast
 
 BURSTS_AT = (0.0, 0.7, 1.45)
-"""When the bursts begin, in windows. The first fills the limit."""
+"""The times at which the bursts begin, in windows. The first burst fills the limit."""
 TRICKLE = (0.8, 1.2, 20)
 """The first and the last time of the single attempts, in windows, and their number. Only an attempt at the right
 time shows that a window ends a little too early or too late."""
@@ -116,7 +116,7 @@ async def drive(session: Session) -> None:
 
 
 def steps_of(limit: int) -> tuple[list[tuple[float, int]], list[tuple[float, int]]]:
-    """When two more principals ask, in windows, and how often.
+    """Return when two more principals ask, in windows, and how often.
 
     The first fills its limit little by little, so that its windows do not coincide with those of a limiter
     that counts from the first grant, or from the last one, or from full multiples of the window. The second
@@ -128,7 +128,7 @@ def steps_of(limit: int) -> tuple[list[tuple[float, int]], list[tuple[float, int
 
 
 def _probes(session: Session) -> int:
-    """How many probe grants follow each attempt: none where they would use up the limit that is driven.
+    """Return the number of probe grants after each attempt: none where they would use up the limit that is tested.
 
     A kernel without a WRITE capability is driven by a READ, which is the probe's capability too. The probe's
     grants would then take places in the same window, and the checker does not know of them.
@@ -267,7 +267,7 @@ WITHIN_ANY_MAX = Quantity(
 
 
 def tell(seen: Observed) -> str:
-    """How many grants were admitted in one window, how many in all, and how many were predicted."""
+    """Say how many grants were admitted in one window, how many in all, and how many were predicted."""
     said = (
         f"{seen.count(CERTAIN_MAX)} grants in one window where {seen.count(LIMIT)} are allowed "
         f"(× {seen.number(FACTOR):.1f}); {seen.count(ADMITTED)} of {seen.count(ATTEMPTS)} admitted in all "
@@ -302,7 +302,7 @@ def _front(seen: Observed) -> str:
 
 
 def _one_window(history: Sequence[AnyOperation], parameters: Mapping[str, Any]) -> float:
-    """What a single correct limiter would have admitted of the cell's attempts."""
+    """Return the number of the cell's attempts that a single correct limiter would have admitted."""
     attempts: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
     for op in history:
         if isinstance(op, Grant):

@@ -300,7 +300,7 @@ SHARE = Proportion(
 
 
 def tell(seen: Observed) -> str:
-    """How many tokens outlived their revocation, at what share of the invokes, and for how long."""
+    """Say how many tokens outlived their revocation, at what share of the invokes, and for how long."""
     tokens, leaked = seen.count(TOKENS_REVOKED), seen.count(LEAKED_TOKENS)
     if not leaked:
         return f"{tokens} tokens revoked, none accepted afterwards"

@@ -1,7 +1,7 @@
-"""Which of a deployment's capabilities plays which part in the scenarios.
+"""Choose the capability of a deployment that plays each part in the scenarios.
 
-A promises file says it. Where it does not, the lab's own kernel has a capability that was made for each part, and of
-another kernel the first capability of the right safety class steps in.
+A promises file can name it. Otherwise, the lab's own kernel has a capability that was made for each part. For another
+kernel, the first capability of the right safety class is taken.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def listing(target: Target) -> str:
 
 
 def args(target: Target, capability: str, number: int) -> dict[str, object]:
-    """What to ask of a capability, so that each number gets other rows; nothing of one that is not the lab's."""
+    """Return arguments that give each number other rows; empty for a capability that is not the lab's."""
     known: dict[str, dict[str, object]] = {
         "billing.get_invoice": {"id": f"INV-{1 + number % 200:04d}"},
         "billing.list_invoices": {"rows": 7 + number % 150},
@@ -66,18 +66,18 @@ def must_stream(target: Target) -> str:
 
 
 def lives(target: Target) -> dict[str, Any]:
-    """How long tokens live, as parameters of a cell: of any capability, and of those that differ."""
+    """Return the lifetimes of tokens as parameters of a cell: the common one, and those of single capabilities."""
     facts = target.facts
     return {"token_ttl_s": facts.get("token_ttl_s"), "token_ttls": facts.get("token_ttls") or {}}
 
 
 def handle_life(target: Target) -> Any:
-    """How long a handle lives, in seconds."""
+    """Return the lifetime of a handle, in seconds."""
     return target.told("handle_ttl_s")
 
 
 def budget_total(target: Target) -> Any:
-    """How large the budget is, in tokens."""
+    """Return the size of the budget, in tokens."""
     if target.facts.get("budget_total") is None:
         raise NotTold(
             "the kernel has no budget that it tells of: give in_force.budget_total in a promises file"

@@ -1,4 +1,4 @@
-"""How long a revoked token goes on being accepted: the watch until it expires, the measures of its end, the picture."""
+"""Measure how long a revoked token is still accepted: the watch until it expires, its measures, and its chart."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ LAG_END = Quantity(
 
 
 def _life_s(seen: Observed) -> float | None:
-    """How long a token lives, in seconds: a token that is never refused ends then."""
+    """Return the lifetime of a token, in seconds. A token that is never refused ends then."""
     return seen.parameter("token_ttl_s")
 
 

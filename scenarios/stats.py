@@ -70,7 +70,7 @@ GRANTS_CERTAIN = Quantity(
 
 
 def tell(seen: Observed) -> str:
-    """How many reports fell short of the deployment's numbers."""
+    """Say how many reports fell short of the deployment's numbers."""
     return (
         f"{seen.count(UNDERCOUNTS)} of {seen.count(REPORTS)} reports told less than the deployment had done"
     )

@@ -167,7 +167,7 @@ UNTRACED = Quantity(
 
 
 def tell(seen: Observed) -> str:
-    """What a stream in progress outlived, and what was found of it afterwards."""
+    """Say how long streams outlived their revocation, and how many could not be explained afterwards."""
     said = (
         f"{seen.count(LEAKED_STREAMS)} of {seen.count(STREAMS_AFTER)} streams began after their token's revoke, "
         f"{seen.count(LOST)} of {seen.count(EXPLAINED)} explanations of streams found nothing"

@@ -201,7 +201,7 @@ BORROWED = Quantity(
 
 
 def tell(seen: Observed) -> str:
-    """How many good tokens were refused, and how many altered ones were accepted."""
+    """Say how many good tokens were refused, and how many altered tokens were accepted."""
     return (
         f"{seen.count(REJECTED)} of {seen.count(VERIFICATIONS_MADE)} good tokens were refused as invalid, "
         f"{seen.count(FORGED)} of {seen.count(TAMPERED)} altered tokens were accepted"

@@ -204,7 +204,7 @@ AUDITS = Quantity(
 
 
 def tell(seen: Observed) -> str:
-    """How many actions could not be explained."""
+    """Say how many actions could not be explained."""
     return (
         f"{seen.count(LOST)} of {seen.count(EXPLAINED)} actions not explained ({seen.percent(LOST_RATE)}, "
         f"predicted {seen.percent(PREDICTED)})"

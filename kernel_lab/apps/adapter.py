@@ -72,7 +72,7 @@ class App:
         raise NotImplementedError
 
     async def read(self, http: Http, caller: str) -> int:
-        """How many the service has counted."""
+        """Return the number that the service has counted."""
         raise NotImplementedError
 
     def offers(self, operation: str) -> bool:

@@ -24,7 +24,7 @@ from kernel_lab.traffic.connections import Policy
 PER_WORKER = 2
 """Connections that are pinned to each worker."""
 WITHIN_S = 20.0
-"""How long connections are opened until every worker was met."""
+"""The most seconds for which connections are opened until every worker was met."""
 
 
 class CannotPin(RuntimeError):  # noqa: N818 - it names a thing
@@ -33,7 +33,7 @@ class CannotPin(RuntimeError):  # noqa: N818 - it names a thing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where the service answers, and what is sent with every request."""
+    """The address of the service, and the headers of every request."""
 
     url: str
     ready: str = "/"
@@ -87,12 +87,12 @@ class Links(Protocol):
 
     @property
     def policy(self) -> Policy:
-        """Which policy they follow."""
+        """The connection policy that they follow."""
         ...
 
     @property
     def lanes(self) -> int:
-        """How many connections or workers a call can be sent to by choice; 0: none."""
+        """The number of connections or workers that a call can be sent to by choice; 0 means none."""
         ...
 
     def borrow(self, caller: int, lane: int | None) -> AbstractAsyncContextManager[Link]:
@@ -160,7 +160,7 @@ class RoundRobin:
 
     @property
     def lanes(self) -> int:
-        """How many lanes there are."""
+        """The number of lanes."""
         return len(self._lanes)
 
     @classmethod

@@ -101,7 +101,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Told(Generic[T]):
-    """What an operation gave, and what the history keeps of it."""
+    """The result of an operation, and the part of it that the history keeps."""
 
     gave: T
     output: dict[str, Any]

@@ -1,5 +1,5 @@
 # ruff: noqa: ASYNC110 - a process is asked whether it is gone
-"""What can be done to a service that was started here, while a cell is recorded.
+"""The faults of a service that the lab started, injected while a cell is recorded.
 
 Each fault says in the cell's history what was done and whether it landed. A fault that did not land makes
 its cell unknown.
@@ -19,7 +19,7 @@ from kernel_lab.apps.drives import Session
 from kernel_lab.apps.server import Running
 
 LANDS_S = 8.0
-"""How long a fault may take to land."""
+"""The most seconds that a fault may take to land."""
 
 
 async def kill_worker(running: Running) -> tuple[dict[str, str], Callable[[], bool]] | None:

@@ -28,7 +28,7 @@ class Unclear(Exception):  # noqa: N818 - it names a thing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What a service answered."""
+    """The reply of a service."""
 
     status: int
     headers: Mapping[str, str]

@@ -97,7 +97,7 @@ class Step(_Table, frozen=True, kw_only=True):
 
 
 class Caller(_Table, frozen=True, kw_only=True):
-    """How the service tells its callers apart."""
+    """The way in which the service tells its callers apart."""
 
     header: str | None = None
     cookie: str | None = None
@@ -105,7 +105,7 @@ class Caller(_Table, frozen=True, kw_only=True):
     address: bool = False
     """Whether the service knows a caller by the client's address. Each caller then has its own loopback address."""
     value: str = "{caller}"
-    """What the header, the cookie or the bearer token holds."""
+    """The content of the header, the cookie or the bearer token."""
 
     def headers(self, caller: str) -> dict[str, str]:
         """The headers that name a caller; none where the client's address does."""
@@ -118,7 +118,7 @@ class Caller(_Table, frozen=True, kw_only=True):
 
 
 class Start(_Table, frozen=True, kw_only=True):
-    """How the service is started here."""
+    """The way in which the service is started here."""
 
     command: str
     workers: list[int] | int = 4
@@ -133,11 +133,11 @@ class Start(_Table, frozen=True, kw_only=True):
 
 
 class Attach(_Table, frozen=True, kw_only=True):
-    """Where the service runs already."""
+    """The address of a service that runs already."""
 
     url: str
     workers: int | None = None
-    """How many workers it has; without it the lab asks until it is certain enough."""
+    """The number of its workers. Without it, the lab asks until it is certain enough."""
     headers: dict[str, str] = {}
     """Sent with every request; ``${NAME}`` is taken from the environment and never written to a file."""
     insecure: bool = False
@@ -224,7 +224,7 @@ class Service:
 
     file: File
     folder: Path
-    """Where the file lies: paths in it are relative to this folder."""
+    """The folder of the file. Paths in the file are relative to it."""
     app: App
 
     def claims(self) -> list[str]:
@@ -232,7 +232,7 @@ class Service:
         return [claim for claim in NEEDS if not self.left_out(claim)]
 
     def left_out(self, claim: str) -> str:
-        """Why a claim cannot be put to the test; empty where it can."""
+        """Return why a claim cannot be tested; an empty text where it can."""
         if claim == "rate_limit" and self.file.rate_limit is None:
             return "rate_limit is left out: there is no [rate_limit] with its promise"
         missing = self.app.lacks(claim)
@@ -308,7 +308,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "use": ("refused",),
     "get": ("refused",),
 }
-"""What a step cannot do without."""
+"""The operations that a step needs."""
 
 
 def _steps(file: File) -> list[tuple[str, Step]]:
@@ -443,7 +443,7 @@ def _filled(value: Any, known: Mapping[str, str]) -> Any:
 
 
 def _pointed(reply: Reply, pointer: str) -> Any:
-    """What a JSON pointer (RFC 6901) finds in a reply; None where there is nothing."""
+    """Return the value that a JSON pointer (RFC 6901) finds in a reply; None where it finds none."""
     found = reply.json()
     for part in pointer.split("/")[1:]:
         key = part.replace("~1", "/").replace("~0", "~")

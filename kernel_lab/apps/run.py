@@ -43,7 +43,7 @@ SIDE_BY_SIDE = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppPlan:
-    """What a run of a service will do."""
+    """The plan of a run of a service."""
 
     service: Service
     name: str
@@ -72,7 +72,7 @@ class AppPlan:
                 yield count, fault
 
     def cells(self) -> int:
-        """How many cells it has."""
+        """The number of its cells."""
         return len(list(self.stacks())) * len(self.pairs())
 
 
@@ -243,7 +243,7 @@ def _row(plan: AppPlan, deployment: DeploymentFacts, claim: str, policy: Policy,
 
 
 def _parameters(service: Service, claim: str) -> dict[str, Any]:
-    """What the service promises, as ``cell.json`` keeps it."""
+    """Return the promises of the service, as ``cell.json`` keeps them."""
     file = service.file
     if claim == "rate_limit" and file.rate_limit is not None:
         promise = file.rate_limit.promise
@@ -264,7 +264,7 @@ def _parameters(service: Service, claim: str) -> dict[str, Any]:
 
 
 def _assumed(plan: AppPlan, running: Running, claim: str, policy: Policy) -> Assumptions:
-    """What a history must have met before it can be valid."""
+    """Return the least that a history must contain before it can be valid."""
     least = {"rate_limit": 24, "revocation": 24, "handles": 16, "stats": 8}[claim]
     if claim == "rate_limit" and plan.service.file.rate_limit is not None:
         # fewer attempts than the limit show nothing

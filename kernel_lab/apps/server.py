@@ -28,7 +28,7 @@ from kernel_lab.traffic.between import MOST_WORKERS
 SHARE, DOUBT = 0.05, 0.01
 """A worker that gets this share of the connections is missed with less than this probability."""
 MET_S = 15.0
-"""How long a started service is asked for its workers."""
+"""The most seconds for which a started service is asked for its workers."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,11 +37,11 @@ class Running:
 
     place: Place
     workers: int
-    """How many it has, or was started with."""
+    """The number of its workers, or the number that it was started with."""
     named: bool
     """Whether replies name their worker."""
     notes: list[str] = field(default_factory=list)
-    """What a reader of the verdicts must know."""
+    """Facts that a reader of the verdicts must know."""
     guard: Guard | None = None
     """Its processes, where it was started here."""
 

@@ -134,7 +134,7 @@ def _check(plan: apps.AppPlan) -> None:
 
 
 def _about(service: Service) -> dict[str, Any]:
-    """What ``environment.json`` keeps of the service: nothing that a header or the environment holds."""
+    """Return the facts about the service for ``environment.json``, without headers and without the environment."""
     file = service.file
     return {
         "name": file.name,

@@ -34,7 +34,7 @@ AUTO, COMPOSE, SWARM, NONE = "auto", "compose", "swarm", "none"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attached:
-    """What is measured instead of deployments of our own."""
+    """A deployment that is measured instead of deployments that the lab starts."""
 
     deployments: Sequence[Deployment]
     open: OpenStack
@@ -43,9 +43,9 @@ class Attached:
     ours: bool = True
     """Whether it runs the lab's own kernel, for which the expected verdicts are known."""
     address: Address | None = None
-    """How it is reached, where a URL alone does not say it."""
+    """The way in which it is reached, where a URL alone does not say it."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """What its workers say is in force, where that is not known beforehand."""
+    """The values in force that its workers report, where they are not known beforehand."""
     spans_hosts: bool = False
     """Whether its hosts may be disturbed."""
 
@@ -55,7 +55,7 @@ _HEADER = re.compile(r"(?P<name>[A-Za-z0-9!#$%&'*+.^_`|~-]+): *(?P<value>[\x20-\
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
-    """How an attached deployment is reached, as the command line says it."""
+    """The way to an attached deployment, as the command line states it."""
 
     headers: Sequence[str] = field(default=(), repr=False)
     """``Name: value`` each."""
@@ -67,7 +67,7 @@ class Reach:
     promises: Promises = field(default_factory=Promises)
 
     def address(self, urls: Sequence[str]) -> Address:
-        """Where the calls go and what they carry.
+        """Return the address of the calls, and their headers.
 
         Raises:
             BadInput: A header cannot be sent, or the token is not there.
@@ -101,7 +101,7 @@ class Reach:
         return known["name"], known["value"]
 
     def asked(self) -> Asked:
-        """What is known of the deployment before the first call."""
+        """Return the facts about the deployment that are known before the first call."""
         caller = self.promises.caller
         plain = Asked(workers=self.workers)
         return dataclasses.replace(
@@ -137,7 +137,7 @@ def look(
     tell: Callable[[str], None],
     reach: Reach | None = None,
 ) -> Attached | None:
-    """What ``--attach`` means here; None: deployments are started.
+    """Return the deployment that ``--attach`` names; None if the lab starts deployments itself.
 
     Args:
         to: ``none``; ``compose``: the compose stack; ``swarm``: the swarm's; ``auto``: the swarm's or the
@@ -161,7 +161,7 @@ def look(
 
 
 def _known(to: str, names: Sequence[str], *, quick: bool, tell: Callable[[str], None]) -> Attached | None:
-    """What a word after ``--attach`` means."""
+    """Return the meaning of a word after ``--attach``."""
     if to == NONE:
         return None
     if to in (AUTO, SWARM):

@@ -119,7 +119,7 @@ def _machine() -> int:
 
 
 def _machine_line() -> str:
-    """What the machine check says, in one line; nothing is written for it."""
+    """Return the result of the machine check in one line. The check writes no file."""
     try:
         from kernel_lab.doctor.machine import in_short  # noqa: PLC0415
     except ModuleNotFoundError:

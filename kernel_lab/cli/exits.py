@@ -1,4 +1,4 @@
-"""How a verdict leaves a command: its exit code."""
+"""The exit code of a command, from its verdicts."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def gate(
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Where the report goes, beside the terminal."""
+    """The files that the report is written to, beside the terminal."""
 
     junit: Path | None
     json: Path | None
@@ -149,7 +149,7 @@ def measure(work: Work) -> Path:
 
 
 def judge(declared: Declared, file: Path, path: Path, *, quick: bool) -> tuple[About, list[Held]]:
-    """Which run it was, and what it says of each guarantee."""
+    """Return the judged run, and its result for each guarantee."""
 
     def name_of(one: Guarantee) -> str:
         return deployment_name(one, file)

@@ -1,4 +1,4 @@
-"""What a run shows on the terminal: its progress, and a matrix at the end."""
+"""The output of a run on the terminal: its progress, and a matrix at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a signal ends a command that is under way: SIGTERM and SIGHUP end it as Ctrl-C does."""
+"""End a running command at a signal: SIGTERM and SIGHUP end it as Ctrl-C does."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ _PLAIN = {
     "✓": "+", "✗": "x", "–": "-", "—": "-", "·": "-", "…": "...", "≤": "<=", "≥": ">=", "×": "x", "→": "->",
     "\N{NO-BREAK SPACE}": " ", "\N{NARROW NO-BREAK SPACE}": " ",
 }  # fmt: skip
-"""What is printed instead of our signs on terminals that cannot print them. A question mark would read as *unknown*."""
+"""The replacements of our signs on terminals that cannot print them. A question mark would read as *unknown*."""
 _STEERS = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 """Unicode categories of what a terminal obeys, or shows in another order than it stands."""
 

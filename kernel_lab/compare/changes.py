@@ -1,9 +1,9 @@
-"""What changed between two runs, beyond what chance explains.
+"""Find the changes between two runs that are larger than chance explains.
 
-Three things are compared. **Verdicts**, where both runs judged the cell and neither calls it a draw. **Shares** that
-are counted out of something, where the lab itself chose the worker of each call: over `fresh` and `keep_alive`
-connections the kernel chooses, and the figure there is one draw of its routing. **Cost ratios**, which carry intervals
-of their own.
+Three things are compared. **Verdicts** are compared where both runs judged the cell and neither expects it to be
+random. **Shares** are compared where the lab itself chose the worker of each call. Over `fresh` and `keep_alive`
+connections the operating system chooses the worker, so the figure there is one sample of its routing. **Cost ratios**
+are compared by the intervals that they have.
 
 A share has changed if its difference is beyond `z` standard errors. Calls about one token are not independent, so the
 number of trials is divided by `DESIGN`. `z` grows with the number of comparisons (Bonferroni), so that two runs of the
@@ -60,7 +60,7 @@ class Difference:
 
 
 def diff(before: SavedRun, after: SavedRun, renamed: Mapping[str, str] | None = None) -> Difference:
-    """What changed from one run to another; `renamed` maps deployments of the first to those of the second."""
+    """Return the changes from one run to another. `renamed` maps deployments of the first to those of the second."""
     renamed = renamed or {}
     old = {_key(cell, renamed): cell for cell in before.cells if not renamed or cell.deployment in renamed}
     wanted = set(renamed.values())

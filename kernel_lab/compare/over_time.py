@@ -18,7 +18,7 @@ MOST_RUNS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What one run says; the validity is empty where it did not measure it."""
+    """The result of one run. The validity is empty where the run did not measure it."""
 
     run: str
     validity: str

@@ -1,1 +1,1 @@
-"""How long a revocation takes until every worker refuses the token, as a figure that may be promised."""
+"""Measure the time until every worker refuses a revoked token, as a figure that may be promised."""

@@ -100,7 +100,7 @@ async def measure(
 
 
 def row(case: Case, history: Path) -> dict[str, Any]:
-    """What a history says, by the columns of ``convergence.csv``; what was not seen is empty."""
+    """Return the row of a history, by the columns of ``convergence.csv``. A value that was not seen is empty."""
     brackets = lags(history)
     about = _about(case)
     # where only expiry ended a token, its time is the life of our own token, and no figure of the deployment

@@ -1,6 +1,6 @@
-"""What may be promised of a sample of durations, whatever their distribution.
+"""Compute the promise that a sample of durations supports, whatever their distribution.
 
-Nothing is assumed but that the revocations are independent and all of one kind. The share of all revocations
+The only assumption is that the revocations are independent and all of one kind. The share of all revocations
 that the largest of n exceeds is at most ``1 - 0.05 ** (1 / n)``, said with 95 % confidence: had it been more,
 n of n below it would happen once in 20 times or less. In the same way the j-th smallest of n is an upper bound
 of the 99th percentile, where at least j of n fall below a percentile that high with a chance of 95 % or more.
@@ -27,7 +27,7 @@ class Spread:
     covers: float
     """The share of all revocations that are at most `largest`, said with 95 % confidence."""
     p99_high: float | None
-    """What the 99th percentile is at most, said with 95 % confidence; None where the sample is too small."""
+    """The upper bound of the 99th percentile with 95 % confidence; None where the sample is too small."""
 
 
 def spread(sample: Sequence[float]) -> Spread | None:

@@ -38,12 +38,12 @@ SAID = frozenset({"token_revoked", "token_expired", "token_invalid"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """How the revocations of one deployment are watched."""
+    """The settings for watching the revocations of one deployment."""
 
     capability: str
     revocations: int
     within_s: float
-    """How long a worker is asked at most, counted from the revoke's return."""
+    """The most seconds for which a worker is asked, counted from the revoke's return."""
     expiring: bool
     """Tokens are watched at once until they expire."""
 
@@ -113,10 +113,10 @@ async def _ask(
 
 
 def pause_s(left_s: float) -> float:
-    """How long to wait before a worker is asked again: half of what is left of a life, and not into `EDGE_S`."""
+    """Return the pause before a worker is asked again: half of the life that is left, but not into `EDGE_S`."""
     return max(0.0, min(left_s / 2, left_s - EDGE_S))
 
 
 def _on_our_clock(token: dict[str, Any]) -> int:
-    """When a token expires, on the monotonic clock."""
+    """Return the time at which a token expires, on the monotonic clock."""
     return time.monotonic_ns() + int(life_left_s(token) * 1e9)

@@ -40,7 +40,7 @@ TOLD = (
     "kernel_version", "rate_limits", "token_ttl_s", "token_ttls", "handle_ttl_s", "handle_cap", "trace_cap",
     "budget_total",
 )  # fmt: skip
-"""What of ``GET /worker`` the run folder keeps."""
+"""The fields of ``GET /worker`` that the run folder keeps."""
 ADAPTERS = "a service with routes of its own is measured through an adapter (docs/any-app.md)"
 
 
@@ -60,14 +60,14 @@ class AttachedStack:
     servers: None = None
     hosts: SpannedHosts | None = None
     address: Address | None = None
-    """How it is reached, where a URL alone does not say it."""
+    """The way in which it is reached, where a URL alone does not say it."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """What ``GET /worker`` said."""
+    """The reply to ``GET /worker``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What is known before the first call: the number of workers, and how a caller looks."""
+    """The facts that are known before the first call: the number of workers, and the form of a caller."""
 
     workers: int | None = None
     """The number of workers in all. Without it, workers are counted until their number is certain enough."""
@@ -188,7 +188,7 @@ def _cause(error: Exception) -> str:
 
 
 async def _ask_routes(address: Address, url: str) -> tuple[dict[str, Any], list[str]]:
-    """What ``GET /worker`` says, and the capabilities that are listed.
+    """Return the reply to ``GET /worker``, and the names of the listed capabilities.
 
     Raises:
         _AnsweredError: One of the lab's routes answers otherwise than the lab does.

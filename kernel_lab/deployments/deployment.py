@@ -34,12 +34,12 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     remote: bool = False
     """The workers keep no kernel: those of all replicas forward to one process over TCP."""
     shares: tuple[Kind, ...] = ()
-    """What all workers share."""
+    """The kinds of state that all workers share."""
     shares_on_host: tuple[Kind, ...] = ()
-    """What the workers of one replica share, where one replica is one host."""
+    """The kinds of state that the workers of one replica share, where one replica is one host."""
     spans_hosts: bool = False
     store_away: str = ""
-    """What a caller gets while the store is away, in a few words."""
+    """The answer that a caller gets while the store cannot be reached, in a few words."""
     use_for: str = ""
     """Whom it is for, in a few words."""
     env: dict[str, str] = {}
@@ -47,7 +47,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     @property
     def processes(self) -> int:
-        """How many workers answer in all."""
+        """The number of all workers that answer."""
         return self.workers * self.replicas
 
     @property
@@ -57,7 +57,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     @property
     def kernels(self) -> int:
-        """How many processes keep a kernel."""
+        """The number of processes that keep a kernel."""
         if self.remote:
             return 1
         return self.replicas if self.sidecar else self.processes
@@ -89,19 +89,19 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return {"max_stale_ms": int(told[1])} if told else {}
 
     def home(self, kind: Kind, worker: str) -> str:
-        """Where `kind` lives for `worker` (``replica/pid/boot``): equal homes share it."""
+        """Return the place of `kind` for `worker` (``replica/pid/boot``). Workers with equal places share it."""
         if kind in self.shares:
             return "deployment"
         return worker.split("/", 1)[0] if self._within_replica(kind) else worker
 
     def homes(self, kind: Kind) -> int:
-        """How many separate copies of `kind` there are."""
+        """Return the number of separate copies of `kind`."""
         if kind in self.shares:
             return 1
         return self.replicas if self._within_replica(kind) else self.processes
 
     def homes_of_one(self, kind: Kind) -> int:
-        """How many separate copies of `kind` the balancer can take the calls of one principal to."""
+        """Return the number of separate copies of `kind` to which the balancer can take the calls of one principal."""
         if self.routing != "hash_principal" or kind in self.shares:
             return self.homes(kind)
         return 1 if self._within_replica(kind) else self.workers

@@ -1,8 +1,8 @@
-"""What a live deployment offers, whoever runs it.
+"""The protocol of a live deployment, whoever runs it.
 
-There is one protocol, `Live`. What only some deployments can do is a capability of theirs, which the others
-have as None: `Live.servers` are the server processes, where they are ours to disturb. `Live.hosts` are the hosts,
-where a deployment spans several that may be disturbed.
+There is one protocol, `Live`. An attribute that only some deployments can have is None in the others. `Live.servers`
+are the server processes, where the lab may disturb them. `Live.hosts` are the hosts, where a deployment spans several
+hosts that the lab may disturb.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class StackUnavailable(RuntimeError):  # noqa: N818 - it names a thing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppSpec:
-    """Where the app is that gunicorn serves."""
+    """The place of the app that gunicorn serves."""
 
     root: Path
     """The folder it is imported from, and the servers' working folder."""
@@ -126,7 +126,7 @@ class SpannedHosts(Protocol):
         """A host that has workers alone: neither a store nor a balancer needs it."""
 
     def lacks(self, host: str) -> str:
-        """Why a host (or ``store``) cannot be cut off; an empty string where it can."""
+        """Return why a host (or ``store``) cannot be cut off; an empty text where it can."""
 
     async def cut(self, host: str) -> None:
         """Take a host, or ``store``, off the network."""
@@ -161,11 +161,11 @@ class Live(Protocol):
 
     @property
     def deployment(self) -> Deployment:
-        """Which deployment it is."""
+        """The deployment that is live."""
 
     @property
     def base_url(self) -> str:
-        """What clients call: the balancer, or the one replica's shared socket."""
+        """The URL that clients call: that of the balancer, or of the one replica's shared socket."""
 
     @property
     def replica_urls(self) -> tuple[str, ...]:
@@ -173,11 +173,11 @@ class Live(Protocol):
 
     @property
     def expected_workers(self) -> int:
-        """How many workers answer in all."""
+        """The number of all workers that answer."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of its figures must know, such as a store that was there before."""
+        """Facts that a reader of its figures must know, such as a store that existed before."""
 
     @property
     def servers(self) -> Servers | None:

@@ -15,7 +15,7 @@ from kernel_lab.deployments.live import AppSpec, Stack, StackFailed, StackUnavai
 from kernel_lab.deployments.native.stack import NativeStack
 
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""What ends it: Ctrl-C, or the end of its terminal."""
+"""The signals that end it: Ctrl-C, or the end of its terminal."""
 _LOOK_S = 0.5
 _TRY = """\
 url={url}

@@ -149,7 +149,7 @@ def _behind(service: Service, balancers: Sequence[Balancer], services: Sequence[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sum:
-    """What is printed about the number of processes."""
+    """The printed result for the number of processes."""
 
     processes: Count
     during_rollout: Count

@@ -16,7 +16,7 @@ from kernel_lab.doctor.findings import Finding
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """What the doctor says of a set of files."""
+    """The findings of the doctor for a set of files."""
 
     files: tuple[str, ...]
     sum: Sum

@@ -1,4 +1,4 @@
-"""What the doctor reads out of configuration files: places, counts, settings, servers and services."""
+"""The facts that the doctor reads from configuration files: places, counts, settings, servers and services."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class Service:
     replicas: Count = ONE
     replica_factors: tuple[Factor, ...] = ()
     surge: int = 0
-    """How many replicas more run during a rollout."""
+    """The number of additional replicas during a rollout."""
     surge_factor: Factor | None = None
     surge_stated: bool = False
     """Whether a file asks for the surge, rather than the platform by default."""
@@ -155,12 +155,12 @@ class Service:
 
     @property
     def environment(self) -> Environment:
-        """What the server sees."""
+        """The environment of the server."""
         return self.server.environment
 
     @property
     def workers(self) -> Count:
-        """How many processes each replica runs; 1 or more where no file says it."""
+        """The number of processes of each replica; 1 or more where no file states it."""
         return self.server.workers or UNBOUNDED
 
     @property
@@ -170,7 +170,7 @@ class Service:
 
     @property
     def factors(self) -> tuple[Factor, ...]:
-        """Where each number of the product comes from."""
+        """The place of each number in the product."""
         workers = Factor(
             place=self.server.workers_place, count=self.server.workers, why=self.server.workers_why
         )
@@ -189,7 +189,7 @@ class Store:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Balancer:
-    """What spreads requests over replicas."""
+    """A proxy that spreads requests over replicas."""
 
     place: Place
     name: str

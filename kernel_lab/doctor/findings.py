@@ -10,7 +10,7 @@ from kernel_lab.doctor.facts import Count, Place
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What follows from a line of a file."""
+    """A conclusion from a line of a file."""
 
     id: str
     severity: Severity
@@ -43,7 +43,7 @@ def processes(count: Count) -> str:
 
 
 def others(count: Count) -> str:
-    """How many of the processes are not the one that was asked: ``the other 3 of 4``."""
+    """Return the number of processes other than the one that was asked: ``the other 3 of 4``."""
     if count.max is None:
         return "every process but one"
     if count.max <= 1:
@@ -62,14 +62,14 @@ def times(limit: int, per: str, count: Count) -> str:
 
 
 def factor(count: Count) -> str:
-    """How often something counts that counts once in each process: ``up to 17 times``."""
+    """Return how often an event counts that counts once in each process: ``up to 17 times``."""
     if count.max is None:
         return f"at least {count.min} times" if count.min > 1 else "once in each process"
     return f"{count.max} times" if count.known else f"up to {count.max} times"
 
 
 def admits(count: Count) -> str:
-    """What a limit that is kept in memory admits: ``4 times as much``."""
+    """Return how much a limit in memory admits: ``4 times as much``."""
     if count.max is None and count.min <= 1:
         return "its number once in each process"
     return f"{factor(count)} as much"

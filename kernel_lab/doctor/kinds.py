@@ -1,4 +1,4 @@
-"""What kind of configuration file a path is: by its name, then by its content."""
+"""Find out the kind of a configuration file: by its name, then by its content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this machine has of what the lab needs."""
+"""Compare this machine with the needs of the lab."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Finding:
     what: str
     level: Level
     detail: str
-    """What was found and, unless the level is ok, what would be right."""
+    """The finding and, unless the level is ok, what would be right."""
 
     @property
     def ok(self) -> bool:
@@ -42,7 +42,10 @@ class Finding:
 
 
 def diagnose(results: Path = Path("results")) -> list[Finding]:
-    """What decides which deployments run here, and how far their figures go; `results` is made and tried."""
+    """Check which deployments run here, and how far their figures can be trusted.
+
+    The folder `results` is made and tried.
+    """
     return [
         _python(),
         _cores(),
@@ -57,7 +60,7 @@ def diagnose(results: Path = Path("results")) -> list[Finding]:
 
 
 def in_short() -> str:
-    """What `diagnose` finds without writing a file and without asking docker, as one sentence."""
+    """Return the result of `diagnose` as one sentence, without writing a file and without asking docker."""
     found = [_python(), _cores(), *_packages(), *_servers(), _descriptors(), _ports(), *_proxy()]
     missing = [each.what for each in found if each.level == "missing"]
     warnings = [each.what for each in found if each.level == "warning"]

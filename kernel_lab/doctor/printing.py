@@ -108,7 +108,7 @@ def _wrapped(text: str) -> list[str]:
 
 
 def explain(rule: Rule) -> str:
-    """What a finding means, why, how to mend it, and what shows it."""
+    """Return the meaning of a finding, its reason, its remedy, and its evidence."""
     return "\n".join(
         [
             f"{rule.id} ({rule.severity}): {rule.title}.",

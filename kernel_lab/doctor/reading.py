@@ -43,7 +43,7 @@ from kernel_lab.doctor.readers.worlds import World
 from kernel_lab.doctor.readers.yaml_tree import Node
 
 LOWER: Final[tuple[Kind, ...]] = ("dockerfile", "shell", "gunicorn", "uwsgi", "hypercorn", "python", "env")
-"""What says how one container or host serves, from the outermost to the innermost."""
+"""The kinds of file that say how one container or host serves, from the outermost to the innermost."""
 
 
 @dataclass(slots=True)
@@ -254,7 +254,7 @@ def _supervisor(path: str, given: Given, reading: Reading) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What one of the lower files runs, for any environment."""
+    """A function from an environment to the servers that one of the lower files starts."""
 
     path: str
     kind: Kind
@@ -316,7 +316,7 @@ def _evaluator(path: str, kind: Kind, given: Given, reading: Reading) -> Callabl
 
 
 def _environment(path: str, world: World) -> Recognised:
-    """What a .env file alone says: the number of workers of a server that reads it."""
+    """Return the server that a .env file implies: its number of workers, for a server that reads it."""
     place = Place(path)
     if any(name in world.environment for name in ("WEB_CONCURRENCY", "GUNICORN_CMD_ARGS")):
         return servers.recognise(

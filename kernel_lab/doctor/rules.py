@@ -1,4 +1,4 @@
-"""What follows from what was read, in whole sentences with the arithmetic."""
+"""The conclusions from the files, in whole sentences with the arithmetic."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ class Judge:
         )
 
     def origin(self, service: Service) -> Iterator[Finding]:
-        """Where the number of workers comes from, if that is open."""
+        """Return where the number of workers comes from, if that is open."""
         server = service.server
         if server.workers is None:
             yield finding(

@@ -1,4 +1,4 @@
-"""What follows from the facts of sources and variables, given the number of processes that run them."""
+"""The conclusions from the facts of sources and variables, given the number of processes that run them."""
 
 # ruff: noqa: ARG005 - every sentence has the same signature
 
@@ -29,9 +29,9 @@ ALWAYS: Final = frozenset(
         "revocation-cached",
     }
 )
-"""What does not become harmless when there is one process."""
+"""Rules whose findings matter even with one process."""
 MENDED: Final = frozenset({"limit-multiplied"})
-"""What a shared store mends."""
+"""Rules whose findings a shared store mends."""
 
 
 def judge(facts: Sequence[Fact], ways: Sequence[Way], reading: Reading) -> Iterator[Finding]:

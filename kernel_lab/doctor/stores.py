@@ -1,4 +1,4 @@
-"""Which variables name a shared store, and which switch something to memory."""
+"""Find variables that name a shared store, and variables that switch a store to memory."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def limits_are_off(environment: Environment) -> bool:
 
 
 def facts(services: Sequence[Service]) -> Iterator[Fact]:
-    """What the variables of the services say that a rule speaks about."""
+    """Return the facts about the services' variables for which there is a rule."""
     seen: set[tuple[str, str]] = set()
     for service in services:
         for name, value in service.environment.items():

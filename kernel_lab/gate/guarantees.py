@@ -28,7 +28,7 @@ class Guarantee(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     claim: str
     name: str = ""
-    """What a person calls it. Without a name, it is called by its claim and its place."""
+    """The name that a person gave it. Without a name, it is called by its claim and its place."""
     deployment: str = ""
     app: str = ""
     """The app.toml of a service that is not the lab's, relative to the guarantees file."""
@@ -193,7 +193,7 @@ def read_app(one: Guarantee, beside: Path) -> mapping.Service:
 
 
 def app_workers(one: Guarantee, service: mapping.Service) -> int | None:
-    """How many workers the service is started with; None where it runs already and does not say."""
+    """The number of workers that the service is started with; None where it runs already and does not state it."""
     if service.file.attach is not None:
         return service.file.attach.workers
     assert service.file.start is not None  # noqa: S101 - mapping.read holds that there is one of both

@@ -21,7 +21,7 @@ from kernel_lab.run.saved import NotASavedRun, SavedCell, SavedRun, read_run
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellHeld:
-    """What one cell says of a guarantee."""
+    """The result of one cell for a guarantee."""
 
     validity: Validity
     said: str
@@ -30,7 +30,7 @@ class CellHeld:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """What a run says of a guarantee: the worst of its cells."""
+    """The result of a run for a guarantee: the worst of its cells."""
 
     guarantee: Guarantee
     deployment: str
@@ -93,7 +93,7 @@ def hold(declared: Sequence[Guarantee], run: SavedRun, name_of: Callable[[Guaran
 
 
 def hold_one(one: Guarantee, deployment: str, run: SavedRun) -> Held:
-    """What a run says of a guarantee whose deployment has this name."""
+    """Return the result of a run for a guarantee whose deployment has this name."""
     cells = [
         cell
         for cell in run.of(one.claim, deployment, fault=one.fault)
@@ -140,7 +140,7 @@ def _telling(one: Guarantee, cells: Sequence[CellHeld]) -> CellHeld:
 
 
 def judge_cell(one: Guarantee, cell: SavedCell) -> CellHeld:
-    """What one cell says of a guarantee."""
+    """Return the result of one cell for a guarantee."""
     over = f"over {cell.connections}"
     if (
         cell.verdict is not None
@@ -208,14 +208,14 @@ def _share(one: Guarantee, cell: SavedCell) -> Share | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class About:
-    """Which run was judged."""
+    """The run that was judged."""
 
     run: str
     commit: str | None
     changed_files: int | None
     kernel: str
     measured: str | None
-    """When it ended, or began where it did not end."""
+    """The time when it ended, or began where it did not end."""
     quick: bool
     finished: bool
     noisy: str = ""
@@ -234,7 +234,7 @@ class About:
 
 
 def about(run: SavedRun) -> About:
-    """What a run says of itself."""
+    """Return the facts about a run."""
     env = run.environment
     return About(
         run=str(run.path),

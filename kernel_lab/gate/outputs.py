@@ -1,6 +1,6 @@
-"""What the gate leaves for other programs: JSON, JUnit XML, a summary in Markdown, annotations, a badge.
+"""The files that the gate writes for other programs: JSON, JUnit XML, a summary in Markdown, annotations, a badge.
 
-Each is a pure function of the same report, so none of them can say something else than the others.
+Each is a pure function of the same report, so no two of them can differ.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Judged = Literal["valid", "invalid", "unknown"]
 
 
 class CellReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What one cell says of a guarantee."""
+    """The result of one cell for a guarantee."""
 
     connections: str
     validity: Judged
@@ -66,18 +66,18 @@ class GuaranteeReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Which run was judged."""
+    """The run that was judged."""
 
     path: str
     commit: str | None
     changed_files: int | None
     kernel: str
     measured: str | None
-    """When it ended; when it began where it did not end. ISO 8601."""
+    """The time when it ended, or began where it did not end, in ISO 8601."""
     quick: bool
     finished: bool
     noisy: str
-    """Why its machine was too busy to be trusted with times; empty where it was not."""
+    """Why its machine was too busy to trust times; empty where it was not."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,7 +193,7 @@ def as_summary(said: Report) -> str:
 
 
 def counted(said: Report) -> str:
-    """How many hold, in one line."""
+    """Return the number of guarantees that hold, in one line."""
     number = {
         kind: sum(one.validity == kind for one in said.guarantees) for kind in ("valid", "invalid", "unknown")
     }

@@ -43,7 +43,7 @@ class Told(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultPlan:
-    """Which claims are asked around which faults."""
+    """The claims that are tested around each fault."""
 
     plan: Plan
     faults: tuple[Fault, ...]
@@ -66,7 +66,7 @@ class Work:
 
     @property
     def cells(self) -> int:
-        """How many cells will be run."""
+        """The number of cells that will be run."""
         faulted = len(self.faulted.only) if self.faulted else 0
         return (len(self.lab.cells) if self.lab else 0) + faulted + sum(plan.cells() for plan in self.apps)
 
@@ -74,7 +74,7 @@ class Work:
 def plan_work(
     declared: Declared, file: Path, *, quick: bool, seed: int, out: Path | None, kernel: str | None = None
 ) -> Work:
-    """What has to be run for the guarantees of a file.
+    """Return the cells that must be run for the guarantees of a file.
 
     Raises:
         BadInput: A name is not known, a file that it names cannot be used, or a fault cannot be injected.
@@ -248,7 +248,7 @@ def _both(rows: list[CellResult], told: Told) -> Callable[[CellResult], None]:
 
 
 class _Progress:
-    """What a run of the matrix tells, for the gate."""
+    """The messages about the progress of a run, for the gate."""
 
     def __init__(self, rows: list[CellResult], told: Told) -> None:
         self.done = _both(rows, told)

@@ -1,4 +1,4 @@
-"""How fast a history is read and judged: ``python -m kernel_lab.judge.bench_check [OPERATIONS]``.
+"""Measure how fast a history is read and judged: ``python -m kernel_lab.judge.bench_check [OPERATIONS]``.
 
 For each claim a simulated right deployment makes a legal history of the chosen number of operations, and of a tenth of
 them, in several shapes: more calls in flight, one key, many keys, keys that are asked for unevenly, many denials, and
@@ -41,7 +41,7 @@ it is far."""
 
 
 class Effect(NamedTuple):
-    """What one operation did, at one instant."""
+    """The effect of one operation, at one instant."""
 
     at_ns: int
     f: str

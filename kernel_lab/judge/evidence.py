@@ -20,7 +20,7 @@ from kernel_lab.judge.operation import OK, AnyOperation, Invoke, Outcome
 
 
 class Proves(StrEnum):
-    """What the end of an invoke says about its token."""
+    """The evidence that the end of an invoke gives about its token."""
 
     ACCEPTED = "accepted"
     """The token was good for this call: it was not tampered with, not expired and not revoked."""
@@ -59,7 +59,7 @@ def begun(op: Invoke) -> bool:
 
 
 def proves(op: Invoke) -> Proves:
-    """What an invoke proves about its token: by its outcome, its frames, or its reason code."""
+    """Return what an invoke proves about its token: by its outcome, its frames, or its reason code."""
     if op.outcome is OK or begun(op):
         return ACCEPTED
     return ERRORS.get(op.error or "", NOTHING)
@@ -94,7 +94,7 @@ NEEDS: Mapping[str, Mapping[str, Callable[[AnyOperation], bool]]] = {
 
 
 def untried(claim: str, history: Sequence[AnyOperation]) -> str:
-    """What a claim needs and no operation of a history did, in one clause; empty where everything was tried."""
+    """Return, in one clause, what a claim needs and no operation did; empty where everything was tried."""
     for name, succeeded in NEEDS.get(claim, {}).items():
         if not any(succeeded(op) for op in history):
             return f"nothing was tried: no {name} succeeded{_how_they_ended(name, history)}"

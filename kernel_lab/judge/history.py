@@ -130,7 +130,7 @@ def _parse_fault(line: bytes, error: Exception, where: str) -> FaultEvent:
 
 
 def _impossible(operation: AnyOperation) -> str | None:
-    """Why no clock could have recorded these times."""
+    """Return why no clock could have recorded these times."""
     if operation.return_ns is None:
         if operation.outcome is Outcome.INFO or isinstance(operation, FaultEvent):
             return None
@@ -221,7 +221,7 @@ def unpacked(path: Path) -> Iterator[bytes]:
 
 
 def cut_line(path: Path) -> str:
-    """Where the last line of a history breaks off, in a few words; empty where the history ends with a whole line."""
+    """Return where the last line of a history breaks off, in a few words; empty where it is whole."""
     if path.suffix != ".gz" and _last_byte(path) == b"\n":
         return ""  # as nearly always; it is not read again for that
     lines = at = 0
@@ -347,9 +347,9 @@ class HistoryWriter:
         self._file: BinaryIO | None = None
         self._next = 0
         self.written = 0
-        """How many lines have been written."""
+        """The number of lines that have been written."""
         self.info_ns = 0
-        """When the last operation of unknown outcome was called; 0 before the first."""
+        """The time when the last operation of unknown outcome was called; 0 before the first."""
 
     def __enter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)

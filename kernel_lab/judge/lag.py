@@ -27,7 +27,7 @@ from kernel_lab.judge.operation import Invoke
 
 
 class End(StrEnum):
-    """What ended the time in which a worker accepted a revoked token; the worst has the highest rank."""
+    """The end of the time in which a worker accepted a revoked token. The worst end has the highest rank."""
 
     REFUSAL = "refusal"
     EXPIRY = "expiry"
@@ -40,7 +40,7 @@ _OPEN: Final = (inf, End.NOT_SEEN)
 
 
 class Bracket(NamedTuple):
-    """How long a revoked token was accepted: at least `lower_ns`, at most `upper_ns`."""
+    """The time for which a revoked token was accepted: at least `lower_ns`, at most `upper_ns`."""
 
     lower_ns: int
     upper_ns: float
@@ -49,7 +49,7 @@ class Bracket(NamedTuple):
 
     @property
     def width_ns(self) -> float:
-        """How well the instant is known; infinite for an open bracket."""
+        """The width of the bracket; infinite for an open bracket."""
         return self.upper_ns - self.lower_ns
 
 

@@ -16,7 +16,7 @@ import msgspec
 
 
 class Outcome(StrEnum):
-    """What is known about an operation's effect."""
+    """The knowledge about an operation's effect."""
 
     OK = "ok"
     """The call did what was asked."""
@@ -73,7 +73,7 @@ Anything = Unread | list[Any] | str | int | float | bool | None
 
 
 class GrantInput(msgspec.Struct, frozen=True, gc=False):
-    """Who asks, and for what."""
+    """The principal that asks, and the capability."""
 
     principal: str
     capability: str
@@ -106,11 +106,11 @@ class InvokeInput(msgspec.Struct, frozen=True, gc=False):
     stream: bool = False
     """Answered in frames. ``kernel_lab.judge.checkers.streams`` says what its output holds."""
     args: dict[str, Any] | None = None
-    """What the capability was asked to do; its trace repeats them."""
+    """The arguments of the capability. Its trace repeats them."""
 
 
 class InvokeOutput(msgspec.Struct, frozen=True, gc=False):
-    """What was done, and where its result lies."""
+    """The action that was done, and the handle of its result."""
 
     action_id: str | None = None
     handle_id: str | None = None
@@ -142,16 +142,16 @@ class Invoke(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag=
 
 
 class ExpandInput(msgspec.Struct, frozen=True, gc=False):
-    """Whose rows, behind which handle."""
+    """The handle, and the principal that expands it."""
 
     handle_id: str
     principal: str
     limit: int | None = None
-    """How many rows were asked for."""
+    """The number of rows that were asked for."""
 
 
 class ExpandOutput(msgspec.Struct, frozen=True, gc=False):
-    """How many rows came, and which."""
+    """The rows that came, and their number."""
 
     rows: int | list[Any] | None = None
     digest: str | None = None
@@ -170,7 +170,7 @@ class Expand(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag=
 
 
 class RevokeInput(msgspec.Struct, frozen=True, gc=False):
-    """Which token."""
+    """The token that is revoked."""
 
     token_id: str
 
@@ -185,13 +185,13 @@ class Revoke(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag=
 
 
 class RevokeAllInput(msgspec.Struct, frozen=True, gc=False):
-    """Whose tokens."""
+    """The principal whose tokens are revoked."""
 
     principal: str
 
 
 class RevokeAllOutput(msgspec.Struct, frozen=True, gc=False):
-    """How many were newly revoked."""
+    """The number of tokens that were newly revoked."""
 
     revoked: int | None = None
 
@@ -206,13 +206,13 @@ class RevokeAll(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", t
 
 
 class ExplainInput(msgspec.Struct, frozen=True, gc=False):
-    """Which action."""
+    """The action that is asked about."""
 
     action_id: str
 
 
 class ExplainOutput(msgspec.Struct, frozen=True, gc=False):
-    """What the trace says; a field that is null is not judged."""
+    """The statements of the trace. A field that is null is not judged."""
 
     principal: str | None = None
     capability: str | None = None
@@ -233,7 +233,7 @@ class Explain(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag
 
 
 class ListTracesInput(msgspec.Struct, frozen=True, gc=False):
-    """What the list was narrowed to, under the history's names or the route's; nothing is everything."""
+    """The filters of the list, under the history's names or the route's. Without a filter the list has every action."""
 
     principal: str | None = None
     capability: str | None = None
@@ -309,7 +309,7 @@ class Stats(Operation, frozen=True, kw_only=True, gc=False, tag_field="f", tag="
 
 
 class ImportCapabilityInput(msgspec.Struct, frozen=True, gc=False):
-    """Which capability."""
+    """The capability that is imported."""
 
     capability: str
 

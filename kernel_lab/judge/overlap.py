@@ -1,4 +1,4 @@
-"""How much went on at the same time."""
+"""Count how many operations were under way at the same time."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Validity(StrEnum):
 
 
 MARK = {Validity.VALID: "✓", Validity.INVALID: "✗", Validity.UNKNOWN: "?", Validity.SKIPPED: "–"}
-"""How a validity is written where there is room for one character."""
+"""The sign of a validity, where there is room for one character."""
 _RANK = {Validity.SKIPPED: 0, Validity.VALID: 1, Validity.UNKNOWN: 2, Validity.INVALID: 3}
 
 
@@ -50,7 +50,7 @@ class Anomaly(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What a checker says of one claim in one cell."""
+    """The verdict of a checker on one claim in one cell."""
 
     claim: str
     validity: Validity
@@ -58,7 +58,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """Columns of the scenario's CSV; what was not observed is absent or None."""
     anomalies: tuple[Anomaly, ...] = ()
     reason: str = ""
-    """Why it is unknown, or what else a reader must know."""
+    """Why it is unknown, or another fact that a reader must know."""
     counterexample: tuple[dict[str, Any], ...] = ()
     """Operations that break the claim, as history lines. Without any one of them it would not be broken."""
     story: tuple[str, ...] = ()
@@ -66,7 +66,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeploymentFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``cell.json`` keeps of a deployment."""
+    """The facts about a deployment that ``cell.json`` keeps."""
 
     name: str
     state: str = ""
@@ -76,7 +76,7 @@ class DeploymentFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Assumptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What a history must have met before its verdict may be valid; unmet is unknown."""
+    """The least that a history must contain before its verdict may be valid. If it does not, the verdict is unknown."""
 
     min_workers: int | None = None
     min_operations: int | None = None
@@ -114,7 +114,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     assumptions: Assumptions = Assumptions()
     expected: Validity | None = None
     operations: int | None = None
-    """How many lines the history has; None in runs that did not say so."""
+    """The number of lines of the history; None in runs that did not record it."""
     finished: bool = True
     """False while the cell is being recorded: a cut-off cell is unknown."""
     beside: tuple[Beside, ...] = ()

@@ -1,1 +1,1 @@
-"""What a guarantee costs: load slots, process trees, paired ratios. Locust is not imported here."""
+"""Measure the cost of a guarantee: load slots, process trees, paired ratios. Locust is not imported here."""

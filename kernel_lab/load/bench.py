@@ -15,7 +15,7 @@ from kernel_lab.load.walk import Sample, walk
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """How long each slot lasts, how often everything is repeated, how many callers there are."""
+    """The length of each slot, the number of repetitions, and the number of callers."""
 
     rounds: int
     warm_s: float
@@ -34,10 +34,10 @@ async def _nothing(_slot: Slot) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """What every part of a load run works with."""
+    """The parts that every step of a load run uses."""
 
     root: Path
-    """Where the locustfile is."""
+    """The folder of the locustfile."""
     folder: Path
     """The run's."""
     effort: Effort

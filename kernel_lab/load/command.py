@@ -40,7 +40,7 @@ from kernel_lab.run.schedule import look_at
 from kernel_lab.traffic.connections import Policy
 
 PARTS = ("deployments", "distance", "callers", "workers", "size", "app")
-"""What can be measured; the first three where nothing is named: no ratio without the distance it holds at."""
+"""The parts of a load run. The first three run by default, because a ratio belongs to the distance that it holds at."""
 ALL_MIXES = ("read-heavy", "grant-heavy")
 """Mixes that every deployment is asked, and that are judged."""
 PURE_MIXES = ("invoke-200", "invoke-10", "grant")
@@ -163,7 +163,7 @@ def _measure(
 def subjects(
     chosen: Sequence[Deployment], known: Mapping[str, Deployment], env: Mapping[str, str] = ENV
 ) -> list[Subject]:
-    """What was asked for, and the references it is compared with, one of them twice."""
+    """Return the chosen deployments and the references that they are compared with, one of them twice."""
     names = dict.fromkeys([REFERENCES.memory, REFERENCES.single, *(one.name for one in chosen)])
     named = [Subject(name=name, deployment=known[name], env=dict(env)) for name in names]
     return [*named, Subject(name=REFERENCES.control, deployment=known[REFERENCES.memory], env=dict(env))]
@@ -204,7 +204,7 @@ async def campaign(
 
 
 def _known(option: str, name: str, known: Collection[str]) -> Any:
-    """What a name stands for, or itself."""
+    """Return the meaning of a name, or the name itself."""
     if name not in known:
         raise BadInput(f"{option} {name}: not known; one of: {', '.join(known)}")
     return known[name] if isinstance(known, Mapping) else name

@@ -1,6 +1,6 @@
-"""What a cost grows with: the distance of the store, the number of workers, the size of the state.
+"""Measure how a cost grows: with the distance of the store, the number of workers, and the size of the state.
 
-Each curve has stacks of its own and is measured as everything is: in short slots, interleaved, in rounds.
+Each curve has stacks of its own and is measured like every figure: in short slots, interleaved, in rounds.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ APP = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Curve:
-    """How one curve is measured, and the columns of its ``cost_<name>.csv``."""
+    """The steps of one curve, and the columns of its ``cost_<name>.csv``."""
 
     measure: Callable[
         [Bench, Mapping[str, Deployment], Mapping[str, str]], Coroutine[None, None, list[dict[str, Any]]]

@@ -34,7 +34,7 @@ from kernel_lab.load.walk import Sample
 
 MEMORY, CONTROL = "memory-4", "memory-4-again"
 RTTS_MS = (0.0, 0.5, 1.0, 2.0, 5.0)
-"""What a round trip takes longer than on loopback."""
+"""The time in milliseconds by which a round trip takes longer than on loopback."""
 FEWER = (0.0, 1.0, 5.0)
 MIXES = ("grant", "invoke-10", "invoke-200")
 SHORT = ("grant", "invoke-10")
@@ -52,14 +52,15 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What one row of the curve is measured at."""
+    """The deployment and the settings of one row of the curve."""
 
     rtts_ms: Sequence[float] = (0.0,)
     mixes: Sequence[str] = MIXES
     deployment: str = ""
     """Its own name, unless it is a variant of another one."""
     appendfsync: str = ""
-    """When the store writes its append-only file to disk (Redis' setting); empty where it keeps no such file."""
+    """The time at which the store writes its append-only file to disk (Redis' setting); empty where it keeps no such
+    file."""
 
 
 ASKED: Mapping[str, Asked] = {
@@ -75,7 +76,7 @@ ASKED: Mapping[str, Asked] = {
     "sqlite": Asked(),
     "sidecar": Asked(),
 }
-"""What is measured, by the name that its rows have."""
+"""The measured deployments and settings, by the name that their rows have."""
 _FAR = "-far"
 """Ends the names of subjects that are reached through a proxy."""
 
@@ -184,7 +185,7 @@ def _trips(live: LiveSubject, ping_ms: float | None, per_call: Sequence[float] |
 
 
 def _proxy_cpu(samples: Iterable[Sample]) -> float | None:
-    """What the proxy took for one call, in milliseconds; None where there is none."""
+    """Return the milliseconds that the proxy took for one call; None where there is no proxy."""
     spent = [
         ms
         for sample in samples
@@ -194,7 +195,7 @@ def _proxy_cpu(samples: Iterable[Sample]) -> float | None:
 
 
 async def _requests(lives: Lives) -> dict[str, int]:
-    """What went through every proxy so far."""
+    """Return the number of requests that went through every proxy so far."""
     return {
         name: (await live.proxy.counts()).requests
         for name, live in lives.running.items()
@@ -221,7 +222,7 @@ async def _pings(lives: Lives) -> dict[tuple[str, float], float]:
 
 
 def _near(live: LiveSubject) -> int | None:
-    """Where the store or the remote kernel listens; None where there is neither."""
+    """Return the address of the store or of the remote kernel; None where there is neither."""
     servers = live.stack.servers
     if live.subject.deployment.remote and servers is not None:
         return servers.processes[remote.NAME].port

@@ -52,7 +52,7 @@ def _set_back(line: dict[str, Any], by_ns: int) -> dict[str, Any]:
 
 
 def cell_under_load(scenario: Scenario, deployment: Deployment, target: Target) -> Cell:
-    """What a checker must know of one claim under load."""
+    """Return the facts that a checker must know of one claim under load."""
     return Cell(
         scenario=scenario.name,
         deployment=facts_of(deployment),

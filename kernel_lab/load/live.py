@@ -56,18 +56,18 @@ class LiveSubject:
 
     @property
     def base_url(self) -> str:
-        """Where clients call."""
+        """The address that clients call."""
         return self.stack.base_url
 
     @property
     def expected_workers(self) -> int:
-        """How many workers answer in all."""
+        """The number of all workers that answer."""
         return self.stack.expected_workers
 
 
 @dataclass(slots=True)
 class Lives:
-    """What runs, by name; and what cannot run here, with the reason."""
+    """The deployments that run, by name, and those that cannot run here, with the reason."""
 
     running: dict[str, LiveSubject] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What one slot of load came to: read back from the lines the generator wrote."""
+"""Measure one slot of load from the lines that the generator wrote."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kernel_lab.load.plan import Kept, Slot
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
-    """What a figure needs of a history line."""
+    """The fields of a history line that a figure needs."""
 
     f: str
     outcome: Outcome
@@ -89,7 +89,7 @@ def count_calls(folder: Path, slot: Slot) -> int:
 
 
 def read_slot(folder: Path, slot: Slot, *, start_ns: int) -> Traffic:
-    """What a slot came to."""
+    """Return the measurements of a slot."""
     assert slot.end_s is not None, "an endless slot has no figures"  # noqa: S101
     lines = (line for path in slot_files(folder, slot) for line in _lines.decode_lines(path.read_bytes()))
     found = traffic(

@@ -20,7 +20,7 @@ REFERENCES = table.References()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Own:
-    """What the command line says of the deployments that it names."""
+    """The properties of the named deployments, as the command line states them."""
 
     file: Path | None = None
     workers: int | None = None

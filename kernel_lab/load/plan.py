@@ -29,7 +29,7 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     """Names its files: unique in the plan."""
     subject: str
-    """Which of the run's stacks is asked."""
+    """The stack that is asked."""
     base_url: str
     mix: str
     workers: int = 0
@@ -41,7 +41,7 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
     """The time that the proxy between workers and store adds to a round trip."""
     round: int = 0
     stretch: float = 1.0
-    """How many times as long as the others it lasts, with its warm-up and the gap after it."""
+    """A factor for the length of this slot, its warm-up and the gap after it."""
     begin_s: float = 0.0
     counted_s: float = 0.0
     """The warm-up ends."""
@@ -62,7 +62,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """How one process kept to the pace of one slot: starts that were meant, and that nobody took."""
+    """How one process kept to the pace of one slot: the number of planned starts, and of starts that no caller took."""
 
     offered: int
     dropped: int

@@ -1,4 +1,4 @@
-"""What a group of processes uses: CPU time, waiting for a core, memory; and the machine around them.
+"""Measure the usage of a group of processes: CPU time, waiting for a core, memory; and of the machine around them.
 
 Linux tells a thread's time on a core, and in the queue for one, in nanoseconds (``schedstat``); elsewhere CPU
 time comes in ticks of 10 ms and waiting is not known. Memory is the proportional share (PSS) where it is
@@ -45,7 +45,7 @@ def tree(pid: int) -> list[int]:
 
 
 def usage(pids: Iterable[int]) -> Usage:
-    """What these processes have used so far; one that has ended counts nothing."""
+    """Return the usage of these processes so far. A process that has ended counts nothing."""
     cpu_s = 0.0
     queued_s: float | None = 0.0
     for pid in pids:
@@ -60,7 +60,7 @@ def usage(pids: Iterable[int]) -> Usage:
 
 
 def memory_bytes(pids: Iterable[int]) -> int:
-    """What these processes hold in memory."""
+    """Return the memory of these processes."""
     return sum(_memory(pid) for pid in pids)
 
 

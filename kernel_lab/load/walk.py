@@ -20,7 +20,7 @@ from kernel_lab.load.usage import Machine, Usage, machine, memory_bytes, usage
 GENERATOR = "generator"
 READY_WITHIN_S = 90.0
 AFTER_S = 30.0
-"""How long after the last slot's end the generator may take to write its last lines."""
+"""The most seconds that the generator may take to write its last lines after the last slot."""
 SATURATED = 0.85
 """A generator process that is on a core for more of the time than this had no time to wait for replies."""
 IDLE = 0.05
@@ -128,7 +128,7 @@ async def walk(
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What the process trees had used, per pid, at the two ends of a slot."""
+    """The usage of the process trees, by pid, at the two ends of a slot."""
 
     slot: Slot
     trees: Mapping[str, list[int]]

@@ -1,7 +1,7 @@
-"""How the predictions of a run agree with what it measured, and why the ones that do not miss.
+"""Compare the predictions of a run with its measurements, and find the reason where a prediction misses.
 
-Cells in which nothing, or everything, was predicted and measured predict themselves, and so does a limit whose every
-window was full. They do not count. Nor do controls, whose state does not live where the model says.
+Some results are certain in advance: 0 % or 100 % both predicted and measured, and a limit whose every window was full.
+Such cells do not count. Negative controls do not count either, because their state is not where the model says.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from kernel_lab.run.saved import SavedCell, SavedRun
 AT_MOST = 0.1
 """An error above 10 points, or 10 % of a count, is listed even where it lies inside of the interval."""
 EXPLAINED = 1 / 3
-"""Where the model is told the cell's own routing and at most this part of the error is left, that was the reason."""
+"""If the model is told the cell's own routing and at most this part of the error is left, the routing was the reason.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,17 +53,17 @@ class Agreement:
 
     @property
     def p95(self) -> float:
-        """What 95 % of the errors are at most."""
+        """The bound below which 95 % of the errors lie."""
         return percentile(sorted(one.error for one in self.cells), 0.95) or 0.0
 
     @property
     def within(self) -> int:
-        """How many errors are at most `AT_MOST`."""
+        """The number of errors that are at most `AT_MOST`."""
         return sum(one.error <= AT_MOST for one in self.cells)
 
     @property
     def inside(self) -> int:
-        """How many measurements lie inside of their interval."""
+        """The number of measurements that lie inside of their interval."""
         return sum(one.inside for one in self.cells)
 
     @property
@@ -73,7 +74,7 @@ class Agreement:
 
 
 def agreement(run: SavedRun, controls: Collection[str]) -> Agreement | None:
-    """What the run's cells say of its predictions; None where none was predicted."""
+    """Return how well the predictions of the run's cells agree; None where no cell was predicted."""
     told = []
     for cell in run.cells:
         if cell.fault or cell.verdict is None or cell.deployment in controls:
@@ -107,7 +108,7 @@ def _compared(cell: SavedCell) -> Compared | None:
 
 
 def reason(run: SavedRun, one: Compared) -> str:
-    """Why a prediction missed: what the same model says of the routing that the cell itself had."""
+    """Return why a prediction missed, from the answer of the same model for the routing of the cell itself."""
     cell = one.cell
     if one.inside:
         return "chance: inside of the interval"

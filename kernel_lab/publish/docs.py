@@ -124,7 +124,7 @@ Linked = Callable[[SavedCell, str], str]
 
 
 def provenance(run: SavedRun) -> str:
-    """Which run the figures are of."""
+    """Return the table of the run that the figures come from."""
     about = run.environment
     packages = about.get("packages") or {}
     changed = about.get("changed_files")
@@ -193,7 +193,7 @@ def _component(run: SavedRun, one: Component, scenario: str, linked: Linked) -> 
 
 
 def growth(run: SavedRun, linked: Linked) -> str:
-    """How a figure grows with N, over calls sent to every worker in turn, measured beside predicted."""
+    """Return the table of how a figure grows with N, over calls sent to every worker in turn, beside its prediction."""
     names = [name for name in GROWING if name in run.deployments]
     scenarios = [name for name in registry.scenarios() if name in run.scenarios]
     rows = []
@@ -238,7 +238,7 @@ def repairs(run: SavedRun, linked: Linked) -> str:
 
 
 def lags(run: SavedRun, scenario: str, linked: Linked) -> str:
-    """How long the old answer was seen after the change, per deployment."""
+    """Return the table of the times for which the old answer was seen after the change, by deployment."""
     rows = []
     for name in registry.deployments():
         cell = figures.worst(run.of(scenario, name))
@@ -282,7 +282,7 @@ def columns(run: SavedRun) -> str:
 
 
 def deployments(run: SavedRun) -> str:
-    """What each deployment is, and whom it is for."""
+    """Return the table of deployments: what each of them is, and whom it is for."""
     rows = []
     for name, one in registry.deployments().items():
         if name in run.deployments:
@@ -292,7 +292,7 @@ def deployments(run: SavedRun) -> str:
 
 
 def runbook(run: SavedRun) -> str:
-    """What each step of an operator lost: wrong answers before and after it, of how many."""
+    """Return the table of the steps of an operator: wrong answers before and after each step, out of how many."""
     rows = [row for row in run.tables.get("runbook", ()) if row["kind"]]
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
     found = {(row["deployment"], row["step"], row["kind"]): row for row in rows}
@@ -362,7 +362,7 @@ def _worst(run: SavedRun, scenario: str, deployment: str, linked: Linked, *, bou
 
 
 def _measured(run: SavedRun, scenario: str, deployment: str, linked: Linked) -> str:
-    """What was seen where calls met several workers: the worst such cell, with its count and interval."""
+    """Return the worst cell in which calls met several workers, with its count and interval."""
     cells = [cell for cell in run.of(scenario, deployment) if cell.connections != "keep_alive"]
     cell = figures.worst(cells)
     if cell is None:

@@ -30,12 +30,12 @@ def multiple(cell: SavedCell) -> Multiple | None:
 
 
 def counted(cell: SavedCell) -> str:
-    """What the cell's headline counts, in words; empty where it has no headline."""
+    """Return the name of the things that the cell's headline counts; empty where it has no headline."""
     return cell.declared.headline.words if cell.declared and cell.declared.headline else ""
 
 
 def predicted(cell: SavedCell) -> float | None:
-    """What the cell's routing probe predicted; None where it predicted nothing."""
+    """Return the prediction from the cell's routing probe; None where there is none."""
     seen, declared = cell.observed, cell.declared
     if seen is None or declared is None or declared.predicted is None:
         return None
@@ -43,7 +43,7 @@ def predicted(cell: SavedCell) -> float | None:
 
 
 def times(cell: SavedCell) -> float | None:
-    """How many times the limit or the budget a cell used: 1 is exactly the allowed amount."""
+    """Return how many times the limit or the budget a cell used: 1 is exactly the allowed amount."""
     seen, headline = cell.observed, multiple(cell)
     return seen.find(headline.factor) if seen and headline else None
 
@@ -79,7 +79,7 @@ def _anomalies(cell: SavedCell) -> str:
 
 
 def lasting(cell: SavedCell) -> str:
-    """When the old answer ended after the change; empty for a claim without a lag.
+    """Return when the old answer ended after the change; empty for a claim without a lag.
 
     ``by 280 ms``: it had ended everywhere by then. ``77 % of 188, no end``: its end was not seen while the lab looked.
     """
@@ -101,7 +101,7 @@ def too_few(cell: SavedCell) -> bool:
 
 
 LITTLE = 0.1
-"""Where a failure rate above this is still plausible, a cell that holds has had too few tests."""
+"""If a failure rate above this is still plausible, a cell that holds has had too few tests."""
 
 
 def severity(cell: SavedCell) -> tuple[int, float]:

@@ -1,4 +1,4 @@
-"""What was measured over several hosts, beside the run: ``hosts.csv``.
+"""The measurements over several hosts, which stand beside the run: ``hosts.csv``.
 
 ::
 
@@ -122,7 +122,7 @@ def _box(measured: Sequence[Row], claim: str, name: str) -> str:
 
 
 def spans(run: SavedRun, deployment: Deployment) -> str:
-    """How many claims hold over hosts where the state is kept as in this deployment; empty where not measured."""
+    """Return how many claims hold over hosts with the state of this deployment; empty where this was not measured."""
     name = f"hosts-{_kind(deployment)}"
     rows = [
         row for row in run.tables.get("hosts", ()) if row["deployment"] == name and row["validity"] in JUDGED

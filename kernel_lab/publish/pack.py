@@ -32,7 +32,7 @@ FIRST = 3
 
 
 class CannotPack(ValueError):  # noqa: N818 - it names a thing
-    """What stands in the way, and what would be right."""
+    """A run that cannot be packed. The message says why, and what would be right."""
 
 
 def pack(
@@ -142,7 +142,7 @@ def _weigh(saved: SavedRun, out: RunFolder) -> None:
 
 
 def _today(out: RunFolder) -> None:
-    """What was measured before a definition changed, by today's definition."""
+    """Return old measurements by today's definition, where the definition has changed."""
     path = out.table("convergence")
     rows = read_table(path) if path.exists() else []
     if rows:

@@ -22,7 +22,7 @@ from kernel_lab.run.saved import NotASavedRun, SavedCell, read_run
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rebuilt:
-    """What was made of what was left."""
+    """The files that were made again from the rest of a run."""
 
     judged: int
     kept: int

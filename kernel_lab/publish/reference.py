@@ -1,4 +1,4 @@
-"""What must be true of a run that others will read: schema, versions, verdicts, links."""
+"""Check a run that others will read: its schema, versions, verdicts and links."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ MOST_BYTES = 6_000_000
 TOLD = ("commit", "started", "finished", "python", "platform", "cores", "packages", "seed", "settings")
 """Keys of ``environment.json`` without which a figure cannot be placed."""
 PLACES = ("/home/", "/root/", "/tmp/", "/Users/", "/mnt/", "/var/")  # noqa: S108 - looked for, not written to
-"""How paths of somebody's machine begin."""
+"""The beginnings of paths on a person's own machine."""
 
 
 def complaints(folder: Path, scenarios: Mapping[str, Scenario]) -> list[str]:
-    """What is wrong with a packed run: one line each, none if all is well.
+    """Return the faults of a packed run, one line each; empty if there are none.
 
     Args:
         folder: A packed run.

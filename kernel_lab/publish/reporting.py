@@ -29,7 +29,7 @@ CONTROLS = ("redis-naive", "stash")
 
 
 def subjects() -> Subjects:
-    """What this lab measures."""
+    """Return the projects that this lab measures."""
     return Subjects(
         scenarios=registry.scenarios(),
         deployments=registry.deployments(),

@@ -31,7 +31,7 @@ class Story:
 
 
 class NoStory(ValueError):  # noqa: N818 - it names a thing
-    """Why a counter-example cannot be replayed."""
+    """A counter-example that cannot be replayed. The message says why."""
 
 
 def story_of(history: Sequence[Line], counterexample: Sequence[Line], cell: Cell) -> Story:
@@ -244,7 +244,7 @@ def _needed(history: Sequence[Line], counterexample: Sequence[Line]) -> list[Lin
 
 
 def _letters(ops: Sequence[Line]) -> int:
-    """How many workers took part; two where only one did, since another may tell something else."""
+    """Return the number of workers that took part, and at least two, since another worker may answer differently."""
     return max(2, len({op.get("worker") for op in ops if op.get("worker")}))
 
 

@@ -17,12 +17,12 @@ import httpx
 
 
 class CannotTell(Exception):  # noqa: N818 - it names a thing
-    """What the story needs is not there, so it shows neither that the guarantee holds nor that it is broken."""
+    """A part that the story needs is not there, so it shows neither that the guarantee holds nor that it is broken."""
 
 
 @dataclass
 class Reply:
-    """What a worker answered, and when."""
+    """The answer of a worker, and its time."""
 
     status: int
     body: Any
@@ -36,7 +36,7 @@ class Reply:
 
     @property
     def reason(self) -> str:
-        """Why it refused."""
+        """The reason of the refusal."""
         return (
             ""
             if self.ok or not isinstance(self.body, dict)
@@ -58,7 +58,7 @@ def refused(reply: Reply, reason: str) -> bool:
 
 @dataclass
 class Caller:
-    """Who calls, as an authenticating proxy would say it."""
+    """A caller, as an authenticating proxy would describe it."""
 
     name: str
     roles: str

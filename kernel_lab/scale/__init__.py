@@ -1,1 +1,1 @@
-"""What a deployment of any size does, simulated: `kernel-lab predict --workers 512 --replicas 40`."""
+"""Simulate a deployment of any size: `kernel-lab predict --workers 512 --replicas 40`."""

@@ -1,7 +1,7 @@
-"""Which replicas are live when, and which worker a balancer gives a call to.
+"""The live replicas at each time, and the worker that a balancer gives a call to.
 
-A worker is named ``replica/number``, and a replica ``r<slot>.<generation>``. One that was replaced comes back under
-another name, because it has lost its state.
+A worker is named ``replica/number``, and a replica ``r<slot>.<generation>``. A replica that was replaced comes back
+under another name, because it has lost its state.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from random import Random
 
 
 class Balance(StrEnum):
-    """How calls are spread over the live workers."""
+    """The ways in which calls are spread over the live workers."""
 
     FAIR = "fair"
     """Every live worker in turn."""
@@ -40,7 +40,7 @@ class Phase:
 
 
 def phases(replicas: int, seconds: float, *, scaled_to: int | None, rolling: bool) -> tuple[Phase, ...]:
-    """Which replicas are live in each phase. Scaling and rolling updates happen in the middle third of the time.
+    """Return the live replicas of each phase. Scaling and rolling updates happen in the middle third of the time.
 
     Args:
         replicas: The number of live replicas at the beginning.
@@ -81,7 +81,7 @@ def router(
     shares: Sequence[float] = (),
     call_s: float = 0.005,
 ) -> Route:
-    """How a balancer spreads calls over the fleet.
+    """Return the function by which a balancer spreads calls over the fleet.
 
     Args:
         fleet: The phases of the fleet.

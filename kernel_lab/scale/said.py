@@ -39,7 +39,7 @@ def rows(asked: Asked, told: Told, *, revokes_per_s: float) -> Iterator[Row]:
 
 
 def assumptions(asked: Asked, *, revokes_per_s: float) -> list[str]:
-    """What must be true for the figures to hold."""
+    """Return the conditions under which the figures hold."""
     one = asked.deployment
     alike = f"{asked.keys:,} principals alike" if asked.keys > 1 else "one principal"
     shared = ", ".join(one.shares) or "nothing"

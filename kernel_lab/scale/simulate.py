@@ -66,7 +66,7 @@ class Told:
     worst_window: int
     """The most grants that one key had in one window."""
     bound: int | None
-    """What one key can have in one window at most, however it is routed; None where the fleet changes."""
+    """The most admissions of one key in one window under any routing; None where the fleet changes."""
     leaks: Share
     misses: Share
     lost_traces: Share
@@ -108,7 +108,7 @@ def simulate(asked: Asked) -> Told:
 
 
 def converges_ms(asked: Asked) -> float | None:
-    """How long after a revoke was acknowledged a worker may still accept at most; None where only expiry ends it."""
+    """The longest time that a worker accepts after an acknowledged revoke; None where only expiry ends it."""
     one = asked.deployment
     if one.homes("revocations") > 1:
         return None
@@ -116,7 +116,7 @@ def converges_ms(asked: Asked) -> float | None:
 
 
 def by_repeating(homes: int) -> float:
-    """How many calls of a revoke it takes on average until each place was met, under random routing."""
+    """The mean number of calls of a revoke until each place was met, under random routing."""
     return homes * sum(1 / n for n in range(1, homes + 1))
 
 
@@ -172,7 +172,7 @@ class StoreLoad:
 
 
 def store_load(asked: Asked, told: Told, *, revokes_per_s: float) -> StoreLoad:
-    """What the store is asked each second, where every grant is followed by one invoke and one expansion.
+    """Return the load of the store per second, where every grant is followed by one invoke and one expansion.
 
     Round trips as `docs/state.md` states them: a grant makes one for the limit and one to track the token (together
     one, in one trip), an invoke one for the check and one for handle and trace, an expansion and a revocation one.

@@ -1,4 +1,4 @@
-"""Where an instrument's calls go, and what every one of them carries."""
+"""The address of an instrument's calls, and the headers of every call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands between the instrument and a lab that somebody else runs, and what it does to the calls.
+"""Watch a proxy between the instrument and a lab that somebody else runs, and its effect on the calls.
 
 A proxy may replace the principal, so that every caller is the same. An ingress may limit the rate, so that a refusal
 is not the kernel's. And behind either there may be more workers than were met at first. All of that is noted here.
@@ -27,14 +27,14 @@ class InTheWay(RuntimeError):  # noqa: N818 - it names a thing
 
 @dataclass(slots=True)
 class Between:
-    """What was seen of it, over all calls to one deployment."""
+    """The observations of it, over all calls to one deployment."""
 
     seen: dict[str, list[int]] = field(default_factory=dict)
     """Worker → the first and the last instant at which it answered."""
     refusals: int = 0
     """Refusals for the rate since a call was last answered otherwise, pauses in between."""
     stopped: str = ""
-    """Why no further call is made."""
+    """The reason why no further call is made."""
     _pause_until_s: float = 0.0
 
     async def may_call(self) -> None:
@@ -65,7 +65,7 @@ class Between:
                 raise InTheWay(self.stopped)
 
     def workers(self) -> int:
-        """How many workers there are at least: the most that lived at one instant.
+        """Return the least number of workers: the most that lived at one instant.
 
         A worker that was recycled has a new name. It is not counted twice, because the new worker first answered
         after the old one had last answered.

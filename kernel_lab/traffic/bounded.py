@@ -1,4 +1,4 @@
-"""What is taken in of one reply is bounded, whatever a server sends.
+"""Read a reply within limits, whatever a server sends.
 
 Each call has one deadline, from its start to the last byte of its reply, and the body of a reply has a limit. A call
 asks for no compression, and a compressed body is not unpacked, so a small reply cannot become a large one. Cookies are

@@ -21,7 +21,7 @@ LARGEST_KEPT = 16_384
 """Bytes of the largest reply whose body is kept whole. A scenario may keep hundreds of replies."""
 _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
 _OUTPUTS: dict[str, Any] = {kind.f: get_type_hints(kind)["output"] for kind in get_args(Called)}
-"""What the output of each kind of operation may be."""
+"""The possible outputs of each kind of operation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What came back, and when. `return_ns` is when it was read, whatever the outcome."""
+    """A reply, and its times. `return_ns` is the time when it was read, whatever the outcome."""
 
     outcome: Outcome
     error: str | None = None
@@ -190,7 +190,10 @@ def _shown(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _known(body: Any, **names: str) -> dict[str, Any]:
-    """What a reply says under the given names, kept under ours; less said is less judged."""
+    """Return the fields of a reply that have the given names, under our names.
+
+    A field that is missing is not judged.
+    """
     return {ours: body[name] for ours, name in names.items() if name in body}
 
 

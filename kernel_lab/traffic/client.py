@@ -29,7 +29,7 @@ STREAM_DEADLINE_S = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Who calls, as an authenticating proxy would say it in headers."""
+    """A caller, as an authenticating proxy would describe it in headers."""
 
     name: str
     roles: tuple[str, ...] = ("reader", "writer")
@@ -89,13 +89,13 @@ class Connector(Protocol):
 
 @dataclass(slots=True)
 class Recorder:
-    """Where the calls of one cell go: its history, its names."""
+    """The recorder of the calls of one cell: its history and its names."""
 
     writer: HistoryWriter
     journal: Journal = field(default_factory=Journal)
     """The deployment's journal, in which every recorder notes its calls."""
     between: Between | None = None
-    """What stands between the instrument and a deployment that somebody else runs."""
+    """The proxy between the instrument and a deployment that somebody else runs."""
     _clients: Iterator[int] = field(default_factory=itertools.count)
 
     def client_name(self) -> str:
@@ -125,7 +125,7 @@ class RecordingClient:
         self._headers = principal.headers()
         self._name = recorder.client_name()
         self.answering: str | None = None
-        """Who answers, or last answered, this client's call."""
+        """The worker that answers, or last answered, this client's call."""
 
     async def grant(self, capability: str, *, lane: int | None = None) -> Reply:
         """Ask for a token."""
@@ -301,7 +301,7 @@ _decode_frame = msgspec.json.Decoder(Frame).decode
 
 @dataclass(slots=True)
 class Frames:
-    """What came of a stream, counted while it came."""
+    """The frames of a stream, counted while they came."""
 
     on_frame: Callable[[int], Awaitable[bool]] | None = None
     count: int = 0

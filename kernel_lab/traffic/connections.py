@@ -27,7 +27,7 @@ PIN_AGAIN = 40
 
 
 class Policy(StrEnum):
-    """How clients hold their connections."""
+    """The ways in which clients hold their connections."""
 
     ROUND_ROBIN = "round_robin"
     FRESH = "fresh"
@@ -110,7 +110,7 @@ class RoundRobin:
 
     @property
     def lanes(self) -> int:
-        """How many lanes there are."""
+        """The number of lanes."""
         return len(self._idle)
 
     @classmethod

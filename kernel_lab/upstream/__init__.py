@@ -1,1 +1,1 @@
-"""What goes back to the project under test: a patch series, its check, and which release changed what."""
+"""The contributions to the project under test: a patch series, its check, and which release changed what."""

@@ -49,17 +49,17 @@ class Followup:
 
     @property
     def commands(self) -> list[str]:
-        """What the reader types: the environment first, the reproduction last."""
+        """The commands that the reader types: the environment first, the reproduction last."""
         return self._block("```bash\n").splitlines()
 
     @property
     def stdout(self) -> str:
-        """What the reproduction prints."""
+        """The output of the reproduction."""
         return self._block("Standard output:\n\n```text\n")
 
     @property
     def stderr(self) -> str:
-        """What the reproduction prints to standard error."""
+        """The output of the reproduction on standard error."""
         return "" if "Standard error is empty." in self.body else self._block("Standard error:\n\n```text\n")
 
     @property
@@ -93,7 +93,7 @@ def every() -> list[Followup]:
 
 
 def differences(one: Followup, folder: Path) -> list[str]:
-    """What comes out otherwise than the text shows, after its commands were typed in `folder`.
+    """Type the commands of a follow-up in `folder`, and return the differences between their output and its text.
 
     The commands before the last one make the environment. They are typed once in a folder.
     """

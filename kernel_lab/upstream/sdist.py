@@ -55,10 +55,10 @@ def repository(tree: Path) -> None:
 
 
 def git(tree: Path, *arguments: str, env: Mapping[str, str] = MappingProxyType({})) -> str:
-    """What git prints.
+    """Return the output of a git command.
 
     Raises:
-        BadInput: git failed; with what it said.
+        BadInput: git failed. The message has git's own words.
     """
     who = ("-c", "user.name=kernel-lab", "-c", "user.email=kernel-lab@users.noreply.github.com")
     plain = ("-c", "commit.gpgsign=false", "-c", "core.autocrlf=false")

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def asked(version: str, folder: Path) -> list[dict[str, str]]:
-    """What one version answers.
+    """Return the answers of one version.
 
     Raises:
         BadInput: It cannot be installed.

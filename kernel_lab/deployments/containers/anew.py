@@ -31,7 +31,7 @@ KERNEL = "kernel-lab.kernel"
 """The label that names the service with the kernel, where the workers of a service keep none."""
 STACK = "com.docker.stack.namespace"
 WITHIN_S = 90.0
-"""How long tasks may take to end, and to start."""
+"""The most seconds that tasks may take to end, and to start."""
 CALM_S = 3.0
 """After this time a balancer that looks its members up every two seconds has forgotten the old ones."""
 TRIES = 5
@@ -41,7 +41,7 @@ Json = Mapping[str, Any]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``make up-swarm`` gave a service."""
+    """The settings that ``make up-swarm`` gave a service."""
 
     env: dict[str, str]
     replicas: int

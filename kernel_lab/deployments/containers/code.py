@@ -21,7 +21,7 @@ def ours(root: Path) -> dict[str, str]:
 
 
 def differing(expected: Mapping[str, str], listed: str) -> str:
-    """What differs between the checkout and what ``sha256sum`` listed; empty where nothing does."""
+    """Return the differences between the checkout and the list of ``sha256sum``; empty where there are none."""
     lines = map(str.split, listed.splitlines())
     theirs = {path: digest for digest, path in lines if path.endswith(RUNS)}
     differ = sorted(path for path in {*expected, *theirs} if expected.get(path) != theirs.get(path))

@@ -33,10 +33,10 @@ DEPLOYMENT_HEADER = "x-lab-deployment"
 
 UP = "docker compose up --build --wait"
 WORKERS_S = 60.0
-"""How long all of a deployment's workers may take to answer."""
+"""The most seconds that all workers of a deployment may take to answer."""
 
 Container = Mapping[str, Any]
-"""What ``docker inspect`` says of one."""
+"""The reply of ``docker inspect`` for one container."""
 
 
 class UnusableStack(RuntimeError):  # noqa: N818 - it names a thing
@@ -68,7 +68,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComposeStack:
-    """What is up."""
+    """The deployments of a compose stack that is up."""
 
     project: str
     """Empty where there is no engine to ask."""
@@ -211,7 +211,7 @@ def _deployments(containers: Iterable[Container], urls: Mapping[str, str]) -> di
 
 
 def _workers(container: Container) -> int:
-    """How many workers a container was started with."""
+    """Return the number of workers that a container was started with."""
     env = dict(line.partition("=")[::2] for line in container["Config"]["Env"] or ())
     return int(env.get("LAB_WORKERS") or 1)
 

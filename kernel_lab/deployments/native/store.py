@@ -56,12 +56,12 @@ def command(
 
 
 def url(port: int) -> str:
-    """What ``{store}`` stands for with one server."""
+    """The text that replaces ``{store}`` with one server."""
     return f"redis://{LOOPBACK}:{port}/0"
 
 
 def cluster_url(ports: Sequence[int]) -> str:
-    """What ``{store}`` stands for with a cluster."""
+    """The text that replaces ``{store}`` with a cluster."""
     return "redis+cluster://" + ",".join(f"{LOOPBACK}:{port}" for port in ports)
 
 

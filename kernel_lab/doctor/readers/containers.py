@@ -58,7 +58,7 @@ def _without_tag(image: str) -> str:
 
 
 def role_of(name: str) -> Role:
-    """What a container does, guessed from its name where its command is not known."""
+    """Return the role of a container, guessed from its name where its command is not known."""
     return "scheduler" if _SCHEDULER.search(name) else "task" if _TASK.search(name) else "web"
 
 

@@ -59,7 +59,7 @@ class Command:
 
 @dataclass(slots=True)
 class Image:
-    """What running an image does when nothing else is said."""
+    """The command and the environment of an image when nothing else is stated."""
 
     place: Place
     base: str = ""
@@ -197,7 +197,7 @@ def start(
     entrypoint: Command | None = None,
     environment: Environment | None = None,
 ) -> Recognised:
-    """What a container starts in one world; `command` and `entrypoint` replace the image's."""
+    """Return the servers that a container starts in one world. `command` and `entrypoint` replace the image's."""
     first = entrypoint or image.entrypoint
     second = command if command is not None else None if entrypoint is not None else image.command
     seen = world.seeing({**world.environment, **image.environment, **(environment or {})})

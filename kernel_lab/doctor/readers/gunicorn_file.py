@@ -33,7 +33,7 @@ SETTINGS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigFile:
-    """What a configuration file sets, in one world."""
+    """The settings of a configuration file, in one world."""
 
     workers: int | Unknown | None = None
     workers_place: Place | None = None
@@ -59,7 +59,7 @@ def parse(path: str, text: str) -> ast.Module:
 
 
 def read(path: str, files: Files, world: World) -> ConfigFile:
-    """What the file sets in one world; nothing where it is not Python."""
+    """Return the settings of the file in one world; empty where it is not Python."""
     try:
         tree = parse(path, files.texts[path])
     except SyntaxError:

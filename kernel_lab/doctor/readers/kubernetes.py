@@ -305,7 +305,7 @@ def _knative(name: str, node: Node, spec: Node) -> tuple[Count, tuple[Factor, ..
 
 
 def surge_of(kind: str, spec: Node, replicas: Count, node: Node) -> tuple[int, Factor | None, bool]:
-    """How many replicas more run during a rollout; the platform's default is 25 %, rounded up."""
+    """Return the number of additional replicas during a rollout. The platform's default is 25 %, rounded up."""
     if kind not in {"Deployment", "Rollout", "DaemonSet"}:
         return 0, None, False
     key = "updateStrategy" if kind == "DaemonSet" else "strategy"

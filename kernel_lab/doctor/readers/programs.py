@@ -137,7 +137,7 @@ WRAPPERS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """How one server is told its number of workers."""
+    """The options and variables that give one server its number of workers."""
 
     workers: tuple[str, ...] = ()
     variables: tuple[str, ...] = ()

@@ -27,7 +27,7 @@ DEEPEST: Final = 8
 
 @dataclass(slots=True)
 class Recognised:
-    """What a command leads to."""
+    """The servers and stores that a command leads to."""
 
     servers: list[Raw] = field(default_factory=list)
     opaque: list[Place] = field(default_factory=list)
@@ -71,7 +71,7 @@ def recognise(invocation: Invocation, world: World, files: Files, *, depth: int 
 def run_script(
     path: str, world: World, files: Files, arguments: tuple[Word, ...] = (), *, depth: int = 0
 ) -> Recognised:
-    """What a shell script leads to."""
+    """Return the servers that a shell script leads to."""
     found = Recognised(consumed={path})
     for invocation in script.run(files.texts[path], Place(path), world, arguments):
         _join(found, recognise(invocation, world.seeing(invocation.environment), files, depth=depth + 1))
@@ -79,7 +79,7 @@ def run_script(
 
 
 def run_line(text: str, place: Place, world: World, files: Files, *, depth: int = 0) -> Recognised:
-    """What a shell command line leads to."""
+    """Return the servers that a shell command line leads to."""
     found = Recognised()
     for invocation in script.run(text, place, world):
         _join(found, recognise(invocation, world.seeing(invocation.environment), files, depth=depth + 1))
@@ -107,7 +107,7 @@ def _unwrapped(argv: list[Word]) -> list[Word]:
 
 
 def _server_at(argv: Sequence[Word]) -> int | None:
-    """Where the server's name stands: first, after ``python -m``, or behind wrappers."""
+    """Return the position of the server's name: first, after ``python -m``, or behind wrappers."""
     first = base_name(argv[0])
     behind = (
         first in WRAPPERS
@@ -226,7 +226,7 @@ def _other(invocation: Invocation, world: World, files: Files, depth: int, found
 
 
 def _after_wrapper(argv: Sequence[Word]) -> tuple[Word, ...]:
-    """What a wrapper runs: what follows ``--``, or ``run``, or its options and its one plain argument."""
+    """Return the command behind a wrapper: after ``--``, after ``run``, or after its options and its one argument."""
     words = list(argv)
     if "--" in words:
         return tuple(words[words.index("--") + 1 :])

@@ -43,7 +43,7 @@ UNKNOWN: Final = Unknown()
 
 @dataclass(slots=True)
 class Notes:
-    """What the evaluations of all worlds asked for."""
+    """The questions that the evaluations of all worlds asked."""
 
     choices: list[bool] = field(default_factory=list)
     taken: int = 0
@@ -80,7 +80,7 @@ class World:
         return self.cores
 
     def decide(self) -> bool:
-        """Which way an unknown condition goes in this world."""
+        """Return which way an unknown condition goes in this world."""
         notes = self.notes
         if notes.taken == len(notes.choices):
             notes.choices.append(True)

@@ -34,7 +34,7 @@ class Node:
 
     @property
     def place(self) -> Place:
-        """Where it stands."""
+        """The place of the node."""
         return Place(self.file, self.line)
 
     @property

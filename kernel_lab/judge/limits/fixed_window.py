@@ -77,7 +77,7 @@ class FixedWindowClock:
         return 2 * self.limit
 
     def promise(self, lasting: str) -> str:
-        """What is promised, after "where"."""
+        """Return the promise in words that follow "where"."""
         return f"{self.limit} in each window of {lasting} on the clock are promised"
 
 
@@ -120,5 +120,5 @@ class FixedWindowFirstHit:
         return 2 * self.limit
 
     def promise(self, lasting: str) -> str:
-        """What is promised, after "where"."""
+        """Return the promise in words that follow "where"."""
         return f"{self.limit} in each window of {lasting} from its first hit are promised"

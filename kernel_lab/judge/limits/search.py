@@ -40,7 +40,7 @@ from kernel_lab.judge.limits.zone import Zone
 from kernel_lab.judge.operation import FOREVER
 
 Span = tuple[int, int]
-"""When a call was made, and the latest instant at which it can have taken effect."""
+"""The time of a call, and the latest instant at which it can have taken effect."""
 
 
 class GivenUp(Exception):  # noqa: N818 - it names what happened
@@ -48,7 +48,7 @@ class GivenUp(Exception):  # noqa: N818 - it names what happened
 
 
 class State(NamedTuple):
-    """What a limiter may know after some calls: its counts, and the instants they can have been made at."""
+    """The possible knowledge of a limiter after some calls: its counts, and the instants they can have been made at."""
 
     counts: tuple[Any, ...]
     zone: Zone
@@ -84,7 +84,7 @@ class Limiter(Protocol):
         ...
 
     def promise(self, lasting: str) -> str:
-        """What is promised, after "where"; `lasting` is the window's length in words."""
+        """Return the promise in words that follow "where". `lasting` is the window's length in words."""
         ...
 
 
@@ -106,7 +106,7 @@ class Work:
 
 
 class _Done(NamedTuple):
-    """Which calls of one kind are done: all before `before`, and those of the bits of `beyond` after it."""
+    """The calls of one kind that are done: all before `before`, and those of the bits of `beyond` after it."""
 
     before: int = 0
     beyond: int = 0
@@ -157,7 +157,7 @@ class _Node(NamedTuple):
     admitted: _Done
     denied: _Done
     maybe: int
-    """How many calls of unknown outcome were admitted."""
+    """The number of calls of unknown outcome that were admitted."""
     state: State
 
 

@@ -119,6 +119,6 @@ class SlidingCounter:
         return 2 * self.limit
 
     def promise(self, lasting: str) -> str:
-        """What is promised, after "where"."""
+        """Return the promise in words that follow "where"."""
         begins = "its first hit" if self.first_hit else "the clock"
         return f"about {self.limit} in {lasting} are promised, estimated from two windows aligned to {begins}"

@@ -78,5 +78,5 @@ class TokenBucket:
         return self.burst + self.limit
 
     def promise(self, lasting: str) -> str:
-        """What is promised, after "where"."""
+        """Return the promise in words that follow "where"."""
         return f"a bucket of {self.burst} that refills with {self.limit} in {lasting} is promised"

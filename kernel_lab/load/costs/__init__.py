@@ -1,1 +1,1 @@
-"""What a load run came to: ratios with their intervals, the rows of the CSVs, and the tables that show them."""
+"""The costs that a load run measured: ratios with their intervals, the rows of the CSVs, and the tables."""

@@ -56,7 +56,7 @@ def paired(ours: Sequence[float | None], theirs: Sequence[float | None]) -> Rati
 
 
 def noise(control: Ratio | None) -> float | None:
-    """How far from 1 the A/A control's interval reaches, as a factor of 1 or more; None without one."""
+    """The distance of the A/A control's interval from 1, as a factor of 1 or more; None without a control."""
     if control is None:
         return None
     return max(control.high, 1 / control.low)

@@ -37,7 +37,7 @@ def grouped(samples: Iterable[Sample], key: Callable[[Slot], Key]) -> dict[Key, 
 
 
 def told(series: Series) -> dict[str, Any]:
-    """What was measured, over all rounds that count."""
+    """Return the measurements of all rounds that count."""
     pool = series.pooled
     latencies = sorted(chain.from_iterable(pool.latencies_ms.values()))
     spent = [ms for ms in series.each(cpu, sorted(series.samples)) if ms is not None]

@@ -1,4 +1,4 @@
-"""What a load run prints."""
+"""The text that a load run prints."""
 
 from __future__ import annotations
 

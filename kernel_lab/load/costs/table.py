@@ -41,7 +41,7 @@ DOES_NOT_COUNT = "does not count"
 """Stands in the reading of a row from which something may not be taken."""
 
 Figure = Callable[[Sample], float | None]
-"""What a sample says of one slot; None where it says nothing."""
+"""A function that gets the figure of one slot from a sample; None where the sample has none."""
 
 Key = tuple[str, str, str]
 """Deployment's name, mix, step."""
@@ -172,7 +172,7 @@ def _between(figure: Figure, rounds: Sequence[int], several: Sequence[Series]) -
 
 
 def _read(against: Mapping[str, Ratio | None], bands: Mapping[str, float | None], *, saturated: int) -> str:
-    """What a reader may take from a row: throughput where it counts, and CPU per call."""
+    """Return which figures of a row are usable: throughput where it counts, and CPU per call."""
     told = []
     if (ratio := against["throughput_vs_memory"]) is not None:
         told.append(tell("throughput", ratio, bands["noise_throughput"]))
@@ -191,7 +191,7 @@ def tell(what: str, ratio: Ratio, band: float | None) -> str:
 
 
 def _absolute(ours: Series) -> dict[str, Any]:
-    """What was measured, without comparing."""
+    """Return the measurement, without a comparison."""
     pool = ours.pooled
     counted = [sample for sample in ours.samples.values() if not sample.saturated] or [*ours.samples.values()]
     row: dict[str, Any] = {

@@ -243,7 +243,7 @@ def frontier(run: SavedRun) -> str:
 
 
 def trust(run: SavedRun) -> str:
-    """What a reader must know of every timing: the noise, other programs on the machine, the load generator."""
+    """Return facts about every timing: the noise, other programs on the machine, the load generator."""
     rows = run.tables.get("cost", ())
     head = ["mix", "step", "offered", "A/A noise: throughput", "CPU", "generator's share", "others", "stolen"]
     body = []
@@ -331,7 +331,7 @@ def ratio(row: Mapping[str, str], column: str) -> str:
 
 
 _NOISE = {"throughput_vs_memory": "noise_throughput", "cpu_vs_memory": "noise_cpu"}
-"""How far the A/A control's interval reaches from 1, beside the ratio that it is the noise of."""
+"""The column with the distance of the A/A control's interval from 1, for each ratio."""
 
 
 def _added(row: Mapping[str, str]) -> str:

@@ -1,1 +1,1 @@
-"""What runs in the processes of the load generator: calls, when they start, their connections and clocks."""
+"""The code of the load generator's processes: calls, the times at which they start, their connections and clocks."""

@@ -1,4 +1,4 @@
-"""What an agent does all day, as sessions of calls: no connection, no clock; locust carries it out.
+"""The work of an agent, as sessions of calls, without a connection and without a clock. Locust carries it out.
 
 A session is a generator: it yields a `Step`, is sent the `Reply`, and goes on. One principal makes one
 session's calls one after another, so what it has seen is enough to know that some replies are wrong: its own

@@ -1,4 +1,4 @@
-"""How far a generator's clock is ahead of the coordinator's, measured by asking, and how wrong that may be.
+"""Measure how far a generator's clock is ahead of the coordinator's, and the largest error of that figure.
 
 A generator notes its clock, asks the coordinator for the time, and notes its clock again. The coordinator's answer
 was given somewhere between the two. So the middle of them is wrong by half of the round trip at most, whatever the
@@ -22,20 +22,20 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     """One question and its answer, in nanoseconds."""
 
     sent_ns: int
-    """When the generator asked, by its own clock."""
+    """The time of the question, by the generator's clock."""
     told_ns: int
-    """What the coordinator's clock said."""
+    """The time that the coordinator's clock showed."""
     back_ns: int
-    """When the generator had the answer, by its own clock."""
+    """The time of the answer, by the generator's clock."""
 
     @property
     def ahead_ns(self) -> int:
-        """How far the generator's clock is ahead."""
+        """The time by which the generator's clock is ahead."""
         return (self.sent_ns + self.back_ns) // 2 - self.told_ns
 
     @property
     def error_ns(self) -> int:
-        """How wrong that may be."""
+        """The largest possible error of that time."""
         return (self.back_ns - self.sent_ns + 1) // 2
 
 
@@ -63,6 +63,6 @@ def measured(bursts: Iterable[Sequence[Exchange]]) -> Clock:
 
 
 def tolerance_ms(clocks: Iterable[Clock]) -> float:
-    """How far two calls of different generators may be from where their corrected times put them."""
+    """Return how far two calls of different generators may lie from the places of their corrected times."""
     worst = sorted((one.error_ns for one in clocks), reverse=True)
     return sum(worst[:2]) / 1e6 if len(worst) > 1 else 0.0

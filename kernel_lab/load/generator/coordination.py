@@ -28,7 +28,7 @@ EXCHANGES, EVERY_S = 12, 2.0
 """Exchanges of a burst, and the time between two bursts."""
 CHUNK_BYTES = 256 * 1024
 WAIT_S = 60.0
-"""How long the coordinator waits for what was recorded."""
+"""The most seconds for which the coordinator waits for the recordings."""
 
 
 def clock_ns() -> int:
@@ -37,7 +37,7 @@ def clock_ns() -> int:
 
 
 def ahead_ns() -> int:
-    """How far this generator's clock was put ahead."""
+    """The time by which this generator's clock was put ahead."""
     return round(float(os.environ.get(AHEAD_MS) or 0) * 1e6)
 
 
@@ -95,7 +95,7 @@ class Generator:
         self._bursts: dict[int, list[Exchange]] = defaultdict(list)
         self._asking: gevent.Greenlet | None = None
         self.folder = Path(tempfile.mkdtemp(prefix="kernel-lab-generator-"))
-        """Where it records: on its own machine."""
+        """The folder on this machine into which the generator records."""
         runner.register_message(TELL, self._told)
         runner.register_message(FINISH, self._finish, concurrent=True)
 

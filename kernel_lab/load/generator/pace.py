@@ -73,7 +73,7 @@ class Pace:
         return self.begin_ns + int((tick + self.phase) * 1e9 / self.rate_per_s)
 
     def _ticks_before(self, instant_ns: int) -> int:
-        """How many intended starts lie before an instant."""
+        """Return the number of intended starts before an instant."""
         tick = max(0, int((instant_ns - self.begin_ns) * self.rate_per_s / 1e9) - 1)
         while self._at(tick) < instant_ns:
             tick += 1

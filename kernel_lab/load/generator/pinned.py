@@ -27,7 +27,7 @@ PIN_WITHIN_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back from one request."""
+    """The reply to one request."""
 
     status: int
     content: bytes
@@ -68,7 +68,7 @@ class Connection:
         return self._name
 
     def ask_worker(self) -> dict[str, Any]:
-        """What ``GET /worker`` says, outside of every figure."""
+        """Return the reply to ``GET /worker``. The request counts in no figure."""
         answer = self.send("GET", "/worker", b"", {})
         self.met(answer.worker)
         facts: dict[str, Any] = msgspec.json.decode(answer.content)
@@ -93,7 +93,7 @@ class Lanes:
         deadline_s = time.monotonic() + PIN_WITHIN_S
         self._more = partial(Connection, slot.base_url, names, kept=kept)
         self.facts: dict[str, Any] = {}
-        """What the deployment says of itself."""
+        """The facts that the deployment reports about itself."""
         while sum(len(pool) >= per_lane for pool in pools.values()) < lanes:
             if time.monotonic() > deadline_s:
                 held = {str(worker): len(pool) for worker, pool in pools.items()}

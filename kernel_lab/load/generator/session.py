@@ -23,7 +23,7 @@ POLL_S = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """Which of the generator's processes this is."""
+    """The number of this process among those of the generator."""
 
     number: int
     of: int
@@ -85,7 +85,7 @@ class Generator:
         self.folder = folder
         self.planned = planned
         self.clock_ahead_ns = 0
-        """How far the times that are recorded are ahead, for a test of clocks that differ."""
+        """The time by which the recorded times are put ahead, for a test of clocks that differ."""
         self.seed = seed
         self.start_ns = 0
         self.lanes: dict[str, Lanes] = {}

@@ -25,9 +25,9 @@ class Picture:
     """Series and what they are; drawn in words, so that the picture needs none."""
     caption: str
     marks: tuple[str, ...] = ()
-    """Which other marks need a word: ``predicted``, ``interval``, ``ceiling``."""
+    """Further marks that the legend explains: ``predicted``, ``interval``, ``ceiling``."""
 
 
 def link(cell: str) -> str:
-    """Where a page has a cell, by the cell's name."""
+    """A function from the name of a cell to its place on a page."""
     return f"#cell-{cell}"

@@ -1,4 +1,4 @@
-"""What a guarantee costs: deployments beside each other, and what distance to the store does.
+"""Draw the cost of a guarantee: deployments beside each other, and the effect of the distance to the store.
 
 No ratio measured with the store on loopback is drawn where its curve against distance was not measured.
 """
@@ -49,7 +49,7 @@ def added_latency(run: SavedRun) -> Picture | None:
 
 
 def _claims(run: SavedRun) -> str:
-    """Which claims the marks tell of: the matrix of the page has more."""
+    """Return the claims that the marks are about. The matrix of the page has more."""
     tested = [name.replace("_", " ") for name, one in run.declared.items() if one.under_load]
     others = [name.replace("_", " ") for name, one in run.declared.items() if not one.under_load]
     said = f"Counted are the claims that a load session tests ({', '.join(tested)}), under load and in the matrix."
@@ -59,7 +59,7 @@ def _claims(run: SavedRun) -> str:
 
 
 def _measured(run: SavedRun, steps: Collection[str]) -> str:
-    """How many rounds and calls of one mix were measured on one deployment, from the fewest to the most."""
+    """Return the smallest and the largest number of rounds and calls of one mix on one deployment."""
     options = {row["deployment"] for row in _options(run)}
     rows = [
         row for row in run.tables.get("cost", ()) if row["deployment"] in options and row["step"] in steps

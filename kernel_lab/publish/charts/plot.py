@@ -31,7 +31,7 @@ class Axis:
     log: bool = False
 
     def at(self, value: float) -> float:
-        """Where a value lies between the ends: 0 to 1."""
+        """Return the position of a value between the ends: 0 to 1."""
         low, high = self.low, self.high
         if self.log:
             value, low, high = math.log(value), math.log(low), math.log(high)
@@ -86,11 +86,11 @@ class Plot:
         self.write(self.y.title, 0, 13, cls="axis-title")
 
     def px(self, value: float) -> float:
-        """Where a value of the x axis lies."""
+        """Return the position of a value on the x axis, in pixels."""
         return self.left + self.x.at(value) * (self.width - self.left - self.right)
 
     def py(self, value: float) -> float:
-        """Where a value of the y axis lies."""
+        """Return the position of a value on the y axis, in pixels."""
         return self.height - self.bottom - self.y.at(value) * (self.height - self.bottom - self.top)
 
     def add(

@@ -73,7 +73,7 @@ def _end_ns(line: Mapping[str, Any]) -> int:
 
 
 def word(line: Mapping[str, Any]) -> str:
-    """What a box says."""
+    """Return the text of a box."""
     answered = {"ok": "ok", "fail": "refused", "info": "no reply"}[line["outcome"]]
     return f"{line['f'].replace('_', ' ')}: {answered}"
 

@@ -1,4 +1,4 @@
-"""How many workers still give the old answer, against the time since the change."""
+"""Draw the number of workers that still give the old answer, against the time since the change."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def survival(run: SavedRun, scenario: str, drawn: Collection[str], watched: Sequ
 
 
 def _slices(run: SavedRun, cell: SavedCell, chart: OverTime, life_s: float) -> list[Slice]:
-    """Up to one slice past the end of the watched life."""
+    """Return the slices, up to one slice after the end of the watched life."""
     history = read_history(CellFolder(run.path / cell.folder).history)
     return slices(chart.since(history, cell.parameters), width_s=life_s / SLICES)[: SLICES + 1]
 

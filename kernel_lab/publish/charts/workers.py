@@ -1,4 +1,4 @@
-"""What grows with the number of workers, and who of them answered."""
+"""Draw figures that grow with the number of workers, and the share of calls that each worker answered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kernel_lab.run.saved import SavedCell, SavedRun
 POLICIES = ("round_robin", "fresh", "keep_alive")
 """Series 0, 1 and 2 of these pictures."""
 SHIFT_PX = 9
-"""How far the marks of one number of workers stand apart."""
+"""The distance in pixels between the marks for one number of workers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +30,9 @@ class Reading:
     high: float | None = None
     predicted: float | None = None
     of: int = 0
-    """How many calls it was counted out of; 0 where that is not known."""
+    """The number of calls that it was counted out of; 0 where that is not known."""
     unit: str = ""
-    """What these calls are: ``expansions``."""
+    """The name of these calls: ``expansions``."""
     said: str
 
 
@@ -61,7 +61,7 @@ def against_workers(run: SavedRun, scenario: str, plain: Collection[str]) -> Pic
 
 
 def _times(run: SavedRun, cell: SavedCell, headline: Multiple, chart: AgainstWorkers) -> Reading | None:
-    """What succeeded, as a multiple of what one worker alone would have let through."""
+    """Return the number of successes, as a multiple of the number that one worker alone would have let through."""
     counted = cell.observed.find(headline.counted) if cell.observed and headline.counted else None
     if counted is None or chart.alone is None or not cell.history:
         return None
@@ -141,7 +141,7 @@ def _against_workers(
 
 
 def _of(readings: Sequence[Reading]) -> str:
-    """How much was counted for each mark."""
+    """Return the total that was counted for each mark."""
     counted = [reading.of for reading in readings if reading.of]
     if not counted:
         return ""
@@ -162,7 +162,7 @@ def _cells(run: SavedRun, scenario: str, names: Collection[str]) -> Iterable[Sav
 
 
 def answered(run: SavedRun, names: Collection[str]) -> Picture | None:
-    """How many calls each worker of a deployment answered, over fresh connections and over pinned ones."""
+    """Draw how many calls each worker of a deployment answered, over fresh connections and over pinned ones."""
     counts: dict[tuple[str, str], dict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
     for row in run.tables.get("shares", ()):
         if row["deployment"] in names and row["connections"] in POLICIES:

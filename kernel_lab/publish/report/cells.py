@@ -89,7 +89,7 @@ def _view(cell: SavedCell) -> CellView:
 
 
 def _told(cell: SavedCell) -> str:
-    """What was seen, in the scenario's words; where nothing was seen, the reason."""
+    """Return the finding in the scenario's words; the reason where there is no finding."""
     if cell.validity in (Validity.SKIPPED, Validity.UNKNOWN):
         return cell.reason
     if cell.declared is not None and cell.observed is not None:

@@ -47,7 +47,7 @@ class FaultBox:
     """For each mode: its words, the claims in it, a link to the first claim's cell (empty where the run does not have
     it), and whether the fault broke them."""
     said: str
-    """How long service was away, and how many requests failed."""
+    """The time for which the service was away, and the number of failed requests, in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +119,7 @@ def _away(rows: Sequence[Row]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultTimelines:
-    """What each deployment's calls did around one fault."""
+    """The calls of each deployment around one fault."""
 
     fault: str
     pictures: tuple[tuple[str, str, Markup], ...]
@@ -143,7 +143,7 @@ def timelines(run: SavedRun) -> list[FaultTimelines]:
 
 
 def _said(rows: Sequence[Row]) -> str:
-    """What was counted, out of how many, and for how long."""
+    """Return the counted numbers, their totals, and the time."""
     ok, refused, failed = (sum(int(row[name]) for row in rows) for name in ("ok", "refused", "failed"))
     begin_ms, end_ms = int(rows[0]["at_ms"]), int(rows[-1]["at_ms"]) + BIN_MS
     return (
@@ -163,7 +163,7 @@ STORE_FAULTS = ("kill_store", "stop_store", "lock_store", "kill_sidecar", "kill_
 
 
 def store_away(run: SavedRun, deployment: str) -> str:
-    """What was measured of a deployment whose store is away; empty where nothing was measured."""
+    """Return the measurements of a deployment whose store cannot be reached; empty where there are none."""
     told = []
     for fault in STORE_FAULTS:
         rows = [

@@ -22,7 +22,7 @@ WORD = {
 }
 """A verdict reads the same without its colour."""
 THIN = "holds, few tests"
-"""Where no failure was seen, and a failure rate above 10 % is still plausible."""
+"""The mark for a cell without a failure in which a failure rate above 10 % is still plausible."""
 COST_OF = "invoke-200"
 """The load whose throughput stands in the matrix: an invoke of 200 rows."""
 READS = "read-heavy"
@@ -81,7 +81,7 @@ class Row:
 
     name: str
     counted: str = ""
-    """What the figures of its boxes count."""
+    """The name of the things that the figures of its boxes count."""
     boxes: tuple[Box | None, ...] = ()
     facts: tuple[str, ...] = ()
 
@@ -105,7 +105,7 @@ def tables(run: SavedRun, deployments: Mapping[str, Deployment], front: Sequence
 
 
 def fault_tables(run: SavedRun, deployments: Mapping[str, Deployment]) -> list[tuple[str, list[Table]]]:
-    """What held under each fault, and where."""
+    """Return the tables of the claims that held under each fault, by deployment."""
     found = []
     for fault in dict.fromkeys(cell.fault for cell in run.cells if cell.fault):
         there = list(dict.fromkeys(cell.deployment for cell in run.cells if cell.fault == fault))
@@ -240,7 +240,7 @@ COMPARED_WITH = References().memory
 REFERENCE = "the reference"
 NO_STORE = "no store"
 NOT_MEASURED = "not measured"
-"""What stands where a fact is not known: an empty box or a dash could be read as none."""
+"""The text for a fact that is not known. An empty box or a dash could be read as zero."""
 
 
 def _workers(run: SavedRun, deployment: str) -> str:

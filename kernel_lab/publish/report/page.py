@@ -30,7 +30,7 @@ from kernel_lab.run.scenario import Scenario
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subjects:
-    """What a run folder does not know of what was measured."""
+    """The facts about the measured project that are not in a run folder."""
 
     scenarios: Mapping[str, Scenario]
     deployments: Mapping[str, Deployment]
@@ -39,7 +39,7 @@ class Subjects:
     controls: tuple[str, ...]
     """Deployments that are wrong on purpose."""
     teeth: MutationTests | None = None
-    """How the checkers judged kernels that are known to be right or wrong; None if this was not measured."""
+    """The verdicts on kernels that are known to be right or wrong; None if these were not measured."""
     seen: Sequence[SeenFault] = ()
     """The smallest faults that the claims see; empty if not measured."""
 

@@ -1,4 +1,4 @@
-"""How small a fault could hide behind "holds": the sizes that were measured with seeded kernels."""
+"""The smallest faults that "holds" could hide: sizes that were measured with seeded kernels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SeenFault(msgspec.Struct, frozen=True, kw_only=True):
 
     claim: str
     wrong: str
-    """What the kernel does, in words that end where the strength is named."""
+    """The fault of the kernel, in words that end where the strength is named."""
     unit: str
     mode: str
     """``quick`` or ``full``."""
@@ -45,7 +45,7 @@ class Seen:
     sizes: tuple[str, ...]
     """For each unit the largest size: every fault of the table would have been seen at that size."""
     faults: tuple[tuple[str, str, str], ...]
-    """What the kernel does, and the size that is seen at quick and at full."""
+    """The faults of kernels, with the sizes that are seen at quick and at full."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +53,13 @@ class SmallestFaults:
     """The table of the page."""
 
     mode: str
-    """What the run of the page was: ``quick`` or ``full``."""
+    """The mode of the run that the page shows: ``quick`` or ``full``."""
     claims: tuple[Seen, ...]
     of: str
-    """Which measurement the sizes are of."""
+    """The measurement that the sizes come from."""
 
     def beside(self, claim: str) -> tuple[str, ...]:
-        """What stands beside the claim's verdicts."""
+        """Return the text that stands beside the claim's verdicts."""
         return next((seen.sizes for seen in self.claims if seen.claim == claim), (NOT_MEASURED,))
 
 

@@ -22,7 +22,7 @@ class View:
     tile: Tile
     href: str
     proof: str
-    """What the link leads to."""
+    """The target of the link."""
 
 
 def plain(deployment: Deployment) -> bool:

@@ -1,4 +1,4 @@
-"""Why one should believe the page: what it was measured with, how often the instrument was wrong."""
+"""The part of the page that says why to believe it: its instrument, and how often that was wrong."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class MutationTests(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def facts(run: SavedRun, controls: Sequence[str], teeth: MutationTests | None) -> list[Fact]:
-    """What the run folder can tell of itself; what it cannot is `lacking`'s."""
+    """Return the facts that are in the run folder. `lacking` returns the facts that are not."""
     made = (
         _kernel(run),
         _quick(run),
@@ -69,7 +69,7 @@ def facts(run: SavedRun, controls: Sequence[str], teeth: MutationTests | None) -
 
 
 def lacking(run: SavedRun, teeth: MutationTests | None) -> list[str]:
-    """What a page could show and this run folder has no figures for."""
+    """Return the parts of a page for which this run folder has no figures."""
     missing = []
     if not {"cost", "cost_distance"} <= run.tables.keys():
         missing.append("what each deployment costs, near its store and far from it (kernel-lab load)")
@@ -83,7 +83,7 @@ def lacking(run: SavedRun, teeth: MutationTests | None) -> list[str]:
 
 
 def _kernel(run: SavedRun) -> Fact | None:
-    """Whose kernel was measured, and what it keeps to; nothing is said of the lab's own."""
+    """Return the kernel that was measured, and its promises; an empty text for the lab's own kernel."""
     kernel = run.environment.get("kernel")
     if not isinstance(kernel, str) or kernel == "lab":
         return None
@@ -179,7 +179,10 @@ def _controls(run: SavedRun, controls: Sequence[str]) -> Fact | None:
 
 
 def _predictions(run: SavedRun, controls: Sequence[str]) -> list[Fact]:
-    """How well predictions agree with measurements. Controls are left out: they do not keep their state as they say."""
+    """Return how well predictions agree with measurements.
+
+    Controls are left out, because they misstate where their state is.
+    """
     found = agreement(run, controls)
     if found is None:
         return []

@@ -40,7 +40,7 @@ class OwnStore12(InMemoryRevocationStore):
 
 
 class Worker:
-    """What one worker holds."""
+    """The state of one worker."""
 
     def __init__(self) -> None:
         store = os.environ.get("ROLLOUT_STORE", "")

@@ -65,7 +65,7 @@ class SignedToken:
         self.token, self.key_id = token, key_id
 
     def payload(self) -> str:
-        """What is signed: the pinned version's payload, and the key's id if there is one."""
+        """Return the signed text: the pinned version's payload, and the key's id if there is one."""
         payload = self.token._signable_payload()  # noqa: SLF001 - the change is made over the pinned version
         if self.key_id:
             payload = json.dumps({**json.loads(payload), "key_id": self.key_id}, sort_keys=True)

@@ -36,7 +36,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a worker answered."""
+    """The answer of a worker."""
 
     side: str
     worker: int

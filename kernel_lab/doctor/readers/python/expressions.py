@@ -83,7 +83,7 @@ class Expressions:
     depth: int = 0
 
     def place(self, node: ast.AST) -> Place:
-        """Where a node stands."""
+        """Return the place of a node."""
         return Place(self.file, getattr(node, "lineno", 1))
 
     def bind(self, target: ast.expr, value: Any, names: dict[str, Any], node: ast.stmt) -> None:

@@ -92,7 +92,7 @@ class Words:
     variables: dict[str, Value | Unknown]
 
     def place(self, node: tree_sitter.Node) -> Place:
-        """Where a node stands in its file."""
+        """Return the place of a node in its file."""
         return Place(self.start.file, self.start.line + int(node.start_point[0]))
 
     def variable(self, name: str, node: tree_sitter.Node) -> Word | None:
@@ -109,7 +109,7 @@ class Words:
         return None
 
     def words(self, node: tree_sitter.Node) -> list[Word]:
-        """What one word of a command line becomes: an unquoted expansion may become several."""
+        """Return the words that one word of a command line expands to. An unquoted expansion may give several."""
         word = self.word(node)
         quoted = node.type in {"string", "raw_string", "word", "concatenation"}
         if node.type == "string" and text_of(node) in {'"$@"', '"${@}"'}:
@@ -264,7 +264,7 @@ class Words:
         return self._printed(inner.strip(), node)
 
     def _printed(self, command: str, node: tree_sitter.Node) -> Word:
-        """What a command prints, for the few that compute something: expr, echo, bc and python -c."""
+        """Return the output of the few commands that compute a value: expr, echo, bc and python -c."""
         head, _, calculator = command.partition("|")
         if head.startswith("expr "):
             words = self.inner(head[5:].replace("\\*", "*"), node)

@@ -27,7 +27,7 @@ class Module:
     """Local name to dotted origin."""
 
     def place(self, node: ast.AST) -> Place:
-        """Where a node stands."""
+        """Return the place of a node."""
         return Place(self.path, getattr(node, "lineno", 1))
 
     def called(self, node: ast.AST) -> str:
