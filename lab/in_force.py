@@ -42,7 +42,7 @@ class WorkerReply(TypedDict):
     """Null if the kernel comes from another factory and does not state it."""
     budget_total: int | None
     chained_audit: bool | None
-    """Null in a worker that forwards to another process and was not told."""
+    """Null in a worker that forwards to another process, if its settings do not state it."""
     warnings: list[str]
     """Facts about the stores that an operator should know, for example that a store forgets when it is restarted."""
 

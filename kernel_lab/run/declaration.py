@@ -168,7 +168,7 @@ class Predicted:
             return {}
         whole = trials if self.of.kind is Kind.COUNT else 1.0
         low, high = (whole * end for end in interval(min(1.0, told / whole), trials))
-        # a CSV has six digits of each
+        # a CSV holds six digits of each number
         return {
             self.low.name: low,
             self.high.name: high,

@@ -5,8 +5,8 @@ admitted, shown or forgotten that must not be. ``times_n``: it is broken without
 counts alone. ``closed``: requests failed, or something good was refused, and no guarantee broke. ``none``: the claim
 held, and no request failed. It is empty where the cell is unknown or was skipped.
 
-A claim can be invalid in the mode ``closed``: the refusal of a good token violates the claim, but lets nobody in.
-`Effect.broke` names the anomalies of a claim in every mode.
+A claim can be invalid in the mode ``closed``: the refusal of a good token violates the claim, but admits no call that
+should be refused. `Effect.broke` names the anomalies of a claim in every mode.
 """
 
 from __future__ import annotations

@@ -221,7 +221,7 @@ def _changed(one: Deployment, changed: dict[str, Any]) -> Deployment:
 def new_run(out: Path | None) -> tuple[str, RunFolder]:
     """Return the name and the folder of a run that begins now.
 
-    The folder is the one that was asked for, or a folder that is named by the time.
+    The caller can name the folder. Otherwise its name is the time.
     """
     folder = out or registry.results() / datetime.now(tz=UTC).strftime("%Y%m%dT%H%M%SZ")
     return folder.name, RunFolder(folder.absolute())

@@ -1,10 +1,10 @@
 """The promises of a deployment: read from a file, completed by what its workers report, and never assumed.
 
 A run judges a deployment by that deployment's own promises: its limits and windows, the lives of its tokens and
-handles, its caps, its budget. The workers report the promises that they know (``GET /worker``). A TOML file states the
-others. It also says which capability plays which part with which arguments, who calls, and which claims the operator
-expects to hold. If a claim needs a promise that neither of the two states, the claim is not judged, and its row says
-why.
+handles, its caps, its budget. The workers report the promises that they know (``GET /worker``). A TOML file states
+the others. It also says which capability plays which part with which arguments, who calls, and which claims the
+operator expects to hold. If a claim needs a promise that is stated in neither place, the claim is not judged, and its
+row says why.
 """
 
 from __future__ import annotations

@@ -37,8 +37,7 @@ class SharedHandles(HandleStore, ABC):
     - The data is a copy, and must be JSON (`lab.state.codec`).
     - Times are the store's, not the caller's.
     - `max_entries` holds for the whole deployment. When one more handle would exceed it, the expired handles go
-    first, and
-      then the oldest, whichever process stored them.
+      first, and then the oldest, whichever process stored them.
     - An expired handle answers `HandleExpired` for `KEPT_EXPIRED_S` instead of once.
 
     The data is the driver's reply, before the firewall. It leaves the process, and anyone who can read the store can

@@ -7,33 +7,32 @@ favour.
 
 **What is wrong.**
 
-- **overspend**: an ok invoke was called after invokes that cost B or more had returned, or after a read that told a use
-  of B had returned. (The last invoke may cost more than was left, because it was called before.)
+- **overspend**: an ok invoke was called after invokes that cost B or more had returned, or after a read had returned
+  that reported a use of B. (The last invoke may cost more than was left, because it was called before.)
 - **over_reserved**: invokes that overlap were all ok, although nothing was left for the last of them, in whatever order
   they reserved. It is judged only where ``request`` is stated and there is no overspend.
-- **wrong_total**: a read tells another total than B.
-- **over_total**: a read tells more use than B.
-- **used_went_back**: a read tells less use than a read that had returned before it was called.
-- **lost_use**: a read tells less than B and less than the invokes cost that had returned before it. Or it tells less
-  than an earlier read and the invokes between the two reads come to.
-- **inflated_use**: a read tells more than all invokes cost that were called before it returned. Or it tells more than
-an
-  earlier read and all invokes that can have been charged since then come to. It is not judged if one of them is an
-info.
+- **wrong_total**: a read reports another total than B.
+- **over_total**: a read reports more use than B.
+- **used_went_back**: a read reports less use than a read that had returned before it was called.
+- **lost_use**: a read reports less than B and less than the cost of the invokes that had returned before it. Or it
+  reports less than the sum of an earlier read and the invokes between the two reads.
+- **inflated_use**: a read reports more than the cost of all invokes that were called before it returned. Or it
+  reports more than the sum of an earlier read and all invokes that can have been charged since then. It is not judged
+  if one of them is an info.
 - **false_denial**: an invoke was refused with ``budget_exhausted``, although at every instant of it less than B can
-have
-  been spent or reserved. It is not judged if an info was called before the refusal returned.
+  have been spent or reserved. It is not judged if an info was called before the refusal returned.
 
 A right budget does none of this. It records an invoke's cost before the invoke returns, it never
 forgets a cost, and it refuses only while used and reserved tokens come to B.
 
 **Why over_reserved accuses no right budget.** Take an instant x. Let P be the ok invokes that had returned before x,
 and S the ok invokes that were called at x or later. Consider the moment when the last invoke of S reserves. By then
-each invoke of P has been charged, and so has the use that a read told which had returned before x. Each other invoke
-of S has reserved: it holds ``min(request, what was left)``, or it has been charged its cost. If one of them got less
-than ``request``, nothing was left for the next invoke, which would have been refused. So the used and reserved tokens
-come to at least the cost of P (or the use that was read), plus ``min(request, cost)`` of every invoke of S except the
-last. If this is B or more, whichever invoke of S was the last, then that invoke was served although nothing was left.
+each invoke of P has been charged. The use is also at least that of every read that had returned before x. Each other
+invoke of S has reserved: it holds ``min(request, what was left)``, or it has been charged its cost. If one of them
+got less than ``request``, nothing was left for the next invoke, which would have been refused. So the used and
+reserved tokens come to at least the cost of P (or the use that was read), plus ``min(request, cost)`` of every invoke
+of S except the last. If this is B or more, whichever invoke of S was the last, then that invoke was served although
+nothing was left.
 
 **Why two reads accuse no right budget.** Take a read that returned before another was called. An invoke that was
 called after the first read had returned, and that had returned before the second was called, was charged between them.
@@ -41,8 +40,8 @@ An invoke that had returned before the first read was called was charged before 
 cost of the former, unless it stopped at B. And it grew by no more than the cost of all invokes called by the second
 read's return, without the latter.
 
-**Examples** with B = 100. Invoke [0, 2] costs 100, invoke [3, 4] is ok: overspend. Invoke [2, 4] instead touches the
-first, and is legal. Read [0, 1] tells 20, invoke [2, 3] costs 5, read [4, 5] tells 20: lost_use. Invoke [1, 3]
+In these examples B is 100. Invoke [0, 2] costs 100, invoke [3, 4] is ok: overspend. Invoke [2, 4] instead touches the
+first, and is legal. Read [0, 1] reports 20, invoke [2, 3] costs 5, read [4, 5] reports 20: lost_use. Invoke [1, 3]
 instead is legal, because it may be a part of the 20. With ``request`` = 40: 30 were spent, and three invokes [5, 9],
 each of cost 50, are ok. 30 + 40 + 40 = 110 is more than 100, so the third cannot have reserved anything:
 over_reserved.
@@ -352,7 +351,7 @@ class Held:
         self._taken_at, self._freed_at = [at for at, _ in taking], [at for at, _ in freeing]
         self._taken = [0, *accumulate(amount for _, amount in taking)]
         self._freed = [0, *accumulate(amount for _, amount in freeing)]
-        # for each call, the first call from it on at which the budget can be used up; past the end if there is none
+        # for each call, the first call at which the budget can be used up, itself or a later one; past the end if none
         self._gone_from = [len(taking)] * (len(taking) + 1)
         for at in range(len(taking) - 1, -1, -1):
             self._gone_from[at] = at if self._at(self._taken_at[at]) >= total else self._gone_from[at + 1]

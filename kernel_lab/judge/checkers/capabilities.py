@@ -1,16 +1,17 @@
 """A capability imported through one worker is invocable on all from then on.
 
-**What is judged.** Only capabilities that the history imports, or that an import found there already. A right
-deployment has one registry, so for each capability there is one instant X at which it was put there:
+**What is judged.** The checker judges only capabilities that the history imports, or that an import found in the
+registry. A right deployment has one registry, so for each capability there is one instant X at which it was put
+there:
 
 - An import that is ok put it there itself, so X lies within its ``[call, return]``. A registry that knows the
   capability answers ``capability_exists`` instead.
-- An import whose outcome is unknown (info) may have put it there at any time after its call. It may also have
-  done nothing: nobody knows whether the answer would have been ok or ``capability_exists``.
+- An import whose outcome is unknown (info) may have put it there at any time after its call. It may also have done
+  nothing, because it is not known whether the answer would have been ok or ``capability_exists``.
 - Where no import is ok, the capability may have been there before the history began.
 
-**Legal.** An X exists such that every grant or invoke that failed with ``capability_not_found`` was called by
-X, and every one that is ok, and every answer ``capability_exists``, returned at X or later. So it is wrong if
+**Legal.** An X exists such that every grant or invoke that failed with ``capability_not_found`` was called by X.
+Every ok grant or invoke, and every answer ``capability_exists``, returned at X or later. So a history is wrong if
 
 - a ``capability_not_found`` was called after something that shows the capability had returned (an ok import,
   an answer ``capability_exists``, an ok grant or invoke): **not_found**;
@@ -30,7 +31,7 @@ called at i <= S, so X = max(i, N) <= S fits. And each rule is needed: where one
     grant [2, 3] ok, then an import [6, -] without an answer: legal, it may have been there all along.
     grant [0, 1] not found, import [2, 3] "exists", and no other import: phantom_capability.
 
-**What it cannot see.** Whether the capability does what its manifest says.
+**What it cannot see.** It cannot see whether the capability does what its manifest says.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A handle can be expanded by its principal on every worker until it expires or its stated cap evicts it.
 
-Nobody else can expand it anywhere, and what it shows is what the invoke made.
+Nobody else can expand it anywhere. An expand shows the rows that the invoke made.
 
 **Whose.** A handle comes from an ok invoke and belongs to the invoke's principal. It is *certainly alive*
 for an expand that was called after the invoke had returned, if the expand
@@ -18,22 +18,20 @@ thousandth of itself and by ``tolerance_ms``, always in the deployment's favour.
 
 **Legal.**
 
-- Certainly alive, it is not refused to its principal with ``handle_not_found`` (**miss**); before it can have
-  expired, not with ``handle_expired`` (**early_expiry**; judged only where ``handle_ttl_s`` is stated); and
-  never with ``handle_principal_mismatch`` (**refused_owner**).
-- An expand called after the invoke's return + ``handle_ttl_s`` is not ok (**late_expand**), nor one of a
-  handle
-  that is certainly pushed out (**cap_exceeded**).
+- A handle that is certainly alive is not refused to its principal with ``handle_not_found`` (**miss**). Before it can
+  have expired, it is not refused with ``handle_expired`` (**early_expiry**; judged only where ``handle_ttl_s`` is
+  stated). It is never refused to its principal with ``handle_principal_mismatch`` (**refused_owner**).
+- An expand called after the invoke's return + ``handle_ttl_s`` is not ok (**late_expand**). An expand of a handle
+  that is certainly pushed out is not ok either (**cap_exceeded**).
 - An expand by another principal is never ok (**foreign_expand**). The reason for which it is refused does not matter.
-- Ok expands of one handle that ask for equally many rows show the same rows, and as many (**wrong_rows**).
-  Where
-  the invoke's reply showed the first rows (``output.digest``), an expand shows these.
+- Ok expands of one handle that ask for equally many rows show the same rows, and as many (**wrong_rows**). Where the
+  invoke's reply showed the first rows (``output.digest``), an expand shows the same rows first.
 
 A right store is not accused, wherever in the intervals its instants were: each bound is computed in the store's favour.
 
     invoke [0, 2] -> h, expand h [1, 3] not found: it overlaps, legal. Expand h [3, 4] not found: a miss.
-    cap 1: invoke [0, 2] -> h, invoke [3, 4] -> g, expand h [5, 6] not found: g has pushed it out, legal. Ok
-    instead: cap_exceeded.
+    cap 1: invoke [0, 2] -> h, invoke [3, 4] -> g, expand h [5, 6] not found: g has pushed it out, legal. If this
+    expand is ok: cap_exceeded.
 
 **What it cannot see.** It does not judge eviction by size, constraints of the grant, or rows beyond the first five.
 """

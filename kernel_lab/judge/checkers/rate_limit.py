@@ -189,7 +189,10 @@ class Spans:
         )
 
     def next_full(self, limit: int, window_ns: int) -> list[int]:
-        """Return, for each call, the first position from it on where the limit may be reached; past the end if none."""
+        """Return, for each call, the first position where the limit may be reached, its own or a later one.
+
+        The position is past the end if there is none.
+        """
         after = [len(self.called)] * (len(self.called) + 1)
         gone = len(self.ended)
         for at in range(len(self.called) - 1, -1, -1):

@@ -24,14 +24,12 @@ since the bounds grow.) So the question is a matching of operations with consecu
 each position the operation whose positions end first finds a matching if there is one (Glover 1967). So no legal
 history is accused.
 
-**What is wrong.** If there is no placement, the reports are named that are wrong by themselves:
+**What is wrong.** If there is no placement, the checker names the reports that are wrong by themselves:
 
 - **undercount**: a report is smaller than the baseline and the operations that had certainly counted; or smaller than
-an
-  earlier report and the operations that certainly counted in between.
+  an earlier report and the operations that certainly counted in between.
 - **overcount**: a report is larger than the baseline and all operations that may have counted; or larger than an
-earlier
-  report and the operations that may have counted in between.
+  earlier report and the operations that may have counted in between.
 - **went_back**: a report is smaller than an earlier one.
 - **disagree**: no report is wrong by itself, but all of them together have no placement.
 

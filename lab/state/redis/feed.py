@@ -18,8 +18,8 @@ _LOOK_S = 0.1
 class RedisFeed:
     """A subscription to the channel of the revocations; see `lab.state.cached.Feed`.
 
-    The channel is in the slot of the revocations (``SSUBSCRIBE``), so the script that revokes and the message
-    about it are one step on one server. The question over the same connection also asks whether that server is
+    The channel is in the slot of the revocations (``SSUBSCRIBE``). So one server runs the script that revokes and
+    sends the message about it, in one step. The question over the same connection also asks whether that server is
     still the right one: a node of a cluster that no longer has the slot says so.
     """
 
