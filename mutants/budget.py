@@ -82,7 +82,7 @@ class ReadsACopy(Wrap):
 
 @loses_use("budget", home="one")
 class WritesAStaleCountBack(Wrap):
-    """Writes a use back that it has read four charges ago, every fifth time."""
+    """Writes back, every fifth time, a use that it read four charges ago."""
 
     async def record_usage(self, actual, *, reserved=None):
         seen = self.__dict__.setdefault("seen", [])
@@ -100,7 +100,7 @@ def restart_refills_the_pool(settings):
 
 @goes_back("budget", home="one")
 class RefillsTooOften(Wrap):
-    """Refills a pool that was meant for ever every 40 ms."""
+    """Refills the pool every 40 ms, although it was meant to last for ever."""
 
     async def allocate(self, requested=None):
         turn = time.monotonic() // 0.040
@@ -111,7 +111,7 @@ class RefillsTooOften(Wrap):
 
 @inflates("budget", home="one", bitten="https://github.com/BerriAI/litellm/issues/30460")
 class ChargesTwice(Wrap):
-    """Charges one invoke in four once more, as after a time-out that was none."""
+    """Charges one invoke in four twice, as after a time-out of a charge that had succeeded."""
 
     async def record_usage(self, actual, *, reserved=None):
         await self.right.record_usage(actual, reserved=reserved)

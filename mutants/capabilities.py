@@ -115,7 +115,7 @@ def forgets_imports_after_a_second(kernel, _settings):
 
 @mutant("kernel", breaks="capabilities", finds="doubled_import", home="one")
 def imports_twice(kernel, _settings):
-    """Imports what it knows already once more, and says that it is new."""
+    """Imports a known capability again, and says that it is new."""
     listed = kernel.list_capabilities
     kernel.list_capabilities = lambda: [
         one for one in listed() if not one.capability_id.startswith("remote.")

@@ -212,7 +212,7 @@ class RemembersOneKey(Wrap):
 
 @too_many("kernel")
 def one_worker_ahead(kernel, settings):
-    """One worker's clock is most of a window ahead: it takes what others have counted for old."""
+    """The clock of one worker is almost a window ahead, so it takes the counts of the others for old ones."""
     if settings.replica == "r0":
         file = kernel._policy._limiter._limiter._file
         clock = file._clock
@@ -283,7 +283,7 @@ class ExpiresFromTheFirstGrant(Wrap):
 
 @too_few("limiter", home="one")
 class RefreshesItsExpiry(Wrap):
-    """Counts with INCR, and each grant sets EXPIRE anew: a window ends when nobody was granted for so long."""
+    """Counts with INCR, and each grant sets EXPIRE again, so a window ends only after a pause of its length."""
 
     def check(self, key, limit, window_seconds):
         windows = self.__dict__.setdefault("windows", {})
@@ -300,7 +300,7 @@ class RefreshesItsExpiry(Wrap):
 
 @too_many("limiter", home="one")
 class ForgetsWhoeverIsIdle(Wrap):
-    """Drops the window of whoever has not asked for nine tenths of it."""
+    """Drops the window of a principal that has not asked for nine tenths of a window."""
 
     def check(self, key, limit, window_seconds):
         asked_s = self.__dict__.setdefault("asked_s", {})

@@ -87,7 +87,7 @@ class CachesForEver(Cached):
 
 @leaks("revocations", bitten="https://github.com/wazuh/wazuh/pull/38616")
 class LostWakeUp(Cached):
-    """Keeps verdicts for 900 ms; one flag wakes all workers, and the first to see it takes it down."""
+    """Remembers answers for 900 ms. One flag tells all workers of a change, and the first that sees it clears it."""
 
     KEPT_S = 0.9
 
@@ -108,7 +108,7 @@ class LostWakeUp(Cached):
 
 @leaks("revocations", home="one", bitten="https://github.com/BerriAI/litellm/issues/25553")
 class WriteBack(Wrap):
-    """Writes back what a check has read, when its invoke has ended 50 ms later, over a revoke in between."""
+    """A check writes its value back 50 ms later, when its invoke has ended, and overwrites a revoke in between."""
 
     def is_revoked(self, token_id):
         revoked = self.right.is_revoked(token_id)
@@ -164,7 +164,7 @@ class Flaps(Wrap):
 
 @resurrects("revocations")
 class HalfDone(Wrap):
-    """Has revoked on one worker when the store fails, and answers 503."""
+    """Revokes on one worker only, because the store fails in between, and answers 503."""
 
     def is_revoked(self, token_id):
         return token_id in self.__dict__.setdefault("own", set())
@@ -176,7 +176,7 @@ class HalfDone(Wrap):
 
 @leaks("revocations")
 class RevokesAllOfItsOwn(Wrap):
-    """Revokes, of a principal's tokens, those that this worker has issued."""
+    """Revokes only those of a principal's tokens that this worker has issued."""
 
     def track(self, principal_id, token_id, expires_at):
         self.__dict__.setdefault("issued", []).append((principal_id, token_id))
@@ -223,7 +223,7 @@ class BansThePrincipal(Wrap):
 
 @invents("revocations", home="one", bitten="https://github.com/wazuh/wazuh/issues/35043")
 class WholeSeconds(Wrap):
-    """Refuses what a principal was granted up to a revoke of all, and knows the time in whole seconds."""
+    """Refuses a principal's grants from before a revoke of all, and reads the time in whole seconds."""
 
     def track(self, principal_id, token_id, expires_at):
         self.__dict__.setdefault("issued", {})[token_id] = principal_id, int(time.time())
@@ -277,7 +277,7 @@ class ComparesPrefixes(Wrap):
 
 @invents("revocations", home="one")
 class RevokesBeforehand(Wrap):
-    """Revokes every token as it is tracked, a fifth of a second from then."""
+    """Revokes every token a fifth of a second after it was tracked."""
 
     def track(self, principal_id, token_id, expires_at):
         self.right.track(principal_id, token_id, expires_at)
@@ -313,7 +313,7 @@ class LateElsewhereBy20Ms(LateElsewhere):
 
 @leaks("revocations", home="one")
 class RevokesTenAtMost(Wrap):
-    """Revokes, of all of a principal's tokens, the first page of ten."""
+    """Revokes only the first ten of a principal's tokens."""
 
     def revoke_principal(self, principal_id):
         tokens = sorted(self.right._principal_tokens.get(principal_id, ()))[:10]

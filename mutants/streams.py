@@ -70,7 +70,7 @@ def streams_lose_a_middle_frame(kernel, _settings):
 
 @spoils("traces", finds="wrong_trace")
 class StreamsTellAnotherPrincipal(Wrap):
-    """Records somebody else as the one who was streamed to."""
+    """Records another principal than the caller of the stream."""
 
     def record(self, trace):
         streamed = trace.capability_id == "billing.export_invoices"

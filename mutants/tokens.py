@@ -61,7 +61,7 @@ def expiry_unsigned(provider, _settings):
 
 @accepts("tokens")
 class VerifiesOnce(Wrap):
-    """Takes a token it has verified before without looking again."""
+    """Accepts a token that it has verified before without verifying it again."""
 
     def verify(self, token, **expected):
         known = self.__dict__.setdefault("known", set())

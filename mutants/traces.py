@@ -100,7 +100,7 @@ class ListsTheNewestTwice(Wrap):
 
 @doubles("traces", home="one")
 class RecordsOnceMore(Wrap):
-    """Tries again after a time-out that was none: one trace in ten is there twice."""
+    """Repeats a write that had succeeded, as after a time-out: one trace in ten is there twice."""
 
     def record(self, trace):
         self.right.record(trace)
@@ -202,7 +202,7 @@ class TellsOtherArguments(Tells):
 
 @tells("traces")
 class TellsThatItFailed(Tells):
-    """Records what went well as failed."""
+    """Records a successful action as failed."""
 
     WRONG = MappingProxyType({"error": "it failed"})
 
@@ -252,7 +252,7 @@ class DenialsUnrecorded(Wrap):
 
 @mutant("traces", breaks="traces", finds="missing_denials", home="one")
 class RecordsTheFirstDenial(Wrap):
-    """Records the first denial of a principal, and takes the others for the same."""
+    """Records only the first denial of a principal, and takes the others for repetitions."""
 
     def record(self, trace):
         seen = self.__dict__.setdefault("seen", set())

@@ -354,8 +354,8 @@ REVOCATIONS = Component(
     name="revocations",
     order=30,
     default="`InMemoryRevocationStore` in each process",
-    seen="a revoked token goes on working where nobody revoked it; `revoke_all` covers what the asked "
-    "worker issued",
+    seen="workers that did not serve the revoke accept the token; `revoke_all` covers only tokens of the "
+    "worker that was asked",
     bound="100 % of invokes until the token expires; expected under even routing: 1 − 1/(N·M)",
     away="503: no invoke passes unchecked",
     repair="a shared revocation store, or a sidecar; as a bound on time only, short-lived tokens",

@@ -184,8 +184,8 @@ COMPONENT = Component(
     name="streams",
     order=90,
     default="checked once, when a stream begins",
-    seen="a revoked token begins another stream elsewhere, and other workers cannot explain one that has "
-    "ended; a stream that has begun outlives its revocation, in one process too",
+    seen="another worker starts a stream with a revoked token, and cannot explain a stream that ended "
+    "elsewhere; a stream under way outlives its revocation, in one process too",
     bound="as revocations and traces",
     away="503 before the first frame",
     repair="as revocations and traces; a stream under way is not ended by any store",

@@ -215,8 +215,8 @@ TRACES = Component(
     name="traces and audit",
     order=50,
     default="`TraceStore` in each process; no chain",
-    seen="`explain` does not know an action that another worker carried out; a listing is one worker's",
-    bound="100 % of explanations; expected under even routing: 1 − 1/(N·M); all of a worker's at its end",
+    seen="`explain` does not know an action that another worker carried out; a listing has one worker's actions",
+    bound="100 % of explanations; expected under even routing: 1 − 1/(N·M); all of a worker's traces when it ends",
     away="503; an invoke whose trace cannot be kept fails after its driver has run",
     repair="a shared trace store, or a sidecar",
 )

@@ -137,10 +137,10 @@ def sentence(run: SavedRun, controls: Collection[str]) -> str:
         return "Nothing was predicted in this run."
     count = len(found.cells)
     return (
-        f"{count} cells did not predict themselves. The median error is {100 * found.median:.1f} points (or per "
-        f"cent, of a count), and 95 % of the errors are at most {100 * found.p95:.1f}. {found.within} of {count} "
-        f"({percent(found.within / count)}) are at most 10. {found.inside} of {count} measurements "
-        f"({percent(found.inside / count)}) lie inside of the 95 % interval."
+        f"{count} cells had a result that was not certain in advance. The median error is "
+        f"{100 * found.median:.1f} points (or per cent, of a count), and 95 % of the errors are at most "
+        f"{100 * found.p95:.1f}. {found.within} of {count} ({percent(found.within / count)}) are at most 10. "
+        f"{found.inside} of {count} measurements ({percent(found.inside / count)}) lie inside of the 95 % interval."
     )
 
 

@@ -10,14 +10,15 @@ from kernel_lab.run.prediction import interval
 from kernel_lab.run.results import columns_of
 
 
-def test_what_predicts_itself_is_left_out(run):
+def test_a_result_that_is_certain_in_advance_is_left_out(run):
     found = agreement(run, CONTROLS)
     # handles: 1 of 2 measured, half predicted; revocation: 6 of 12 measured, half predicted; every window was full
     assert sorted(one.cell.scenario for one in found.cells) == ["handles", "revocation"]
     assert (found.median, found.p95, found.inside, found.misses) == (0, 0, 2, [])
     assert agreement(run, ("memory-2",)) is None
     assert sentence(run, ("memory-2",)) == "Nothing was predicted in this run."
-    assert "2 cells did not predict themselves. The median error is 0.0 points" in sentence(run, CONTROLS)
+    told = sentence(run, CONTROLS)
+    assert "2 cells had a result that was not certain in advance. The median error is 0.0 points" in told
 
 
 def test_a_miss_is_told_by_the_routing_of_the_cell_itself(run):
