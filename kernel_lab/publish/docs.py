@@ -114,6 +114,8 @@ def tables_for(path: Path) -> dict[str, Callable[[SavedRun], str]]:
         "convergence": promised.table,
         "hosts": hosts.table,
         "hosts compared": hosts.compared,
+        "hosts repeated": hosts.repeated,
+        "hosts faults": hosts.suffered,
         "predictions": partial(agreement.sentence, controls=CONTROLS),
         "misses": partial(agreement.table, controls=CONTROLS),
         **cost_tables.TABLES,

@@ -1,11 +1,13 @@
-"""The measurements over several hosts, which stand beside the run: ``hosts.csv``.
+"""The measurements over several hosts, which stand beside the run: ``hosts.csv`` and ``hosts_faults.csv``.
 
 ::
 
-    python -m kernel_lab.publish.hosts RUN OUT
+    python -m kernel_lab.publish.hosts RUN [RUN ...] OUT
 
-writes ``OUT/hosts.csv`` with one row for each cell of a run on a swarm, and ``OUT/environment.json``. `OUT` can be
-packed beside another run (``kernel-lab pack --beside``).
+reads one or more runs on a swarm. ``OUT/hosts.csv`` has one row for each of their cells without a fault, and
+``OUT/hosts_faults.csv`` one for each cell under a fault of hosts. The column ``run`` tells the runs apart: the same
+cell in several runs is how a verdict is shown to repeat. ``OUT/environment.json`` is that of the first run, and
+names the others. `OUT` can be packed beside another run (``kernel-lab pack --beside``).
 """
 
 from __future__ import annotations
@@ -19,30 +21,33 @@ from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.judge.verdict import MARK, Validity
 from kernel_lab.publish import markers
 from kernel_lab.publish.figures import share, times
-from kernel_lab.run import registry
+from kernel_lab.run import effect, registry
 from kernel_lab.run.folder import RunFolder
 from kernel_lab.run.results import write_rows
 from kernel_lab.run.saved import NotASavedRun, Row, SavedCell, SavedRun, read_run
 from kernel_lab.traffic.connections import Policy
 
 COLUMNS = (
-    "deployment", "replicas", "workers", "routing", "scenario", "connections", "quick", "validity", "expected",
+    "run", "deployment", "replicas", "workers", "routing", "scenario", "connections", "quick", "validity", "expected",
     "figure", "reason",
 )  # fmt: skip
+FAULT_COLUMNS = ("run", *effect.COLUMNS)
 JUDGED = (Validity.VALID, Validity.INVALID)
 PAIRS = (("memory-4", "hosts-memory"), ("redis", "hosts-redis"))
 """State in each worker and state in one store: on one host, and over several."""
 WHERE = ("one host,", "several hosts,")
+TOLD = ("started", "finished", "commit", "load_average", "arguments")
+"""The facts about a run other than the first that ``environment.json`` keeps."""
 KINDS_OF_STATE = ("memory", "sqlite", "redis", "sticky", "sidecar", "remote")
 
 
-def rows(run: SavedRun) -> list[dict[str, object]]:
-    """A row for each cell of a run on a swarm."""
+def rows(run: SavedRun, number: int) -> list[dict[str, object]]:
+    """A row for each cell without a fault of a run on a swarm; `number` tells runs apart, from 1."""
     known = registry.hosts()
     quick = {(row["scenario"], row["deployment"]): row.get("quick", "") for row in run.tables["verdicts"]}
     return [
         {
-            "deployment": cell.deployment, "replicas": cell.replicas, "workers": cell.workers,
+            "run": number, "deployment": cell.deployment, "replicas": cell.replicas, "workers": cell.workers,
             "routing": known[cell.deployment].routing, "scenario": cell.scenario, "connections": cell.connections,
             "quick": quick[cell.scenario, cell.deployment], "validity": cell.validity, "expected": cell.expected or "",
             "figure": _figure(cell), "reason": cell.reason,
@@ -50,6 +55,12 @@ def rows(run: SavedRun) -> list[dict[str, object]]:
         for cell in run.cells
         if cell.deployment in known and not cell.fault
     ]  # fmt: skip
+
+
+def fault_rows(run: SavedRun, number: int) -> list[dict[str, object]]:
+    """A row for each cell under a fault of hosts."""
+    known = registry.hosts()
+    return [{"run": number, **row} for row in run.tables.get("faults", ()) if row["deployment"] in known]
 
 
 def _figure(cell: SavedCell) -> str:
@@ -64,7 +75,7 @@ def _figure(cell: SavedCell) -> str:
 
 def table(run: SavedRun) -> str:
     """Claims by deployments over hosts: a mark for each connection policy, and the figure with every worker asked."""
-    measured = run.tables.get("hosts", ())
+    measured = _first(run)
     if not measured:
         return markdown.table([["what"], [markers.NOT_MEASURED]])
     names = list(dict.fromkeys(row["deployment"] for row in measured))
@@ -77,9 +88,70 @@ def table(run: SavedRun) -> str:
     return markdown.table([head, *body])
 
 
+def _first(run: SavedRun) -> list[Row]:
+    """The rows of the first run: the others show what repeats."""
+    return [row for row in run.tables.get("hosts", ()) if row["run"] == "1"]
+
+
+def repeated(run: SavedRun) -> str:
+    """How often each deployment was measured, and how many of its verdicts were the same every time."""
+    body = []
+    for name in dict.fromkeys(row["deployment"] for row in run.tables.get("hosts", ())):
+        mine = [row for row in run.tables["hosts"] if row["deployment"] == name and row["validity"] in JUDGED]
+        runs = {row["run"] for row in mine}
+        verdicts: dict[tuple[str, str], list[str]] = {}
+        for row in mine:
+            verdicts.setdefault((row["scenario"], row["connections"]), []).append(row["validity"])
+        same = sum(len(found) == len(runs) and len(set(found)) == 1 for found in verdicts.values())
+        as_expected = sum(row["validity"] == row["expected"] for row in mine)
+        body.append(
+            [f"`{name}`", str(len(runs)), f"{same} of {len(verdicts)}", f"{as_expected} of {len(mine)}"]
+        )
+    if not body:
+        return markdown.table([["what"], [markers.NOT_MEASURED]])
+    head = ["deployment", "runs", "cells with the same verdict in each run", "verdicts as expected, all runs"]
+    return markdown.table([head, *body])
+
+
+def suffered(run: SavedRun) -> str:
+    """Faults of hosts by claims: a mark for each run, and what the faults cost over all of them."""
+    measured = run.tables.get("hosts_faults", ())
+    if not measured:
+        return markdown.table([["what"], [markers.NOT_MEASURED]])
+    claims = list(dict.fromkeys(row["claim"] for row in measured))
+    body = []
+    for deployment, fault in dict.fromkeys((row["deployment"], row["fault"]) for row in measured):
+        mine = [row for row in measured if (row["deployment"], row["fault"]) == (deployment, fault)]
+        marks = (
+            "".join(MARK[Validity(row["validity"])] for row in mine if row["claim"] == claim)
+            for claim in claims
+        )
+        body.append([f"`{fault}`", f"`{deployment}`", *marks, _failed(mine), _away(mine)])
+    head = [
+        "fault", "deployment", *(claim.replace("_", " ") for claim in claims),
+        "requests that failed or were refused", "no service for",
+    ]  # fmt: skip
+    return markdown.table([head, *body])
+
+
+def _failed(cells: Sequence[Row]) -> str:
+    counted = [(int(row["failed_requests"]), int(row["requests"])) for row in cells if row["requests"]]
+    return (
+        f"{sum(failed for failed, _ in counted):,} of {sum(asked for _, asked in counted):,}"
+        if counted
+        else ""
+    )
+
+
+def _away(cells: Sequence[Row]) -> str:
+    """The shortest and the longest time without service, in seconds; empty where it was measured in no cell."""
+    seconds = [float(row["unavailable_ms"]) / 1000 for row in cells if row["unavailable_ms"]]
+    return f"{min(seconds):.1f} to {max(seconds):.1f} s" if seconds else ""
+
+
 def compared(run: SavedRun) -> str:
     """One host beside three, with every worker asked in turn; each cell is measured."""
-    measured = run.tables.get("hosts", ())
+    measured = _first(run)
     if not measured:
         return markdown.table([["what"], [markers.NOT_MEASURED]])
     there = {row["deployment"] for row in measured}
@@ -124,9 +196,7 @@ def _box(measured: Sequence[Row], claim: str, name: str) -> str:
 def spans(run: SavedRun, deployment: Deployment) -> str:
     """Return how many claims hold over hosts with the state of this deployment; empty where this was not measured."""
     name = f"hosts-{_kind(deployment)}"
-    rows = [
-        row for row in run.tables.get("hosts", ()) if row["deployment"] == name and row["validity"] in JUDGED
-    ]
+    rows = [row for row in _first(run) if row["deployment"] == name and row["validity"] in JUDGED]
     if not rows:
         return ""
     judged: dict[str, set[str]] = {}
@@ -147,26 +217,40 @@ def _kind(deployment: Deployment) -> str:
     return "memory" if deployment.name in ("memory-2", "memory-4", "memory-8", "replicas") else ""
 
 
+def _runs(written: Sequence[Mapping[str, object]]) -> int:
+    return len({row["run"] for row in written})
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Write ``hosts.csv`` of a run into a folder."""
-    if len(arguments) != 2:
+    """Write ``hosts.csv`` and ``hosts_faults.csv`` of runs into a folder."""
+    if len(arguments) < 2:
         print(
-            "hosts: two arguments are needed: a run on a swarm, and the folder to write to", file=sys.stderr
+            "hosts: two or more arguments are needed: runs on a swarm, and the folder to write to",
+            file=sys.stderr,
         )
         return 64
-    source, out = Path(arguments[0]), RunFolder(Path(arguments[1]))
+    *sources, out = (Path(one) for one in arguments)
     try:
-        run = read_run(source)
+        runs = [read_run(source) for source in sources]
     except NotASavedRun as error:
         print(f"hosts: {error}", file=sys.stderr)
         return 64
-    found: list[Mapping[str, object]] = [*rows(run)]
-    if not found:
-        print(f"hosts: {source}: has no deployment over hosts", file=sys.stderr)
-        return 64
-    out.path.mkdir(parents=True, exist_ok=True)
-    write_rows(out.table("hosts"), COLUMNS, found)
-    out.write_environment(run.environment)
+    fair: list[Mapping[str, object]] = []
+    under_fault: list[Mapping[str, object]] = []
+    for source, run in zip(sources, runs, strict=True):
+        found, suffered = rows(run, _runs(fair) + 1), fault_rows(run, _runs(under_fault) + 1)
+        if not found and not suffered:
+            print(f"hosts: {source}: has no deployment over hosts", file=sys.stderr)
+            return 64
+        fair += found
+        under_fault += suffered
+    folder = RunFolder(out)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    write_rows(folder.table("hosts"), COLUMNS, fair)
+    if under_fault:
+        write_rows(folder.table("hosts_faults"), FAULT_COLUMNS, under_fault)
+    others = [{name: run.environment.get(name) for name in TOLD} for run in runs[1:]]
+    folder.write_environment({**runs[0].environment, "other_runs": others})
     return 0
 
 
