@@ -129,7 +129,7 @@ def suffered(run: SavedRun) -> str:
         body.append([f"`{fault}`", f"`{deployment}`", *marks, _failed(mine), _away(mine)])
     head = [
         "fault", "deployment", *(claim.replace("_", " ") for claim in claims),
-        "requests that failed or were refused", "no service for",
+        "requests that failed", "from the first failure to the end of failures",
     ]  # fmt: skip
     return markdown.table([head, *body])
 
@@ -144,8 +144,8 @@ def _failed(cells: Sequence[Row]) -> str:
 
 
 def _away(cells: Sequence[Row]) -> str:
-    """The shortest and the longest time without service, in seconds; empty where it was measured in no cell."""
-    seconds = [float(row["unavailable_ms"]) / 1000 for row in cells if row["unavailable_ms"]]
+    """From the first failed call until calls succeeded: the shortest time and the longest; empty where none failed."""
+    seconds = [float(row["unavailable_ms"]) / 1000 for row in cells if float(row["unavailable_ms"] or 0)]
     return f"{min(seconds):.1f} to {max(seconds):.1f} s" if seconds else ""
 
 
@@ -189,7 +189,8 @@ def _box(measured: Sequence[Row], claim: str, name: str) -> str:
         row["connections"]: row for row in measured if (row["scenario"], row["deployment"]) == (claim, name)
     }
     marks = "".join(MARK[Validity(cells[policy]["validity"])] for policy in Policy if policy in cells)
-    figure = cells.get(Policy.ROUND_ROBIN, {}).get("figure", "")
+    # counts and intervals stand in the CSV: six deployments are to fit beside each other
+    figure, _, _ = cells.get(Policy.ROUND_ROBIN, {}).get("figure", "").partition(" (")
     return f"{marks} {figure}".strip()
 
 
