@@ -9,8 +9,8 @@ Upstream's code does not notice. SQLAlchemy's asyncio support works in the same 
 Every `wait` is therefore a point at which other requests run. ``docs/decisions/0017-bridge.md`` lists the
 places in upstream where this could matter, and says why nothing breaks.
 
-One call is one *scope*. A store may start something and `owe` its end: the call returns to its caller only
-after everything that is owed has been done, or raises what went wrong.
+One call is one *scope*. A store may start work and `owe` its end. The call returns to its caller only after all owed
+work is done. If a part of it failed, the call raises the error.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ max_requests_jitter = settings.max_requests_jitter
 # one listening socket per worker spreads connections evenly; off by default, because a plain gunicorn has one socket
 reuse_port = settings.reuse_port
 
-# gunicorn's default is one socket for all of a user's gunicorns: the second run would take it from the first
+# gunicorn's default is one control socket for all of a user's gunicorns: a second run would take it away
 control_socket = settings.control_socket or str(Path(tempfile.gettempdir()) / f"kernel-lab-{os.getpid()}.ctl")
 
 if any(url.startswith("stash:") for url in (settings.state, *settings.state_overrides.values())):

@@ -9,8 +9,8 @@ No guarantee is given up. The limit is as atomic as before. A token is tracked b
 ``revoke_all`` covers it and counts it. One thing differs: if a grant fails between the two steps (the process
 is killed, for example), the id of a token that no caller holds stays tracked, and a later ``revoke_all`` counts it.
 
-The window and the principal's tokens are in different slots of the key space. One server has all slots; a
-cluster does not. On a cluster, or where limits and revocations are not on the same server, this is
+The window and the principal's tokens are in different slots of the key space. One server has all slots; a cluster
+does not. On a cluster, or where limits and revocations are not on the same server, the kernel is that of
 `lab.kernel.build_kernel`.
 """
 

@@ -1,6 +1,6 @@
 """The process that keeps the kernel for the workers of one gunicorn, and how the arbiter keeps that process.
 
-The two are tied by a pair of connected sockets. When one of the two dies, in whatever way, the other sees the end of
+A pair of connected sockets links the two. When one of the two dies, in whatever way, the other sees the end of
 the stream. A sidecar whose arbiter is gone ends, and an arbiter whose sidecar is gone starts another. (It cannot wait
 for its child: gunicorn reaps every child.) A sidecar that serves says so with one byte.
 """

@@ -43,9 +43,9 @@ def _rules() -> tuple[Rule, ...]:
             "several-processes",
             "warning",
             "Several processes, each with its own memory",
-            "Requests of one client meet different processes. Whatever one process keeps in memory, the "
-            "others do not know: a limit counts once in each, "
-            "a revocation reaches one, a handle or session is unknown to the rest.",
+            "Requests of one client meet different processes. A process does not know what another keeps in "
+            "memory. A limit counts once in each process, a revocation reaches one process, and a handle or a "
+            "session is unknown to the other processes.",
             "Run one process, or keep limits, revocations, sessions and handles in a shared store "
             "(docs/choosing.md says which).",
             (*limit[:1], *revoked[:1], *handles),

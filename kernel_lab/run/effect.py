@@ -1,6 +1,6 @@
 """The effect of a fault on a deployment, as one recorded history shows it: ``faults.csv``.
 
-The *mode* says how a claim fared. ``open``: a guarantee that holds without the fault broke under it. Something was
+The *mode* says how a claim fared. ``open``: the fault broke a guarantee that holds without it. Something was
 admitted, shown or forgotten that must not be. ``times_n``: it is broken without a fault too, because each process
 counts alone. ``closed``: requests failed, or something good was refused, and no guarantee broke. ``none``: the claim
 held, and no request failed. It is empty where the cell is unknown or was skipped.

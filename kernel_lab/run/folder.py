@@ -43,7 +43,7 @@ def plain_name(name: str) -> str:
     """Return the name if it is fit to be a part of a path.
 
     Raises:
-        NotARun: It is not.
+        NotARun: The name cannot be a part of a path.
     """
     if not NAME.fullmatch(name):
         raise NotARun(
@@ -80,7 +80,7 @@ def read_whole(path: Path, *, most: int = MOST_BYTES) -> bytes:
     """Return the bytes of a regular file that is not a link and that has at most `most` bytes.
 
     Raises:
-        NotARun: It is something else, or larger.
+        NotARun: It is a link, is not a regular file, or is larger.
         OSError: It cannot be read.
     """
     try:
@@ -150,7 +150,7 @@ class CellFolder:
         """The path of the history, packed or as it was recorded.
 
         Raises:
-            NotARun: There is none.
+            NotARun: There is no history.
         """
         for path in (self.recorded, self.packed):
             if path.exists():
@@ -207,7 +207,7 @@ class CellFolder:
         """Read ``cell.json``.
 
         Raises:
-            NotARun: It cannot be read, or something in it is not what it should be.
+            NotARun: It cannot be read, or a value in it is wrong.
         """
         try:
             # a cell.json that was written by hand may have null for an absent value
@@ -226,7 +226,7 @@ class CellFolder:
         """Read the verdicts of ``verdict.json``.
 
         Raises:
-            NotARun: It cannot be read, or something in it is not what it should be.
+            NotARun: It cannot be read, or a value in it is wrong.
         """
         try:
             written = msgspec.json.decode(read_whole(self.verdict), type=dict[str, msgspec.Raw])

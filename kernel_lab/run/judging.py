@@ -79,7 +79,7 @@ def cell_folders(path: Path) -> list[CellFolder]:
     """The cell folders of a run; or the folder itself, if it is a cell.
 
     Raises:
-        NotARun: It is neither.
+        NotARun: The folder is neither a run nor a cell.
     """
     if CellFolder(path).exists():
         return [CellFolder(path)]

@@ -76,7 +76,7 @@ class Observed:
     declared: frozenset[str]
     """The names of the scenario's quantities."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    """As in ``cell.json``."""
+    """The parameters of the cell, as in ``cell.json``."""
     connections: str = ""
     """The connection policy."""
 

@@ -107,7 +107,7 @@ def _smallest_cap(parameters: dict[str, Any]) -> float | None:
 
 
 def cause(failure: BaseException) -> str:
-    """The first real error inside a group of errors, on one line, fit for a file that people commit."""
+    """Return the first real error of a group of errors on one line, without text that must not be committed."""
     while isinstance(failure, BaseExceptionGroup):
         failure = failure.exceptions[0]
     if isinstance(failure, StackFailed):

@@ -33,7 +33,7 @@ def scenarios() -> dict[str, Scenario]:
     for entry in entry_points(group=GROUP):
         try:
             scenario = entry.load()
-        except Exception as error:  # other people's code fails in its own way
+        except Exception as error:  # other people's code may raise any error
             raise BadInput(
                 f"the scenario {entry.name} ({entry.value}) cannot be imported: "
                 f"{type(error).__name__}: {error}"

@@ -325,7 +325,7 @@ class SQLiteTraces(SharedTraces):
 
 
 class SQLiteBudget(SharedBudget):
-    """The use is one number. The reserved amount is the sum of the leases that are not overdue."""
+    """A budget whose use is one number. The reserved amount is the sum of the leases that are not overdue."""
 
     __slots__ = ("_file",)
 

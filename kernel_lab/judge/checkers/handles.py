@@ -10,8 +10,8 @@ for an expand that was called after the invoke had returned, if the expand
   first, so fewer others cannot push it out. Each call that may have stored a handle counts: an invoke that is ok with
   a handle, an invoke whose outcome is unknown, a stream (its reply does not say), and the calls of ``cell.beside``.
 
-It is *certainly pushed out* if at least ``handle_cap`` others were stored, for certain, after the invoke had
-returned and before the expand was called. Without a parameter, there is no such end.
+It is *certainly pushed out* if at least ``handle_cap`` others were stored, for certain, after the invoke had returned
+and before the expand was called. If ``cell.json`` lacks one of these parameters, the handle has no such end.
 
 **Clocks.** A life is measured by the deployment's clock, and calls by ours. So a life is shortened or lengthened by a
 thousandth of itself and by ``tolerance_ms``, always in the deployment's favour.
@@ -24,7 +24,7 @@ thousandth of itself and by ``tolerance_ms``, always in the deployment's favour.
 - An expand called after the invoke's return + ``handle_ttl_s`` is not ok (**late_expand**). An expand of a handle
   that is certainly pushed out is not ok either (**cap_exceeded**).
 - An expand by another principal is never ok (**foreign_expand**). The reason for which it is refused does not matter.
-- Ok expands of one handle that ask for equally many rows show the same rows, and as many (**wrong_rows**). Where the
+- Ok expands of one handle that ask for the same number of rows show the same rows (**wrong_rows**). Where the
   invoke's reply showed the first rows (``output.digest``), an expand shows the same rows first.
 
 A right store is not accused, wherever in the intervals its instants were: each bound is computed in the store's favour.

@@ -149,7 +149,7 @@ class RedisHandles(SharedHandles):
 
 
 class RedisBudget(SharedBudget):
-    """The use is one number. The reserved amount is the sum of the leases that are not overdue."""
+    """A budget whose use is one number. The reserved amount is the sum of the leases that are not overdue."""
 
     __slots__ = ("_keys", "_scripts", "_server")
 
