@@ -8,6 +8,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 ARGS ?=
+# an image of Python often sets this; then every process, and so every server, compiles all that it imports: a second each
+export PYTHONDONTWRITEBYTECODE :=
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 16
@@ -41,8 +43,9 @@ examples: setup ## the services made with public libraries, each up to its verdi
 repro: setup ## the seed's reproduction: two kernels, one secret, four questions
 	@$(BIN)/python -m examples.two_kernels $(ARGS)
 
-# three on two cores: while one waits for its servers, the others compute; tests/conftest.py orders what they are given
-SPREAD = -n 3 --dist loadgroup --no-loadscope-reorder
+# three on two cores: while one waits for its servers, the others compute. Each is given a file at a time;
+# tests/conftest.py orders the files
+SPREAD = -n 3 --dist loadfile --no-loadscope-reorder
 test: setup ## the tests, in five minutes on two cores
 	@$(BIN)/python -m pytest -q $(SPREAD) $(ARGS)
 

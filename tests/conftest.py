@@ -2,9 +2,11 @@
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from effort import SLOW
+from xdist.scheduler import LoadFileScheduling
 
 from kernel_lab.cli.main import main
 
@@ -21,30 +23,39 @@ LONG = {"cli", "examples", "gate", "mutants", "upstream", "upstream_followups"}
 
 
 def pytest_collection_modifyitems(items):
-    """A slow test is skipped and says who runs it. Those that take long come first, so that all workers end together.
+    """A slow test is skipped and says who runs it. Files that take long come first, so that all workers end together.
 
-    The files of short tests are marked as groups, so that their tests share a fixture of their module. With xdist 3.8
-    and pytest 9.2 no group has an effect: xdist adds the group to a name that pytest no longer reads.
+    xdist's marker `xdist_group` has no effect: xdist 3.8 adds the group to a name that pytest 9.2 no longer reads.
     """
     for item in items:
         if item.get_closest_marker("slow") and not SLOW:
             item.add_marker(pytest.mark.skip(reason="slow: make test-slow runs it"))
-        if place(item) == SHORT:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     items.sort(key=place)
 
 
-IN_A_GROUP, LIVE, ALONE, SHORT = range(4)
-
-
 def place(item):
-    """When a test is handed out: groups that share a server, live tests, other long tests, and then files."""
-    group = item.get_closest_marker("xdist_group")
-    if group and not group.args[0].endswith(".py"):
-        return IN_A_GROUP
+    """When a test is handed out: those that start servers, then other long ones, and then the rest."""
     if item.get_closest_marker("live"):
-        return LIVE
-    return ALONE if item.path.parent.name in LONG else SHORT
+        return 0
+    return 1 if item.path.parent.name in LONG else 2
+
+
+APART = {"test_followups.py", "test_own_kernel.py", "test_reactions.py", "test_remedies.py", "test_teeth.py"}
+"""Files whose tests take several seconds each and share nothing."""
+
+
+class ByFile(LoadFileScheduling):
+    """A worker is given a file at a time, so that its tests share its fixtures; a test alone where they share none."""
+
+    def _split_scope(self, nodeid):
+        file = super()._split_scope(nodeid)
+        return nodeid if Path(file).name in APART else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """xdist's own scheduler, where another way of spreading the tests was asked for."""
+    return ByFile(config, log) if config.option.dist == "loadfile" else None
 
 
 @pytest.fixture(autouse=True)

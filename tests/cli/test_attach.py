@@ -33,7 +33,7 @@ from kernel_lab.traffic.client import Principal, Recorder, RecordingClient
 from kernel_lab.traffic.connections import Fresh
 
 COMMAND = Path(sys.executable).with_name("kernel-lab")
-pytestmark = [pytest.mark.live, pytest.mark.xdist_group("attach"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
 
 
 @pytest.fixture(scope="module")

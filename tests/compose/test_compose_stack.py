@@ -19,7 +19,6 @@ from kernel_lab.judge.history import Outcome, read_history
 pytestmark = [
     pytest.mark.skipif("LAB_TEST_COMPOSE" not in os.environ, reason="make test-compose runs these"),
     pytest.mark.timeout(3600),
-    pytest.mark.xdist_group("compose"),
 ]
 
 DEPLOYMENTS = (

@@ -15,7 +15,7 @@ from kernel_lab.run import registry
 from kernel_lab.traffic.client import Principal, Recorder, RecordingClient
 from kernel_lab.traffic.connections import Fresh
 
-pytestmark = [pytest.mark.live, pytest.mark.xdist_group("stack")]
+pytestmark = [pytest.mark.live]
 CAPABILITY = "billing.get_invoice"
 MOST = 400
 """Grants until a store needs another block; those of Valkey take about 300 bytes each."""

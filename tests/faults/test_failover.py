@@ -17,7 +17,7 @@ from kernel_lab.run import registry
 from kernel_lab.traffic.client import Principal, Recorder, RecordingClient
 from kernel_lab.traffic.connections import Fresh
 
-pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.xdist_group("stack")]
+pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 TRIES = 20
 """Revocations before the replica begins to lag, and at most so many while it lags."""

@@ -16,7 +16,7 @@ from kernel_lab.run import registry
 from kernel_lab.traffic.client import Principal, Recorder, RecordingClient
 from kernel_lab.traffic.connections import Fresh
 
-pytestmark = [pytest.mark.live, pytest.mark.xdist_group("stack")]
+pytestmark = [pytest.mark.live]
 
 
 class Ours:

@@ -15,7 +15,6 @@ from kernel_lab.deployments.containers.hosts import read_hosts
 pytestmark = [
     pytest.mark.skipif("LAB_TEST_SWARM" not in os.environ, reason="make test-swarm runs these"),
     pytest.mark.timeout(1800),
-    pytest.mark.xdist_group("swarm"),
 ]
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from serving import BOOT_S, GUNICORN, Server, serving
 
-pytestmark = [pytest.mark.live, pytest.mark.xdist_group("gunicorn")]
+pytestmark = [pytest.mark.live]
 
 
 @pytest.fixture(scope="module")

@@ -131,7 +131,6 @@ def granted(client: httpx.Client, capability: str = "billing.get_invoice") -> An
 
 
 @pytest.mark.live
-@pytest.mark.xdist_group("sidecar")
 class TestServing:
     def test_every_worker_has_the_same_kernel_behind_it(self, sidecar: Server) -> None:
         one, other = two_connections(sidecar)
@@ -181,7 +180,6 @@ class TestServing:
 
 
 @pytest.mark.live
-@pytest.mark.xdist_group("sidecar")
 class TestFailing:
     def test_a_reload_replaces_the_workers_and_keeps_what_the_sidecar_knows(self, sidecar: Server) -> None:
         client = sidecar.client_as("alice")

@@ -89,7 +89,6 @@ def test_each_round_asks_everybody_everything_in_an_order_of_its_own():
 
 @pytest.mark.live
 @pytest.mark.slow
-@pytest.mark.xdist_group("load")
 @pytest.mark.timeout(300)
 def test_a_run_for_real(tmp_path, monkeypatch, capsys):
     out = tmp_path / "run"

@@ -144,7 +144,6 @@ def test_a_generator_whose_clock_is_not_known_is_not_judged(tmp_path):
 
 @pytest.mark.live
 @pytest.mark.timeout(240)
-@pytest.mark.xdist_group("load")
 async def test_two_generators_and_a_coordinator_for_real(tmp_path):
     """Locust's own distributed mode; the clock of the second generator is 50 ms ahead."""
     folder, port = tmp_path / "recorded", free_port()

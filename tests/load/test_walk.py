@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EFFORT = Effort(rounds=2, warm_s=0.2, measured_s=0.5, users=4, processes=2)
 ENV = {"LAB_RATE_LIMITS": "READ=1000000/60,WRITE=4/2"}
 
-pytestmark = [pytest.mark.live, pytest.mark.xdist_group("load"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
 
 
 @pytest.fixture

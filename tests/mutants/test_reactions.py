@@ -20,7 +20,6 @@ EVERY_ONE = pytest.mark.skipif(
 
 
 @pytest.mark.live
-@pytest.mark.xdist_group("stack")
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in SAMPLE else EVERY_ONE) for name in REACTIONS]
 )

@@ -6,7 +6,6 @@ from browser import browser, installed, until
 pytestmark = [
     pytest.mark.live,
     pytest.mark.skipif(installed() is None, reason="no chromium on this machine"),
-    pytest.mark.xdist_group("browser"),
 ]
 CELL = "cell-rate_limit-memory-2-round_robin"
 SEEN = """(() => { const e = document.getElementById(%r); const r = e.getBoundingClientRect();

@@ -17,7 +17,6 @@ COMMAND = Path(sys.executable).with_name("kernel-lab")
 
 pytestmark = [
     pytest.mark.live,
-    pytest.mark.xdist_group("plugin"),
     pytest.mark.skipif(not PACKAGE.exists(), reason="no examples/ beside the lab"),
 ]
 

@@ -21,7 +21,7 @@ from kernel_lab.run.native import open_native
 from kernel_lab.run.plan import plan_of
 from kernel_lab.run.under_fault import FaultRun, plan_under_faults
 
-pytestmark = pytest.mark.xdist_group("stack")
+pytestmark = pytest.mark.live
 
 
 class Silent:

@@ -17,7 +17,7 @@ from kernel_lab.traffic.connections import Fresh, KeepAlive, RoundRobin, Workers
 ROOT = Path(__file__).resolve().parents[2]
 AGENT = Principal(name="agent")
 
-pytestmark = [pytest.mark.live, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("traffic")]
+pytestmark = [pytest.mark.live, pytest.mark.asyncio(loop_scope="module")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
