@@ -183,16 +183,21 @@ def test_every_column_of_every_csv_is_described():
     assert missing == []
 
 
+@pytest.fixture(scope="module")
+def reference():
+    return docs.read(REFERENCE)
+
+
 @needs_reference
 @pytest.mark.parametrize("path", docs.texts(), ids=lambda path: path.name)
-def test_the_docs_say_what_the_reference_run_says(path):
+def test_the_docs_say_what_the_reference_run_says(reference, path):
     text = path.read_text(encoding="utf-8")
-    assert fill(text, docs.read(REFERENCE), docs.tables_for(path)) == text, "run `make docs`"
+    assert fill(text, reference, docs.tables_for(path)) == text, "run `make docs`"
 
 
 @needs_reference
-def test_the_docs_show_the_pictures_of_the_reference_run():
-    for name, drawn in docs.pictures(docs.read(REFERENCE)).items():
+def test_the_docs_show_the_pictures_of_the_reference_run(reference):
+    for name, drawn in docs.pictures(reference).items():
         assert (registry.root() / "docs" / "pictures" / name).read_text("utf-8") == drawn, "run `make docs`"
 
 
