@@ -94,7 +94,7 @@ def wait(awaitable: Awaitable[T]) -> T:
     if type(stack) is not _Stack:
         raise NotBridged("a store was asked to wait outside of lab.bridge.bridged")
     leave = stack.leave
-    # everything that this yields goes to the event loop, and everything that the loop sends goes to it
+    # pass what the awaitable yields to the event loop, and pass the loop's answer back to the awaitable
     steps = awaitable.__await__()
     try:
         step = next(steps)

@@ -96,7 +96,7 @@ class SharedLimitPolicy:
 
     Args:
         limiter: Admits a grant or does not.
-        limits: What `DefaultPolicyEngine` would take as ``rate_limits``, complete.
+        limits: The complete ``rate_limits``, as `DefaultPolicyEngine` takes them.
     """
 
     def __init__(self, limiter: GrantLimiter, limits: Mapping[SafetyClass, tuple[int, float]]) -> None:

@@ -167,7 +167,7 @@ class Spans:
         return cls(calls, returns, began, sorted(returns), sorted(began + unknown) if unknown else began)
 
     def short(self, window_ns: int) -> tuple[list[int], list[int]]:
-        """The calls and the returns, each in order, of the admitted grants that took less than a window."""
+        """Return the sorted calls and the sorted returns of the admitted grants that took less than a window."""
         if max(map(sub, self.returns, self.calls), default=0) < window_ns:
             return self.began, self.ended
         short = [(c, end) for c, end in zip(self.calls, self.returns, strict=True) if end - c < window_ns]
@@ -189,9 +189,9 @@ class Spans:
         )
 
     def next_full(self, limit: int, window_ns: int) -> list[int]:
-        """Return, for each call, the first position where the limit may be reached, its own or a later one.
+        """Return, for each call, the position of the first call, this or a later one, where the limit may be reached.
 
-        The position is past the end if there is none.
+        The position is past the end if there is no such call.
         """
         after = [len(self.called)] * (len(self.called) + 1)
         gone = len(self.ended)

@@ -26,7 +26,7 @@ _SIGNED_AT_MOST = 100
 
 @dataclass(slots=True)
 class _Chain:
-    """A chain that this process writes, with the head that its last sent line made."""
+    """A chain that this process writes. Its head is the hash of the last line that was sent."""
 
     name: str
     head: Head
