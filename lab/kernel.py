@@ -17,6 +17,7 @@ from weaver_kernel import (
 )
 
 from lab.capabilities import CAPABILITIES, ExecutionLog, PinnedDriver, StreamDriver
+from lab.older import tracking
 from lab.policy import CountingLimiter, SharedLimitPolicy, worker_limits
 from lab.settings import BadSettings
 from lab.state import State, StateOptions, open_state
@@ -46,7 +47,8 @@ class LimitedLifeTokens(HMACTokenProvider):
         ttl_s: int,
         ttls: Mapping[str, int],
     ) -> None:
-        super().__init__(secret, revocation_store=revocation_store)
+        longest_s = max((ttl_s, *ttls.values()))
+        super().__init__(secret, revocation_store=tracking(revocation_store, longest_s))
         self._ttl_s = ttl_s
         self._ttls = ttls
 

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from weaver_kernel import DenialReason
 
+from lab.older import HandleTooLarge
 from lab.state import StateUnavailable
 
 MEDIA_TYPE = "application/problem+json"
@@ -70,7 +71,7 @@ REASONS: Mapping[type[Exception], tuple[int, str]] = {
     wk.DriverError: (502, "driver_failed"),
     # raised when the driver has already run, so its effect is there
     wk.FirewallError: (502, "driver_failed"),
-    wk.HandleTooLarge: (502, "driver_failed"),
+    HandleTooLarge: (502, "driver_failed"),
     StateUnavailable: (503, "state_unavailable"),
     # upstream's own SQLite stores do not catch the database's errors
     sqlite3.Error: (503, "state_unavailable"),

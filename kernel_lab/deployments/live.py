@@ -94,6 +94,9 @@ class Servers(Protocol):
     async def reload(self, replica: int) -> None:
         """SIGHUP a replica, and wait until new workers have taken the place of every old one."""
 
+    async def balance(self, replicas: Sequence[int]) -> None:
+        """Have the balancer lead to these replicas alone, and wait until no new call meets another one."""
+
     async def restart(
         self, name: str, *, env: Mapping[str, str] = NOTHING, arguments: Sequence[str] = (),
         before: Sequence[str] = (),

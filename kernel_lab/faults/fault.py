@@ -48,6 +48,11 @@ def nothing(deployment: Deployment) -> str:
     return ""
 
 
+def as_it_is(deployment: Deployment) -> Deployment:
+    """The deployment itself."""
+    return deployment
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """Something that breaks."""
@@ -60,6 +65,8 @@ class Fault:
     """Why a live deployment cannot have this fault; an empty string where it can."""
     excluded: Callable[[Deployment], str] = nothing
     """The same, as far as a deployment's declaration tells it, so that nothing has to be started to know it."""
+    shape: Callable[[Deployment], Deployment] = as_it_is
+    """The deployment that is started for the fault, made of the one that is named. It must promise the same."""
     inject: Inject
     """``inject(live, aim)``: once entered, the fault is in force, and its landing is known; once left, it has
     ended. `aim` is what it hits, such as the name of a worker, where the fault leaves a choice."""

@@ -25,11 +25,12 @@ from kernel_lab.traffic.address import open_http
 SECRET = "WEAVER_KERNEL_SECRET"  # noqa: S105 - the variable's name
 
 
-def _last(live: Live) -> str:
+def last_replica(live: Live) -> str:
+    """The name of the replica that is changed alone."""
     return f"gunicorn-r{live.deployment.replicas - 1}"
 
 
-def _setting(servers: Servers, name: str, variable: str) -> str:
+def setting(servers: Servers, name: str, variable: str) -> str:
     """What a server's process has in its environment, as the kernel tells it."""
     return psutil.Process(servers.processes[name].pid).environ().get(variable, "")
 
@@ -38,13 +39,13 @@ def _setting(servers: Servers, name: str, variable: str) -> str:
 async def _rotate(live: Live, _aim: str | None) -> AsyncIterator[Landing]:
     """The last replica gets the new secret at once, and the others when the fault ends."""
     servers, fresh = servers_of(live), {SECRET: secrets.token_hex(32)}
-    old = _mark(_setting(servers, _last(live), SECRET))
-    await again(servers, _last(live), fresh)
-    new = _mark(_setting(servers, _last(live), SECRET))
+    old = _mark(setting(servers, last_replica(live), SECRET))
+    await again(servers, last_replica(live), fresh)
+    new = _mark(setting(servers, last_replica(live), SECRET))
     said = "a secret of its own" if live.deployment.replicas > 1 else "another secret"
     try:
         yield Landing(
-            landed=old != new, evidence=f"{_last(live)} has {said if old != new else 'the old secret'}"
+            landed=old != new, evidence=f"{last_replica(live)} has {said if old != new else 'the old secret'}"
         )
     finally:
         for replica in range(live.deployment.replicas - 1):
@@ -95,8 +96,8 @@ async def _skew(live: Live, _aim: str | None) -> AsyncIterator[Landing]:
     libfaketime must move the monotonic clock too: with ``DONT_FAKE_MONOTONIC`` of version 0.9.10, Python's
     ``time.sleep`` fails. It must not move the times of files, by which gunicorn sees whether a worker hangs.
     """
-    servers, replica = servers_of(live), _last(live)
-    preloaded = _setting(servers, replica, "LD_PRELOAD")
+    servers, replica = servers_of(live), last_replica(live)
+    preloaded = setting(servers, replica, "LD_PRELOAD")
     libraries = f"{find_faketime()} {preloaded}".rstrip()
     await again(servers, replica, {"LD_PRELOAD": libraries, "FAKETIME": f"+{SKEW_S}s", "NO_FAKE_STAT": "1"})
     ahead_s = await _ahead_s(live.replica_urls[-1])

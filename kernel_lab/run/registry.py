@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kernel_lab.bad_input import BadInput
 from kernel_lab.deployments.deployment import Deployment, read_deployments
-from kernel_lab.faults import disk, failover, operations, partition, stores, workers
+from kernel_lab.faults import disk, failover, operations, partition, rollouts, stores, workers
 from kernel_lab.faults import hosts as of_hosts
 from kernel_lab.faults.fault import Fault
 from kernel_lab.run.scenario import Scenario
@@ -126,6 +126,7 @@ def faults() -> dict[str, Fault]:
             *failover.FAULTS,
             *disk.FAULTS,
             *operations.FAULTS,
+            *rollouts.FAULTS,
         )
     }
 

@@ -142,7 +142,8 @@ class FaultRun:
         If the stack fails, its own cells are unknown, and the run goes on.
         """
         known = "" if not self.plan.own_kernel else _tells_nothing(stack)
-        if why := stack.fault.excluded(stack.deployment) or known:
+        # a fault may have to try what this machine can, while other stacks serve
+        if why := await asyncio.to_thread(stack.fault.excluded, stack.deployment) or known:
             self._skip(stack, why)
             return
         name = f"{stack.deployment.name}-{stack.fault.name}"
@@ -154,7 +155,7 @@ class FaultRun:
         if not self.on_hosts:
             env["LAB_EXECUTION_LOG"] = str(self.plan.folder.executions(logs).absolute())
         try:
-            async with self.open_stack(stack.deployment, env, logs) as live:
+            async with self.open_stack(stack.fault.shape(stack.deployment), env, logs) as live:
                 if why := stack.fault.inapplicable(live):
                     self._skip(stack, why)
                     return

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal, NotRequired, cast
 
 from fastapi import Path, Query
 from typing_extensions import TypedDict
-from weaver_kernel import ActionTrace, AgentKernelError, TraceQuery, export_action_trace
+from weaver_kernel import ActionTrace, AgentKernelError, export_action_trace
 
+from lab.older import UNTRACED, TraceQuery, queried
 from lab.problems import TraceNotFound, refusals
 from lab.routes.parts import Asked, Count, KernelInUse, ServedHere
 from lab.routes.route import KernelRoute
@@ -75,14 +76,15 @@ async def explain(action_id: Annotated[str, Path(min_length=1)], kernel: KernelI
 @router.get("/traces", summary="List traces", responses=refusals(422, 503))
 async def list_traces(asked: Annotated[TraceFilter, Query()], kernel: KernelInUse) -> TracesReply:
     """Return the traces that the filter names, whole or as ids."""
-    traces = kernel.query_traces(
+    traces = queried(
+        kernel,
         TraceQuery(
             principal_id=asked.principal_id,
             capability_id=asked.capability_id,
             event_type=asked.event_type,
             limit=asked.limit,
             offset=asked.offset,
-        )
+        ),
     )
     ids = [trace.action_id for trace in traces]
     if asked.fields == "ids":
@@ -102,4 +104,4 @@ async def audit(served: ServedHere) -> AuditReply:
 
 
 def _trace_reply(trace: ActionTrace) -> TraceReply:
-    return cast("TraceReply", export_action_trace(trace))
+    return cast("TraceReply", {**UNTRACED, **export_action_trace(trace)})

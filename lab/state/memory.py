@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from weaver_kernel import BudgetManager, HandleStore, TraceStore
+from weaver_kernel import BudgetManager, HandleStore
 from weaver_kernel.rate_limit import RateLimiter
 from weaver_kernel.stores import InMemoryRevocationStore
 
+from lab.older import traces_in_memory
 from lab.state.seam import State, StateOptions
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def open_url(url: StateURL, options: StateOptions) -> State:
         revocations=InMemoryRevocationStore(),
         limiter=RateLimiter(),
         handles=HandleStore(options.handle_ttl_s, max_entries=options.handle_cap),
-        traces=TraceStore(max_entries=options.trace_cap),
+        traces=traces_in_memory(options.trace_cap),
         budget=None
         if options.budget_total is None
         else BudgetManager(options.budget_total, default_request=options.budget_request),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from weaver_kernel import ActionTrace, AgentKernelError, TraceQuery, query_traces
+from weaver_kernel import ActionTrace, AgentKernelError
 from weaver_kernel.stores import (
     GENESIS_HASH,
     ChainVerificationResult,
@@ -19,6 +19,8 @@ from weaver_kernel.stores import (
     encode_trace,
     verify_chain,
 )
+
+from lab.older import TraceQuery, query_traces
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,7 +209,7 @@ async def test_a_deployment_that_is_made_for_one_fault_suffers_no_other(tmp_path
 
 
 def test_each_fault_has_a_name_of_its_own_and_a_title():
-    assert len(registry.faults()) == 25
+    assert len(registry.faults()) == 27
     assert set(registry.MADE_FOR) <= set(registry.deployments())
     assert set(registry.MADE_FOR.values()) <= set(registry.faults())
     assert all(fault.title for fault in registry.faults().values())

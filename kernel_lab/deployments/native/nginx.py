@@ -12,6 +12,9 @@ from kernel_lab.deployments.native.binaries import find_nginx
 from kernel_lab.deployments.native.guarded import Command
 from kernel_lab.deployments.ports import LOOPBACK
 
+NAME = "nginx"
+"""The name of the balancer among the servers of a stack."""
+
 
 def configuration(*, routing: Routing, port: int, replicas: Sequence[int], folder: Path) -> str:
     """``nginx.conf``: listens on `port`, passes on to the replicas' ports, keeps its files in `folder`."""

@@ -107,7 +107,7 @@ class NativeStack:
         if guard is None or self._running is None:
             return
         try:
-            for kind in ("nginx", "gunicorn", remote.NAME, "store"):
+            for kind in (nginx.NAME, "gunicorn", remote.NAME, "store"):
                 await self._running.end(kind)
         except StackFailed:
             pass  # the guard has ended before us; the servers went with it
@@ -117,7 +117,7 @@ class NativeStack:
     @property
     def base_url(self) -> str:
         """The URL that clients call: that of the balancer, or of the one replica's shared socket."""
-        return self._url("gunicorn-r0" if self.deployment.routing == "direct" else "nginx")
+        return self._url("gunicorn-r0" if self.deployment.routing == "direct" else nginx.NAME)
 
     @property
     def replica_urls(self) -> tuple[str, ...]:
@@ -208,6 +208,29 @@ class NativeStack:
         except TimeoutError:
             raise StackFailed(
                 f"{name}: old workers {self._start_timeout_s:g} s after SIGHUP: {up & old}"
+            ) from None
+
+    async def balance(self, replicas: Sequence[int]) -> None:
+        """Have the balancer lead to these replicas alone, and wait until no new call meets another one.
+
+        Raises:
+            StackFailed: There is no balancer, or it goes on as before.
+        """
+        if nginx.NAME not in self.processes:
+            raise StackFailed(f"{self.deployment.name} has no balancer")
+        master = self.processes[nginx.NAME]
+        old = set(gunicorn.children(master.pid))
+        self._configure(master.port, replicas)
+        self.signal(nginx.NAME, signal.SIGHUP)
+        try:
+            async with asyncio.timeout(self._start_timeout_s):
+                # an old process of nginx goes on until the calls that it has passed on are answered
+                while not (now := set(gunicorn.children(master.pid))) or now & old:  # noqa: ASYNC110 - no event
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
+            raise StackFailed(
+                f"nginx leads to the old replicas {self._start_timeout_s:g} s after SIGHUP"
+                f"{last_lines(master.log)}"
             ) from None
 
     async def restart(
@@ -309,15 +332,20 @@ class NativeStack:
     def _balancer(self) -> Server:
         folder = self._own / "nginx"
         folder.mkdir(exist_ok=True)
-        port = self._port("nginx")
-        config = self._folder / "nginx.conf"
-        replicas = [self._ports[f"gunicorn-r{index}"] for index in range(self.deployment.replicas)]
-        config.write_text(
-            nginx.configuration(routing=self.deployment.routing, port=port, replicas=replicas, folder=folder),
-            encoding="utf-8",
-        )
+        port = self._port(nginx.NAME)
+        config = self._configure(port, range(self.deployment.replicas))
         command = nginx.command(config, folder=folder, log=self._folder / "nginx.log")
-        return Server(name="nginx", port=port, command=command, ready=self._balanced)
+        return Server(name=nginx.NAME, port=port, command=command, ready=self._balanced)
+
+    def _configure(self, port: int, replicas: Sequence[int]) -> Path:
+        """Write what nginx reads: it listens on `port`, and passes calls on to these replicas."""
+        config = self._folder / "nginx.conf"
+        ports = [self._ports[f"gunicorn-r{index}"] for index in replicas]
+        told = nginx.configuration(
+            routing=self.deployment.routing, port=port, replicas=ports, folder=self._own / "nginx"
+        )
+        config.write_text(told, encoding="utf-8")
+        return config
 
     async def _balanced(self, _pid: int) -> AsyncGenerator[str]:
         """Yield what is waited for, until one of this stack's workers has answered through the balancer."""

@@ -10,7 +10,6 @@ import argparse
 import csv
 import io
 import json
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -19,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from kernel_lab import markdown
-from kernel_lab.bad_input import EXIT_CODE, BadInput
+from kernel_lab.bad_input import EXIT_CODE
 from kernel_lab.deployments.live import StackUnavailable
+from kernel_lab.deployments.native.packages import other_version
 from kernel_lab.run import registry
 from kernel_lab.upstream.rollout.servers import Balanced, Side, balanced
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="lab-rollout-") as folder:
             rows = [*versions(Path(folder)), *keys(Path(folder))]
-    except (BadInput, StackUnavailable) as error:
+    except StackUnavailable as error:
         print(f"make rollout: {error}", file=sys.stderr)
         return EXIT_CODE
     (given.out / "rollout.csv").write_text(as_csv(rows), encoding="utf-8")
@@ -59,16 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def versions(folder: Path) -> Iterator[Row]:
     """0.11.0 beside 0.12.0, with the default stores, with upstream's files, with stores of one's own."""
-    packages = folder / "packages"
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    done = subprocess.run(
-        [*command, "--target", str(packages), f"weaver-kernel=={OLD}"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise BadInput(f"weaver-kernel {OLD} cannot be installed: {done.stderr.strip()[-200:]}")
+    packages = other_version(OLD)
 
     def sides(**env: str) -> tuple[Side, Side]:
         return Side(name=OLD, packages=packages, env={**SECRET, **env}), Side(name=NEW, env={**SECRET, **env})
