@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
-from kernel_lab.faults.around import Around
+from kernel_lab.faults.around import FREE, Around
 from kernel_lab.judge.checkers import handles as checker
 from kernel_lab.judge.history import AnyOperation, Expand, Invoke
 from kernel_lab.judge.verdict import Validity
@@ -135,7 +135,7 @@ async def under_fault(session: Session, around: Around) -> None:
     made: list[str] = []
 
     async def make_one() -> None:
-        reply = await agent.invoke(granted.body["token"]) if granted.ok else granted
+        reply = await agent.invoke(granted.body["token"], mode=FREE) if granted.ok else granted
         if reply.ok and reply.body.get("handle_id"):
             made.append(reply.body["handle_id"])
 

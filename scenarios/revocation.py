@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
-from kernel_lab.faults.around import Around
+from kernel_lab.faults.around import FREE, Around
 from kernel_lab.judge.checkers import revocation as checker
 from kernel_lab.judge.evidence import accepted as accepted_token
 from kernel_lab.judge.history import AnyOperation, Grant, Invoke, Revoke, RevokeAll
@@ -194,9 +194,9 @@ async def under_fault(session: Session, around: Around) -> None:
         if number % 4 == 0:
             await revoke_one()
         for token in revoked[number % 3 :: 3]:
-            await agent.invoke(token)
+            await agent.invoke(token, mode=FREE)
         if kept.ok:
-            await agent.invoke(kept.body["token"])
+            await agent.invoke(kept.body["token"], mode=FREE)
 
 
 def predict(

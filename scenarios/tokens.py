@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
-from kernel_lab.faults.around import Around
+from kernel_lab.faults.around import FREE, Around
 from kernel_lab.judge.checkers import tokens as checker
 from kernel_lab.judge.history import AnyOperation, Grant, Invoke
 from kernel_lab.judge.verdict import Validity
@@ -128,7 +128,7 @@ async def under_fault(session: Session, around: Around) -> None:
         if reply.ok:
             tokens.append(reply.body["token"])
         for token in tokens[number % 4 :: 4][:2] if tokens else ():
-            await agent.invoke(token)
+            await agent.invoke(token, mode=FREE)
 
 
 def predict(

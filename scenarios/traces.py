@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kernel_lab.deployments.deployment import Deployment
-from kernel_lab.faults.around import Around
+from kernel_lab.faults.around import FREE, Around
 from kernel_lab.judge.checkers import traces as checker
 from kernel_lab.judge.history import AnyOperation, Explain, Invoke
 from kernel_lab.judge.verdict import Validity
@@ -130,7 +130,7 @@ async def under_fault(session: Session, around: Around) -> None:
     done: list[str] = []
 
     async def act() -> None:
-        reply = await agent.invoke(granted.body["token"]) if granted.ok else granted
+        reply = await agent.invoke(granted.body["token"], mode=FREE) if granted.ok else granted
         if reply.ok and reply.body.get("action_id"):
             done.append(reply.body["action_id"])
 

@@ -9,6 +9,10 @@ from collections.abc import AsyncIterator
 ROUND_S = 0.05
 """The pause between the end of one round of a claim's calls and the begin of its next round."""
 
+FREE = "handle_only"
+"""How every claim but the budget asks to be answered, so that an invoke costs no budget. Nobody else's invokes are in
+the history of the budget, which is judged to the token."""
+
 
 class Around:
     """What the traffic of several claims and the injection of one fault have in common.

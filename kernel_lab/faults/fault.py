@@ -73,6 +73,8 @@ class Fault:
     prepare: Callable[[Live], AbstractAsyncContextManager[Inject]] | None = None
     """Where a fault needs something before the traffic begins, such as a proxy: entered on the fresh deployment,
     it yields the injection to use instead of `inject`; left, it has taken everything away again."""
+    hits: int = 0
+    """Which replica it hits, if it hits one: 0 is the first, -1 the last."""
     lasts: bool = False
     """Whether it goes on until it is ended, so that its end stands in the history too."""
     lasts_s: float | None = None

@@ -134,7 +134,7 @@ FAULTS = (
     Fault(
         name="rotate_secret",
         title="the last replica gets another signing secret, and a while later the others do",
-        inapplicable=not_ours, excluded=_unsigned, inject=_rotate, lasts=True,
+        inapplicable=not_ours, excluded=_unsigned, inject=_rotate, hits=-1, lasts=True,
     ),
     Fault(
         name="no_store_at_start",
@@ -144,7 +144,7 @@ FAULTS = (
     Fault(
         name="clock_skew",
         title=f"the last replica is started again with a clock that is {SKEW_S} s ahead, for a while",
-        inapplicable=not_ours, excluded=_same_clock, inject=_skew, lasts=True,
+        inapplicable=not_ours, excluded=_same_clock, inject=_skew, hits=-1, lasts=True,
     ),
 )  # fmt: skip
 """The faults of operations, in the order in which they are listed."""

@@ -116,7 +116,7 @@ FAULTS = (
     Fault(
         name="mixed_version",
         title=f"the last replica serves {PACKAGE} {OLD} for a while, and the others the version under test",
-        inapplicable=not_ours, excluded=_one_version, shape=_two_sides, inject=_mix, lasts=True,
+        inapplicable=not_ours, excluded=_one_version, shape=_two_sides, inject=_mix, hits=-1, lasts=True,
     ),
     Fault(
         name="blue_green",

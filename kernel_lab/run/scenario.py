@@ -112,6 +112,8 @@ class Session:
     parameters: dict[str, Any]
     seed: int
     quick: bool
+    names: Iterator[str] | None = None
+    """Names that its principals take first, where a principal's name decides which replica answers it."""
     rng: random.Random = field(init=False)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _tag: str = ""
@@ -138,8 +140,9 @@ class Session:
         """
         admin = "admin" in roles
         said = self.target.promises.admin if admin else self.target.promises.caller
+        name = next(self.names, "") if self.names is not None else ""
         return Principal(
-            name=f"{role}{next(self._numbers)}-{self._tag}",
+            name=name or f"{role}{next(self._numbers)}-{self._tag}",
             roles=said.roles or roles,
             tenant=said.tenant or self.target.promises.caller.tenant or "acme",
             extra=dict(said.headers or self.target.promises.caller.headers),
@@ -265,7 +268,7 @@ class Scenario:
     over_time: OverTime | None = None
     under_fault: Callable[[Session, Around], Awaitable[None]] | None = None
     """The claim's traffic around a fault: it makes state, then asks for it in every round. None where the claim is
-    not tested under faults."""
+    not tested under faults. All claims share one stack there, so an invoke asks to be answered as `FREE`."""
     under_load: bool = False
     """Whether the sessions of ``kernel-lab load`` test this claim too."""
     needs: tuple[Callable[[Target], object], ...] = ()

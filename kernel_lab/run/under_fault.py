@@ -21,11 +21,11 @@ import msgspec
 
 from kernel_lab.deployments.deployment import Deployment
 from kernel_lab.deployments.live import Live, StackUnavailable
+from kernel_lab.faults.aimed import aimed
 from kernel_lab.faults.around import Around
 from kernel_lab.faults.fault import Fault, disturb, prepared
 from kernel_lab.faults.liveness import Probed, probing
 from kernel_lab.judge.history import read_history
-from kernel_lab.judge.verdict import Validity
 from kernel_lab.run.effect import NOTHING, Effect, effect, write_effects
 from kernel_lab.run.folder import CellFolder
 from kernel_lab.run.plan import Plan, PlannedCell
@@ -92,22 +92,19 @@ class FaultRun:
         """The stacks, in the order in which they start."""
         policy = self.plan.policies[0]
         claims = [one for one in self.plan.scenarios if one.under_fault is not None]
-        shared = [one for one in claims if not one.own_stack]
-        groups = [group for group in (shared, *([one] for one in claims if one.own_stack)) if group]
         stacks = [
             Stack(
                 deployment=deployment,
                 fault=fault,
                 cells=tuple(
                     PlannedCell(scenario=one, deployment=deployment, policy=policy, fault=fault)
-                    for one in group
+                    for one in claims
                     if self.only is None or (one.name, deployment.name, fault.name) in self.only
                 ),
             )
             for deployment in self.plan.deployments
             for fault in self.faults
             if self.made_for.get(deployment.name, fault.name) == fault.name
-            for group in groups
         ]
         return [stack for stack in stacks if stack.cells]
 
@@ -141,9 +138,8 @@ class FaultRun:
 
         If the stack fails, its own cells are unknown, and the run goes on.
         """
-        known = "" if not self.plan.own_kernel else _tells_nothing(stack)
         # a fault may have to try what this machine can, while other stacks serve
-        if why := await asyncio.to_thread(stack.fault.excluded, stack.deployment) or known:
+        if why := await asyncio.to_thread(stack.fault.excluded, stack.deployment):
             self._skip(stack, why)
             return
         name = f"{stack.deployment.name}-{stack.fault.name}"
@@ -187,6 +183,7 @@ class FaultRun:
         connections = await open_connections(
             asked[0].policy, target.address, workers=target.workers, direct=target.direct, names=names
         )
+        on_the_replica = await aimed(live, stack.fault.hits)
         folders = [
             self.plan.folder.cell(one.scenario.name, one.deployment.name, one.policy, stack.fault.name)
             for one in asked
@@ -198,6 +195,7 @@ class FaultRun:
             async def drive(session: Session) -> None:
                 assert cell.scenario.under_fault is not None  # noqa: S101 - only such claims are planned
                 recorders.append(session.main)
+                session.names = on_the_replica
                 try:
                     await cell.scenario.under_fault(session, around)
                 finally:
@@ -253,17 +251,6 @@ class FaultRun:
         finally:
             around.end()
         return "", probed
-
-
-def _tells_nothing(stack: Stack) -> str:
-    """Return why a stack is not started for the claim that needs it for itself; an empty text where it is started."""
-    broken_anyway = [
-        cell.scenario.own_stack and cell.scenario.expect(cell.deployment, cell.policy) is Validity.INVALID
-        for cell in stack.cells
-    ]
-    if not all(broken_anyway):
-        return ""
-    return "it needs a stack of its own, and it is broken on this deployment without a fault too"
 
 
 def _key(cell: PlannedCell) -> tuple[str, str, str]:

@@ -6,6 +6,7 @@ import csv
 import os
 import re
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,6 +20,8 @@ from kernel_lab.run import registry, under_fault
 from kernel_lab.run.effect import COLUMNS
 from kernel_lab.run.native import open_native
 from kernel_lab.run.plan import plan_of
+from kernel_lab.run.promises import Promises
+from kernel_lab.run.scenario import Session
 from kernel_lab.run.under_fault import FaultRun, plan_under_faults
 
 pytestmark = pytest.mark.live
@@ -46,8 +49,12 @@ async def suffer(tmp_path, deployment, faults, scenarios):
 
 
 async def test_a_reload_forgets_revocations_on_one_worker_and_no_token(tmp_path):
-    plan, rows = await suffer(tmp_path, "single", [registry.faults()["reload"]], ["tokens", "revocation"])
+    claims = ["tokens", "revocation", "handles", "traces", "budget"]
+    plan, rows = await suffer(tmp_path, "single", [registry.faults()["reload"]], claims)
     revocation, tokens = rows["revocation", "reload"], rows["tokens", "reload"]
+    # the invokes of the claims beside the budget cost nothing, or a read of it would tell more than it was charged
+    assert "inflated_use" not in rows["budget", "reload"].effect.broke
+    assert rows["budget", "reload"].effect.mode == "open"
     assert (revocation.result.validity, revocation.effect.mode) == (Validity.INVALID, "open")
     assert revocation.effect.lost_acknowledged > 0
     assert "1 of 1 workers were replaced" in revocation.effect.landed
@@ -156,12 +163,13 @@ async def test_only_servers_of_this_machine_are_told_to_write_into_the_run_folde
     assert given == [set() if on_hosts else {"LAB_EXECUTION_LOG"}]
 
 
-async def test_a_claim_that_is_broken_anyway_gets_no_stack_of_its_own(tmp_path):
-    _, rows = await suffer(tmp_path, "memory-4", [registry.faults()["reload"]], ["budget"])
-    [row] = rows.values()
-    assert row.result.validity is Validity.SKIPPED
-    assert "broken on this deployment without a fault too" in row.result.reason
-    assert not list((tmp_path / "run" / "stacks").glob("*"))
+def test_every_claim_shares_the_one_stack_of_a_deployment_and_a_fault(tmp_path):
+    plan = plan_of(["single", "redis"], [], [], quick=True, seed=1, out=tmp_path / "run", kernel=None)
+    faults = [registry.faults()[name] for name in ("reload", "blue_green")]
+    run = FaultRun(plan=plan_under_faults(plan), faults=faults, open_stack=open_native, progress=Silent())
+    claims = {one.name for one in registry.scenarios().values() if one.under_fault is not None}
+    assert "budget" in claims
+    assert [{cell.scenario.name for cell in stack.cells} for stack in run.stacks()] == [claims] * 4
 
 
 async def test_a_skewed_clock_is_skipped_where_no_library_can_skew_it(tmp_path, monkeypatch):
@@ -221,3 +229,23 @@ async def test_a_remote_kernel_that_dies_takes_every_revocation_with_it(tmp_path
     [row] = rows.values()
     assert (row.result.validity, row.effect.mode) == (Validity.INVALID, "open"), row
     assert "remote has ended" in row.effect.landed
+
+
+@pytest.mark.slow
+async def test_where_the_principal_chooses_the_host_every_claim_is_on_the_one_that_is_hit(tmp_path):
+    for fault, claims in (
+        ("recycle", ["rate_limit", "handles", "traces", "capabilities"]),
+        ("rotate_secret", ["tokens"]),
+    ):
+        _, rows = await suffer(tmp_path / fault, "sticky", [registry.faults()[fault]], claims)
+        assert {row.result.validity for row in rows.values()} == {Validity.INVALID}, rows
+
+
+def test_a_principal_takes_the_names_that_were_chosen_first():
+    target = SimpleNamespace(promises=Promises())
+    session = Session(
+        deployment=None, target=target, connections=None, main=None, shadow=None, parameters={}, seed=1, quick=True,
+        names=iter(["a", "b"]),
+    )  # fmt: skip
+    assert [session.principal().name, session.principal("stranger").name] == ["a", "b"]
+    assert session.principal("stranger").name.startswith("stranger0-1-")
