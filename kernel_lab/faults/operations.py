@@ -100,7 +100,7 @@ async def _skew(live: Live, _aim: str | None) -> AsyncIterator[Landing]:
     preloaded = setting(servers, replica, "LD_PRELOAD")
     libraries = f"{find_faketime()} {preloaded}".rstrip()
     await again(servers, replica, {"LD_PRELOAD": libraries, "FAKETIME": f"+{SKEW_S}s", "NO_FAKE_STAT": "1"})
-    ahead_s = await _ahead_s(live.replica_urls[-1])
+    ahead_s = await seconds_ahead(live.replica_urls[-1])
     try:
         yield Landing(
             landed=abs(ahead_s - SKEW_S) < SKEW_S / 2,
@@ -110,7 +110,7 @@ async def _skew(live: Live, _aim: str | None) -> AsyncIterator[Landing]:
         await again(servers, replica, {"LD_PRELOAD": preloaded, "FAKETIME": "+0s"})
 
 
-async def _ahead_s(url: str) -> float:
+async def seconds_ahead(url: str) -> float:
     """How far the clock of the worker that answers is ahead of ours, in seconds; the date has whole seconds."""
     async with open_http(url, kept=False, timeout_s=TIMEOUT_S) as http:
         reply = await http.get(PATH)

@@ -95,6 +95,19 @@ async def test_another_secret_lands_and_ends(tmp_path):
 
 
 @pytest.mark.slow
+async def test_a_clock_that_was_set_is_put_back(tmp_path):
+    if why := registry.faults()["clock_skew"].excluded(registry.deployments()["redis"]):
+        pytest.skip(why)
+    try:
+        async with stack_of("redis", tmp_path, workers=1) as live:
+            assert "s ahead" in await lands("clock_skew", live)
+            # the date of an answer has whole seconds, and the machine may be busy
+            assert abs(await operations.seconds_ahead(live.replica_urls[-1])) < operations.SKEW_S / 2
+    except StackUnavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.slow
 async def test_a_replica_starts_without_its_store_and_finds_it_later(tmp_path):
     try:
         async with stack_of("redis", tmp_path, workers=1) as live:

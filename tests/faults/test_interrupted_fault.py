@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -46,6 +47,15 @@ def marked(mark):
     return found
 
 
+def namespaces():
+    """The namespaces of mounts in which the processes of this machine are."""
+    found = set()
+    for process in psutil.pids():
+        with suppress(OSError):
+            found.add((Path("/proc") / str(process) / "ns" / "mnt").readlink().name)
+    return found
+
+
 def until(condition):
     deadline = time.monotonic() + WITHIN_S
     while not (reached := condition()) and time.monotonic() < deadline:
@@ -65,6 +75,7 @@ def mounted():
         pytest.param("full_disk", "sqlite", signal.SIGINT, marks=[SLOW, SMALL_DISK]),
         pytest.param("full_disk", "sqlite", signal.SIGKILL, marks=[SLOW, SMALL_DISK]),
         pytest.param("stop_store", "redis", signal.SIGINT, marks=SLOW),
+        pytest.param("mixed_version", "sqlite", signal.SIGINT, marks=SLOW),
     ],
     ids=lambda one: str(getattr(one, "name", one)),
 )
@@ -91,10 +102,17 @@ def test_nothing_is_left_of_a_fault_that_was_in_force(tmp_path, fault, deploymen
         assert run.poll() is None, told
         sockets = [Path(env["LAB_CONTROL_SOCKET"]) for env in marked(mark) if "LAB_CONTROL_SOCKET" in env]
         assert sockets
+        # a server whose disk is small has a namespace of mounts of its own
+        own = {
+            (Path("/proc") / str(process.pid) / "ns" / "mnt").readlink().name
+            for process in psutil.Process(run.pid).children(recursive=True)
+        } - {Path("/proc/self/ns/mnt").readlink().name}
+        assert bool(own) == (fault == "full_disk")
         run.send_signal(number)
         run.wait(WITHIN_S)
         assert until(lambda: marked(mark) == []), [env.get("LAB_REPLICA") for env in marked(mark)]
         assert until(lambda: not sockets[0].parent.exists())
+        assert not own & namespaces()
         assert not [one for one in mounted() if one.startswith(str(sockets[0].parent))]
         if number is signal.SIGINT:
             assert run.returncode == 130, (tmp_path / "said").read_text("utf-8")
