@@ -218,9 +218,7 @@ def test_a_place_that_cannot_be_written_is_the_reason(monkeypatch, tmp_path):
         packages.other_version("0.11.0")
 
 
-@pytest.mark.live
 async def test_a_stack_without_a_balancer_cannot_be_switched(tmp_path):
     stack = NativeStack(registry.deployments()["single"], app=AppSpec(root=registry.root()), folder=tmp_path)
-    async with stack as live:
-        with pytest.raises(StackFailed, match="single has no balancer"):
-            await live.balance([0])
+    with pytest.raises(StackFailed, match="single has no balancer"):
+        await stack.balance([0])

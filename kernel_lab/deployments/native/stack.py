@@ -216,7 +216,7 @@ class NativeStack:
         Raises:
             StackFailed: There is no balancer, or it goes on as before.
         """
-        if nginx.NAME not in self.processes:
+        if self.deployment.routing == "direct":
             raise StackFailed(f"{self.deployment.name} has no balancer")
         master = self.processes[nginx.NAME]
         old = set(gunicorn.children(master.pid))
