@@ -1,4 +1,4 @@
-"""In every window of W seconds at most L grants are admitted, per principal and capability, as by upstream's log.
+"""In every window of W seconds at most L grants are admitted, per principal and capability.
 
 No grant is denied while fewer than L can have counted.
 
@@ -16,9 +16,9 @@ L = 1, W = 10: [0, 20] and [1, 2] are legal, with the instants 11 and 1.
 L = 1, W = 10: [0, 8] and [1, 2] are not: one of them is admitted less than 10 after the other.
 
 **Denials.** A denial at instant d is right if L grants can lie in ``(d - W, d]``. A denial is wrongful if there is no
-such d in its ``[call, return]``. Each ok or info grant counts that can have had its effect in that interval. The number
-of grants that the limit allows there is ignored, so that one over-admission is not reported twice. A right limiter
-denies only when L grants do lie there.
+such d in its ``[call, return]``. An ok or info grant counts if it can have had its effect in that interval. The
+number of grants that the limit allows there is ignored, so that one over-admission is not reported twice. A right
+limiter denies only when L grants do lie there.
 
 **What it cannot see.** Denials are judged one by one. So denials that are possible one by one and impossible together
 are not found (in random histories about one in a hundred of the impossible ones). The checker learns nothing from a
@@ -240,7 +240,7 @@ def _crowd(admitted: list[Grant], spans: Spans, limit: int, window_ns: int) -> l
 
 
 def _recent(proof: list[Grant], limit: int, window_ns: int) -> list[Grant]:
-    """Return the latest of these grants that are a proof by themselves, without the ones long before them."""
+    """Return the last of these grants that are a proof by themselves. Older grants are left out."""
     proof = _by_call(proof)
     size = 2 * (limit + 1)
     while size < len(proof):
