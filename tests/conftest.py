@@ -1,6 +1,7 @@
 """What tests of several folders need: the command line in this process."""
 
 import logging
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from effort import SLOW
 from xdist.scheduler import LoadFileScheduling
 
+from kernel_lab.cli.entry import ENDS
 from kernel_lab.cli.main import main
 
 
@@ -63,6 +65,17 @@ def logging_goes_on():
     """A program that was called in this process may have switched logging off, for every test after it."""
     yield
     logging.disable(logging.NOTSET)
+
+
+@pytest.fixture
+def heard():
+    """What a test starts hears each signal. It would inherit one that whoever runs the tests ignores, as nohup does."""
+    ignored = [one for one in ENDS if signal.getsignal(one) is signal.SIG_IGN]
+    for one in ignored:
+        signal.signal(one, signal.SIG_DFL)
+    yield
+    for one in ignored:
+        signal.signal(one, signal.SIG_IGN)
 
 
 @pytest.fixture

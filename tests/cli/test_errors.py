@@ -186,17 +186,6 @@ def test_what_would_steer_a_terminal_is_written_as_an_escape():
     assert visible("a\x1b]0;x\x07\nb\u202ec é ✓") == "a\\x1b]0;x\\x07\\nb\\u202ec é ✓"
 
 
-@pytest.fixture
-def heard():
-    """A signal that whoever runs the tests ignores, as nohup does, would be ignored by the command as well."""
-    ignored = [one for one in ENDS if signal.getsignal(one) is signal.SIG_IGN]
-    for one in ignored:
-        signal.signal(one, signal.SIG_DFL)
-    yield
-    for one in ignored:
-        signal.signal(one, signal.SIG_IGN)
-
-
 @pytest.mark.parametrize(
     "number",
     [number if number == signal.SIGHUP else pytest.param(number, marks=pytest.mark.slow) for number in ENDS],

@@ -14,7 +14,7 @@ import pytest
 COMMAND = Path(sys.executable).with_name("kernel-lab")
 MARK = "KERNEL_LAB_TEST_MARK"
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.usefixtures("heard")]
 SLOW = pytest.mark.slow
 
 

@@ -241,7 +241,7 @@ def test_other_roles_are_asked_for_and_then_used(here, tmp_path):
 
 
 @pytest.mark.live
-def test_up_serves_a_kernel_of_ones_own_and_ends_with_its_terminal(here, tmp_path):
+def test_up_serves_a_kernel_of_ones_own_and_ends_with_its_terminal(here, heard, tmp_path):
     said = tmp_path / "said"
     with said.open("wb") as file:
         server = subprocess.Popen(

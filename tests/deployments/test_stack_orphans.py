@@ -16,7 +16,7 @@ from effort import effort
 from kernel_lab.deployments import NativeStack
 from kernel_lab.deployments.deployment import Deployment
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.usefixtures("heard")]
 SLOW = pytest.mark.slow
 
 ROUNDS = effort(2, 3, "STACK_ROUNDS")

@@ -20,7 +20,7 @@ row = Deployment(name="one", title="one worker", **eval(sys.argv[3]))
 sys.exit(up_forever(row, app=AppSpec(root=Path(sys.argv[1])), folder=Path(sys.argv[2])))
 """
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.usefixtures("heard")]
 
 
 def up(folder, row=None):

@@ -30,7 +30,7 @@ sys.exit(main())
 MARK = "KERNEL_LAB_TEST_FAULT"
 WITHIN_S = 180.0
 
-pytestmark = [pytest.mark.live]
+pytestmark = [pytest.mark.live, pytest.mark.usefixtures("heard")]
 SLOW = pytest.mark.slow
 SMALL_DISK = pytest.mark.skipif(bool(no_mount()), reason=no_mount() or "-")
 

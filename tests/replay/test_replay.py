@@ -26,8 +26,8 @@ BROKEN = sorted(
     if path.with_name("cell.json").exists() and json.loads(path.read_text())["validity"] == "invalid"
 )
 SHOWN = [
-    "revocation/memory-4-round_robin", "rate_limit/memory-4-round_robin", "handles/memory-4-fresh",
-    "traces/memory-4-fresh",
+    "revocation/memory-4-round_robin", "rate_limit/memory-4-round_robin", "handles/memory-4-round_robin",
+    "traces/memory-4-round_robin",
 ]  # fmt: skip
 
 
