@@ -60,9 +60,9 @@ def begun(op: Invoke) -> bool:
 
 def proves(op: Invoke) -> Proves:
     """Return what an invoke proves about its token: by its outcome, its frames, or its reason code."""
-    if op.outcome is OK or begun(op):
+    if op.outcome is OK or (op.input.stream and begun(op)):
         return ACCEPTED
-    return ERRORS.get(op.error or "", NOTHING)
+    return ERRORS.get(op.error, NOTHING) if op.error is not None else NOTHING
 
 
 def accepted(op: AnyOperation) -> bool:

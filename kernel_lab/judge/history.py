@@ -48,6 +48,7 @@ from kernel_lab.judge.operation import (  # fmt: skip
     Revoke,
     RevokeAll,
     Stats,
+    ends_ns,
     of_kind,
 )
 
@@ -55,7 +56,7 @@ __all__ = [
     "FAIL", "FOREVER", "INFO", "KINDS", "OK", "AnyOperation", "Audit", "Budget", "Called", "Expand",
     "Explain", "FaultEvent", "Grant", "HistoryWriter", "ImportCapability", "Invoke", "ListTraces",
     "MalformedHistory", "Operation", "Outcome", "Revoke", "RevokeAll", "Stats", "collector_paused",
-    "iter_history", "of_kind", "open_history", "parse_line", "read_history", "to_line", "write_history",
+    "ends_ns", "iter_history", "of_kind", "open_history", "parse_line", "read_history", "to_line", "write_history",
 ]  # fmt: skip
 
 
@@ -67,15 +68,13 @@ _called = msgspec.json.Decoder(Called)
 _fault = msgspec.json.Decoder(FaultEvent)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
-_index = attrgetter("index")
+_index, _worker = attrgetter("index"), attrgetter("worker")
 
 _CHUNK_BYTES = 1 << 18
 LONGEST_LINE = 1 << 22
 """Bytes of the longest line that is read."""
 MOST_BYTES = 4 << 30
 """Bytes of the longest history that is read, unpacked."""
-_SCOPED = frozenset({Grant, Invoke})
-_OWNED = frozenset({Expand, RevokeAll})
 
 
 @contextmanager
@@ -258,7 +257,7 @@ def _read(file: IO[bytes], path: Path) -> bytes:
 def _parse_lines(
     lines: bytes, same: dict[str | None, str | None], *, where: str, first: int
 ) -> list[AnyOperation]:
-    """Whole lines at once; the long names that repeat (workers, principals, …) are kept once."""
+    """Whole lines at once; the names of workers are kept once."""
     operations: list[AnyOperation]
     try:
         operations = _called.decode_lines(lines)
@@ -270,19 +269,19 @@ def _parse_lines(
         if (op.outcome is not INFO if op.return_ns is None else op.return_ns < op.call_ns)
     ]:
         return _parse_each(lines, where=where, first=first)
-    _keep_once(same, "worker", operations)
-    _keep_once(same, "error", [op for op in operations if op.error is not None])
-    scoped = [op.input for op in operations if type(op) in _SCOPED]
-    _keep_once(same, "principal", scoped)
-    _keep_once(same, "capability", scoped)
-    _keep_once(same, "principal", [op.input for op in operations if type(op) in _OWNED])
+    _keep_once(same, operations)
     return operations
 
 
-def _keep_once(same: dict[str | None, str | None], name: str, owners: Sequence[Any]) -> None:
-    """Make equal values of a field one object. Owners are frozen, but have not been handed to anybody yet."""
-    values = list(map(attrgetter(name), owners))
-    for _ in map(force_setattr, owners, repeat(name), map(same.setdefault, values, values)):
+def _keep_once(same: dict[str | None, str | None], operations: Sequence[Operation]) -> None:
+    """Make equal names of workers one object. Operations are frozen, but have not been handed to anybody yet.
+
+    Other names repeat too. But keeping one of them once takes about as long as decoding a tenth of the
+    operation, and a million operations fit their bound of memory without it.
+    """
+    workers = list(map(_worker, operations))
+    once = map(same.setdefault, workers, workers)
+    for _ in map(force_setattr, operations, repeat("worker"), once):
         pass
 
 

@@ -18,12 +18,12 @@ end and the worst kind of end of its workers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from math import inf
 from typing import Final, NamedTuple
 
-from kernel_lab.judge.operation import Invoke
+from kernel_lab.judge.operation import Invoke, ends_ns
 
 
 class End(StrEnum):
@@ -57,8 +57,8 @@ def bracket(
     called_ns: int,
     revoked_ns: int,
     *,
-    accepts: Iterable[Invoke],
-    refusals: Iterable[Invoke],
+    accepts: Sequence[Invoke],
+    refusals: Sequence[Invoke],
     expired: Iterable[Invoke],
 ) -> Bracket | None:
     """One token's bracket over all its workers: until the last of them refused. None where no worker tells.
@@ -72,11 +72,14 @@ def bracket(
     """
     last: dict[str | None, int] = {}
     for op in accepts:
-        if op.call_ns > last.get(op.worker, called_ns):
-            last[op.worker] = op.call_ns
+        call_ns = op.call_ns
+        if call_ns > called_ns and call_ns > last.get(op.worker, called_ns):
+            last[op.worker] = call_ns
+    if not last:
+        return _refused_at_once(called_ns, refusals)
     ends: dict[str | None, tuple[float, End]] = {}
-    for op in refusals:
-        worker, end_ns = op.worker, op.end_ns
+    for op, end_ns in zip(refusals, ends_ns(refusals), strict=True):
+        worker = op.worker
         known = ends.get(worker)
         if end_ns >= last.get(worker, called_ns) and (known is None or end_ns < known[0]):
             ends[worker] = end_ns, _REFUSAL
@@ -96,6 +99,15 @@ def bracket(
     return Bracket(
         max(0, accepted_ns - revoked_ns), max(uppers) - called_ns, max(kinds, key=_RANK.__getitem__)
     )
+
+
+def _refused_at_once(called_ns: int, refusals: Sequence[Invoke]) -> Bracket | None:
+    """The bracket where no worker accepted the token after the revoke's call, as is nearly always so."""
+    firsts: dict[str | None, int] = {}
+    for op, end_ns in zip(refusals, ends_ns(refusals), strict=True):
+        if end_ns >= called_ns and ((first := firsts.get(op.worker)) is None or end_ns < first):
+            firsts[op.worker] = end_ns
+    return Bracket(0, max(firsts.values()) - called_ns, _REFUSAL) if firsts else None
 
 
 def worst(known: Iterable[Bracket]) -> End | None:

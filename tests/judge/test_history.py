@@ -14,6 +14,7 @@ from kernel_lab.judge.history import (
     MalformedHistory,
     Outcome,
     collector_paused,
+    ends_ns,
     iter_history,
     read_history,
     to_line,
@@ -134,10 +135,15 @@ def test_a_line_number_counts_across_what_is_read_at_once(saved):
     assert len(read_history(saved(*good))) == 2000
 
 
-def test_names_that_repeat_are_kept_once(saved):
+def test_names_of_workers_are_kept_once(saved):
     one, other = read_history(saved(LINE, {**LINE, "index": 1}))
     assert one.worker is other.worker
-    assert one.input.principal is other.input.principal
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_ends_of_many_are_those_of_each(saved, outcome):
+    history = read_history(saved({**LINE, "outcome": outcome}, {**LINE, "index": 1, "outcome": "ok"}))
+    assert ends_ns(history) == [op.end_ns for op in history]
 
 
 def test_faults_stand_among_the_calls(saved):

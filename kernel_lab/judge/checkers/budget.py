@@ -64,7 +64,7 @@ from operator import attrgetter
 from kernel_lab.judge.checkers.finding import KEPT, Findings, Judgement, conclude
 from kernel_lab.judge.checkers.parameters import needed, number
 from kernel_lab.judge.checkers.story import lasting, named
-from kernel_lab.judge.history import FAIL, FOREVER, INFO, OK, AnyOperation, Budget, Invoke, of_kind
+from kernel_lab.judge.history import FAIL, FOREVER, INFO, OK, AnyOperation, Budget, Invoke, ends_ns, of_kind
 from kernel_lab.judge.verdict import Cell, Verdict
 from kernel_lab.judge.work import spend
 
@@ -106,7 +106,7 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     """Judge each invoke and each read by itself, against all invokes."""
     total = int(needed(cell, "total", least=1))
     request = number(cell, "request", least=1)
-    invokes = [op for op in of_kind(history, Invoke) if _charged(op)]
+    invokes = [op for op in history if type(op) is Invoke and _charged(op)]
     reads = sorted(
         [op for op in of_kind(history, Budget) if op.outcome is OK and _used(op) is not None],
         key=attrgetter("end_ns", "index"),
@@ -170,19 +170,20 @@ class Spending:
         self._reads = reads
         self._told_wrong: set[tuple[str, int]] = set()
         """Reads that are wrong against an earlier read. Each is reported once."""
-        self._read_ends = [op.end_ns for op in reads]
+        self._read_ends = ends_ns(reads)
         self._highest = list(accumulate(reads, _higher))
         self._highest_used = [_used(op) or 0 for op in self._highest]
         gone = bisect_left(self._highest_used, total)
         self._told_ns = self._read_ends[gone] if gone < len(self._highest_used) else FOREVER
-        self.served = [op for op in invokes if op.outcome is OK]
-        self.served.sort(key=attrgetter("end_ns"))
-        self._ends = [op.end_ns for op in self.served]
-        costs = [(op.output.tokens or 0) if op.output else 0 for op in self.served]
+        served = [op for op in invokes if op.outcome is OK]
+        ends = ends_ns(served)
+        self.served = [served[at] for at in sorted(range(len(ends)), key=ends.__getitem__)]
+        self._ends = sorted(ends)
+        self._costs = costs = [(op.output.tokens or 0) if op.output else 0 for op in self.served]
         self._spent = [0, *accumulate(costs)]
         emptied = bisect_left(self._spent, total)
         self._empty_ns = self._ends[emptied - 1] if emptied < len(self._spent) else FOREVER
-        calls = [op.call_ns for op in self.served]
+        self._called = calls = [op.call_ns for op in self.served]
         by_call = sorted(range(len(calls)), key=calls.__getitem__)
         self._by_call = [self.served[at] for at in by_call]
         self._calls = [calls[at] for at in by_call]
@@ -214,28 +215,37 @@ class Spending:
 
     def judge_reserved(self, found: Findings) -> None:
         """Judge that the last of the overlapping invokes found tokens left, in whatever order they reserved."""
-        by_call = sorted(self.served, key=attrgetter("call_ns"), reverse=True)
-        ends, read_ends, total = self._ends, self._read_ends, self.total
-        # the tokens that the invokes called at an instant or later must have reserved, and the most that one of them
-        # reserved
-        reserved = list(map(self._reserved, by_call))
-        held_most = zip(accumulate(reserved), accumulate(reserved, max), strict=True)
+        if not self.served:
+            return
+        ends, read_ends, total, request = self._ends, self._read_ends, self.total, self._request
+        order = sorted(range(len(self._called)), key=self._called.__getitem__, reverse=True)
+        calls = [self._called[at] for at in order]
+        # the tokens that the invokes called at an instant or later must have reserved (see `_reserved`), and the most
+        # that one of them reserved
+        least = [
+            (cost if cost < request else request) if end_ns - call_ns < LEASE_NS else 0  # noqa: FURB136 - faster
+            for cost, end_ns, call_ns in zip(self._costs, ends, self._called, strict=True)
+        ]
+        reserved = [least[at] for at in order]
+        columns = zip(calls, [*calls[1:], None], accumulate(reserved), accumulate(reserved, max), strict=True)
         # the numbers of invokes and reads that had returned before the instant
         returned, read = len(ends), len(read_ends)
-        for at, (op, (held, most)) in enumerate(zip(by_call, held_most, strict=True)):
-            call_ns = op.call_ns
-            if at + 1 < len(by_call) and by_call[at + 1].call_ns == call_ns:
+        for at, (call_ns, next_ns, held, most) in enumerate(columns):
+            if call_ns == next_ns:
                 continue
             while returned and ends[returned - 1] >= call_ns:
                 returned -= 1
             while read and read_ends[read - 1] >= call_ns:
                 read -= 1
-            told, spent = self._highest_used[read - 1] if read else 0, self._spent[returned]
-            known = max(told, spent)
-            if at and known < total <= known + held - most:
-                before = [self._highest[read - 1]] if read and told == known else self.served[:returned]
-                proof = [*before, *self._reserving(by_call[: at + 1], total - known)]
-                found.add("over_reserved", proof, _say_reserved, op, total)
+            known = spent = self._spent[returned]
+            if read and (told := self._highest_used[read - 1]) > spent:
+                known = told
+            if known < total <= known + held - most and at:
+                by_read = read and self._highest_used[read - 1] == known
+                before = [self._highest[read - 1]] if by_read else self.served[:returned]
+                later = [self.served[place] for place in order[: at + 1]]
+                proof = [*before, *self._reserving(later, total - known)]
+                found.add("over_reserved", proof, _say_reserved, later[-1], total)
                 return
 
     def _reserving(self, later: Sequence[Invoke], needed: int) -> list[Invoke]:
@@ -380,7 +390,7 @@ def _judge_order(reads: Sequence[Budget], found: Findings) -> None:
 
     `reads` are in the order of returns.
     """
-    ends = [op.end_ns for op in reads]
+    ends = ends_ns(reads)
     highest = list(accumulate(reads, _higher))
     for op in reads:
         before = bisect_left(ends, op.call_ns)

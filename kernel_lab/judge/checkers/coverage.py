@@ -23,7 +23,6 @@ from kernel_lab.judge.history import (
     Invoke,
     Revoke,
     RevokeAll,
-    of_kind,
 )
 
 AnyRevoke = Revoke | RevokeAll
@@ -58,7 +57,7 @@ class Case:
         since = max(not_ended_before, self.granted_ns[0])
         first: AnyRevoke | None = self.sweeps.first_ended_from(since) if self.sweeps else None
         for op in self.revokes:
-            if op.end_ns >= not_ended_before and (first is None or op.call_ns < self.begins(first)):
+            if (first is None or op.call_ns < self.begins(first)) and op.end_ns >= not_ended_before:
                 first = op
         return first
 
@@ -108,10 +107,18 @@ def cases(history: Sequence[AnyOperation]) -> list[Case]:
     grants: dict[str, Grant] = {}
     swept: dict[str, list[RevokeAll]] = defaultdict(list)
     cases = _ByToken()
+    accepts: list[Invoke] = []
+    others: list[Invoke] = []
     for op in history:
         if type(op) is Invoke:
-            if op.outcome is FAIL and proves(op) is REVOKED and not op.input.tampered:
-                cases[op.input.token_id]  # reading the missing entry creates it
+            if op.input.tampered:
+                continue
+            if op.outcome is OK or (proven := proves(op)) is ACCEPTED:
+                accepts.append(op)
+            elif proven is REVOKED and op.outcome is FAIL:
+                cases[op.input.token_id].refusals.append(op)  # reading the missing entry creates it
+            else:
+                others.append(op)
         elif type(op) is Grant:
             if op.outcome is OK and op.output and op.output.token_id:
                 grants[op.output.token_id] = op
@@ -128,15 +135,11 @@ def cases(history: Sequence[AnyOperation]) -> list[Case]:
                 continue  # no revoke covers this token
             case = cases[token] = Case(token)
         case.grant, case.sweeps, case.granted_ns = grant, sweep, (grant.call_ns, grant.end_ns)
-    for op in of_kind(history, Invoke):
-        if (asked := cases.get(op.input.token_id)) is None or op.input.tampered:
-            continue
-        proven = proves(op)
-        if proven is ACCEPTED:
+    for op in accepts:
+        if (asked := cases.get(op.input.token_id)) is not None:
             asked.accepts.append(op)
-        elif proven is REVOKED and op.outcome is FAIL:
-            asked.refusals.append(op)
-        else:
+    for op in others:
+        if (asked := cases.get(op.input.token_id)) is not None:
             asked.others.append(op)
     everybody = Sweeps.of([op for ops in swept.values() for op in ops])
     for case in cases.values():

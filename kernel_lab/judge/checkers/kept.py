@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import islice
+from operator import attrgetter
 
 from kernel_lab.judge.checkers.parameters import number
 from kernel_lab.judge.history import FOREVER, OK, AnyOperation, Expand, Grant, Invoke
@@ -29,18 +30,18 @@ class Kept:
         self.cap = cap = number(cell, "trace_cap", least=1)
         recorded: list[AnyOperation | Beside] = []
         if cap is not None:
-            recorded = [op for op in history if _may_record(op)]
+            recorded = [op for op in history if (kind := type(op)) is Invoke or kind is Expand or _denied(op)]
             recorded += [op for op in cell.beside if op.f != "grant" or op.outcome is not OK]
         self.cut_off = ""
         """Why it was not decided for some traces whether they had been removed; empty if it was decided for all."""
         self.all = cap is None or len(recorded) <= cap
         """Whether every trace is certainly kept, because no more than the cap were recorded."""
-        self._calls = [] if self.all else sorted(op.call_ns for op in recorded)
-        self._ends = [] if self.all else sorted(op.recorded_ns for op in recorded)
+        self._calls = [] if self.all else sorted([op.call_ns for op in recorded])
+        self._ends = [] if self.all else sorted(map(_recorded_ns, recorded))
         sure = [] if self.all else [op for op in history if _records(op)]
-        self._sure = sorted(sure, key=lambda op: op.call_ns)
+        self._sure = sorted(sure, key=attrgetter("call_ns"))
         self._sure_calls = [op.call_ns for op in self._sure]
-        self._sure_ends = sorted(op.recorded_ns for op in self._sure)
+        self._sure_ends = sorted(map(_recorded_ns, self._sure))
 
     def certainly(self, action: AnyOperation, question: AnyOperation) -> bool:
         """Return whether the trace was there at every instant of the question."""
@@ -90,8 +91,15 @@ class Kept:
         return self.all or self.cap is None or bisect_right(self._calls, question.end_ns) <= self.cap
 
 
-def _may_record(op: AnyOperation) -> bool:
-    return type(op) is Invoke or type(op) is Expand or (type(op) is Grant and op.outcome is not OK)
+def _denied(op: AnyOperation) -> bool:
+    return type(op) is Grant and op.outcome is not OK
+
+
+def _recorded_ns(op: AnyOperation | Beside) -> int:
+    """`recorded_ns`, seen at once of an invoke that is ok and was not closed."""
+    if type(op) is Invoke and op.outcome is OK and (op.output is None or not op.output.closed):
+        return FOREVER if op.return_ns is None else op.return_ns
+    return op.recorded_ns
 
 
 def _records(op: AnyOperation) -> bool:

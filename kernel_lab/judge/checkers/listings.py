@@ -25,6 +25,7 @@ from kernel_lab.judge.history import (
     FAIL,
     FOREVER,
     AnyOperation,
+    Expand,
     Grant,
     Invoke,
     ListTraces,
@@ -49,6 +50,12 @@ class Group:
         self.actions: list[str] = []
         """The actions in the order of their returns."""
 
+    def fill(self, entries: list[tuple[int, int, str]]) -> None:
+        """Take the actions of the group: the end, the index and the name of each."""
+        entries.sort()
+        self.ends = [end_ns for end_ns, _, _ in entries]
+        self.actions = [name for _, _, name in entries]
+
     @cached_property
     def rank(self) -> dict[str, int]:
         """The place of each action in that order."""
@@ -56,6 +63,9 @@ class Group:
 
 
 _NOBODY = Group()
+
+Narrowed = tuple[str | None, str | None]
+"""The principal and the type of event that a listing is narrowed to; None where it is not."""
 
 Denials = tuple[list[Grant], list[int]]
 """The denied grants of one principal in the order of their calls, and the times of these calls."""
@@ -76,8 +86,7 @@ class Lists:
         self._actions, self._kept, self._slack_ns = actions, kept, slack_ns
         asked = {_narrowed(op) for op in of_kind(history, ListTraces)}
         self._groups = {narrowed: Group() for narrowed in asked if narrowed[1] != "deny"}
-        if self._groups:
-            self._sort_into_groups()
+        self._sort_into_groups()
         denied: dict[str, list[Grant]] = defaultdict(list)
         if any(event == "deny" for _, event in asked):
             for grant in of_kind(history, Grant):
@@ -87,17 +96,33 @@ class Lists:
         self.count = self.expected = self.missing = 0
 
     def _sort_into_groups(self) -> None:
-        """Give each group its actions, in the order of their returns."""
-        groups = self._groups
-        order = [(op.end_ns, op.index, name) for name, op in self._actions.items()]
-        order.sort()
-        for end_ns, _, name in order:
-            op = self._actions[name]
-            principal, event = op.input.principal, op.f
-            for narrowed in ((principal, event), (principal, None), (None, event), (None, None)):
-                if (group := groups.get(narrowed)) is not None:
-                    group.ends.append(end_ns)
-                    group.actions.append(name)
+        """Give each group its actions."""
+        if not self._groups:
+            return
+        entries: dict[Narrowed, list[tuple[int, int, str]]] = {narrowed: [] for narrowed in self._groups}
+        of_one: dict[str | None, dict[str, list[tuple[int, int, str]]]] = defaultdict(dict)
+        for (principal, event), some in entries.items():
+            if principal is not None:
+                of_one[event][principal] = some
+        # a listing of one type of event, or of all, may be asked for: by one principal, or by nobody in particular
+        ways = {
+            kind: (
+                [of_one[event] for event in (kind.f, None) if event in of_one],
+                [entries[None, event] for event in (kind.f, None) if (None, event) in entries],
+            )
+            for kind in (Invoke, Expand)
+        }
+        for name, op in self._actions.items():
+            own, of_all = ways[type(op)]
+            principal = op.input.principal
+            for by_principal in own:
+                if (one := by_principal.get(principal)) is not None:
+                    one.append((op.end_ns, op.index, name))
+            for one in of_all:
+                one.append((op.end_ns, op.index, name))
+        while entries:
+            narrowed, some = entries.popitem()
+            self._groups[narrowed].fill(some)
 
     def judge(self, op: ListTraces, found: Findings) -> None:
         """Judge one listing, and add the findings.
@@ -192,7 +217,7 @@ def _of(action: Action, capability: str) -> bool:
     return isinstance(action, Invoke) and action.input.capability == capability
 
 
-def _narrowed(op: ListTraces) -> tuple[str | None, str | None]:
+def _narrowed(op: ListTraces) -> Narrowed:
     """Return the principal and the type of event that a listing is narrowed to."""
     if op.input is None:
         return None, None

@@ -65,6 +65,11 @@ def unplaceable(
     """
     if in_order_of_calls(calls, returns, limit, apart_ns):
         return None
+    return searched(calls, returns, limit=limit, apart_ns=apart_ns)
+
+
+def searched(calls: Sequence[int], returns: Sequence[int], *, limit: int, apart_ns: int) -> list[int] | None:
+    """The same as `unplaceable`, for effects of which it is known that they do not fit in the order of their calls."""
     # numbered in the order of their returns, so that the earliest return is the smallest number
     named = sorted(range(len(calls)), key=returns.__getitem__)
     due = [returns[i] for i in named]

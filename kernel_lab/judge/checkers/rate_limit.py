@@ -33,7 +33,7 @@ Parameters: ``limit`` and ``window_s``. ``kind`` is stated where the limit is no
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
@@ -44,9 +44,9 @@ from operator import sub
 from kernel_lab.judge.checkers import limit_kinds
 from kernel_lab.judge.checkers.finding import Findings, Judgement, conclude
 from kernel_lab.judge.checkers.parameters import nanoseconds, needed, tolerance_ns
-from kernel_lab.judge.checkers.placement import in_order_of_calls, unplaceable
+from kernel_lab.judge.checkers.placement import in_order_of_calls, searched, unplaceable
 from kernel_lab.judge.checkers.story import lasting, named
-from kernel_lab.judge.history import INFO, OK, AnyOperation, Grant, Invoke, of_kind
+from kernel_lab.judge.history import FOREVER, INFO, OK, AnyOperation, Grant, Invoke, of_kind
 from kernel_lab.judge.verdict import Cell, Verdict
 from kernel_lab.judge.work import CutOff
 
@@ -177,16 +177,20 @@ class Spans:
         """The most admitted grants that lie wholly inside one half-open window."""
         began, ended = self.short(window_ns)
         # each grant that began earlier has ended in the window of its own call, so it lies in this window too
-        return max(
-            (bisect_left(ended, call + window_ns) - before for before, call in enumerate(began)), default=0
-        )
+        most, count = 0, len(ended)
+        for before, call in enumerate(began):
+            while before + most < count and ended[before + most] < call + window_ns:
+                most += 1
+        return most
 
     def possible_max(self, window_ns: int) -> int:
         """The most admitted grants that touch one half-open window."""
         began = self.began
-        return max(
-            (bisect_left(began, end + window_ns) - before for before, end in enumerate(self.ended)), default=0
-        )
+        most, count = 0, len(began)
+        for before, end in enumerate(self.ended):
+            while before + most < count and began[before + most] < end + window_ns:
+                most += 1
+        return most
 
     def next_full(self, limit: int, window_ns: int) -> list[int]:
         """Return, for each call, the position of the first call, this or a later one, where the limit may be reached.
@@ -221,7 +225,7 @@ def _search(
     Raises:
         CutOff: The cell's budget of work is spent.
     """
-    proof = unplaceable(spans.calls, spans.returns, limit=limit, apart_ns=window_ns)
+    proof = searched(spans.calls, spans.returns, limit=limit, apart_ns=window_ns)
     if proof is not None:
         tangle = _recent([admitted[i] for i in proof], limit, window_ns)
         found.add("over_admission", tangle, _say_tangle, key, limit, window_ns)
@@ -230,8 +234,9 @@ def _search(
 def _crowd(admitted: list[Grant], spans: Spans, limit: int, window_ns: int) -> list[Grant]:
     """Return the first L + 1 grants that began and ended within less than one window; empty where there are none."""
     began, ended = spans.short(window_ns)
-    for before, call_ns in enumerate(began):
-        if bisect_left(ended, call_ns + window_ns) - before > limit:
+    # as in `certain_max`, each grant that began earlier has ended by then
+    for call_ns, end_ns in zip(began, ended[limit:], strict=False):
+        if end_ns < call_ns + window_ns:
             within = (
                 op for op in _by_call(admitted) if call_ns <= op.call_ns and op.end_ns < call_ns + window_ns
             )
@@ -257,15 +262,19 @@ def _recent(proof: list[Grant], limit: int, window_ns: int) -> list[Grant]:
 def _judge_denials(denied: list[Grant], spans: Spans, limit: int, window_ns: int, found: Findings) -> None:
     """Add the wrongful denials."""
     full: list[int] = []
-    called, ended = spans.called, spans.ended
+    called = spans.called
+    # the number of grants that can lie in (now - W, now]: all that were called by now, less those that had ended by
+    # now - W
+    ended = spans.ended + [FOREVER] * (len(called) - len(spans.ended))
     for op in denied:
-        # the number of grants that can lie in (now - W, now]
-        if bisect_right(called, op.call_ns) - bisect_right(ended, op.call_ns - window_ns) >= limit:
+        call_ns = op.call_ns
+        first = bisect_right(called, call_ns)
+        if first >= limit and ended[first - limit] > call_ns - window_ns:
             continue
         # the number can grow only at a call, so look at the calls during the denial: is the limit reached at one of
         # them?
         full = full or spans.next_full(limit, window_ns)
-        first, last = bisect_right(called, op.call_ns), bisect_right(called, op.end_ns)
+        last = bisect_right(called, op.end_ns)
         if full[first] >= last:
             found.add("wrongful_denial", [op], _say_denial, op, limit, window_ns)
 

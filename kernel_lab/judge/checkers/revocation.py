@@ -57,14 +57,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
-from operator import attrgetter
 from statistics import median
 
 from kernel_lab.judge.checkers.coverage import AnyRevoke, Case, cases
 from kernel_lab.judge.checkers.finding import Findings, Judgement, conclude
 from kernel_lab.judge.checkers.parameters import nanoseconds, number
 from kernel_lab.judge.checkers.story import lasting, named, short
-from kernel_lab.judge.history import FOREVER, OK, AnyOperation, Grant, Invoke, RevokeAll
+from kernel_lab.judge.history import FOREVER, OK, AnyOperation, Grant, Invoke, RevokeAll, ends_ns
 from kernel_lab.judge.lag import Bracket, End, bracket, worst
 from kernel_lab.judge.verdict import Cell, Measure, Verdict
 
@@ -74,8 +73,6 @@ EXPIRED = "token_expired"
 KINDS = ("leak", "resurrection", "phantom", "unexplained")
 NEVER = FOREVER + 1
 """An instant that is later than any end."""
-
-_call, _end = attrgetter("call_ns"), attrgetter("end_ns")
 
 
 def lacks(op: AnyOperation) -> str | None:
@@ -160,17 +157,22 @@ def judge_token(case: Case, found: Findings, totals: Totals, stale_ns: int) -> N
     revoked_ns = certain.end_ns if certain else FOREVER
     begins_ns = case.begins(earliest) if earliest else FOREVER
     called_ns = earliest.call_ns if earliest else NEVER
-    accept = max(case.accepts, key=_call, default=None)
-    refusal = min(case.refusals, key=_end, default=None)
+    accept: Invoke | None = None
+    refusal: Invoke | None = None
     late = leaked = after = phantoms = asked = 0
-    for op in case.accepts:
-        call_ns = op.call_ns
-        leaked += call_ns > revoked_ns
-        late += call_ns - stale_ns > revoked_ns
-        asked += op.end_ns >= called_ns
-    for op in case.refusals:
-        after += op.call_ns > revoked_ns
-        phantoms += op.end_ns < begins_ns
+    if case.accepts:
+        calls = [op.call_ns for op in case.accepts]
+        accept = case.accepts[calls.index(last_ns := max(calls))]
+        asked = sum([end_ns >= called_ns for end_ns in ends_ns(case.accepts)])
+        if last_ns > revoked_ns:
+            leaked = sum([call_ns > revoked_ns for call_ns in calls])
+            late = sum([call_ns - stale_ns > revoked_ns for call_ns in calls])
+    if case.refusals:
+        ends = ends_ns(case.refusals)
+        refusal = case.refusals[ends.index(first_ns := min(ends))]
+        after = sum([op.call_ns > revoked_ns for op in case.refusals])
+        if first_ns < begins_ns:
+            phantoms = sum([end_ns < begins_ns for end_ns in ends])
     totals.asked += asked + len(case.refusals)
     totals.leaked += leaked
     totals.leaked_tokens += leaked > 0
@@ -219,7 +221,7 @@ def lag_of(revoke: AnyRevoke, case: Case) -> Bracket | None:
         revoke.end_ns,
         accepts=case.accepts,
         refusals=case.refusals,
-        expired=[op for op in case.others if op.error == EXPIRED],
+        expired=[op for op in case.others if op.error == EXPIRED] if case.others else (),
     )
 
 

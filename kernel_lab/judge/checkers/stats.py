@@ -52,7 +52,17 @@ from typing import NamedTuple
 
 from kernel_lab.judge.checkers.finding import KEPT, Findings, Judgement, Unjudgeable, conclude
 from kernel_lab.judge.checkers.story import named
-from kernel_lab.judge.history import FAIL, FOREVER, OK, AnyOperation, Expand, Grant, Invoke, Stats, of_kind
+from kernel_lab.judge.history import (
+    FAIL,
+    FOREVER,
+    OK,
+    AnyOperation,
+    Expand,
+    Grant,
+    Invoke,
+    Stats,
+    ends_ns,
+)
 from kernel_lab.judge.verdict import Cell, Measure, Verdict
 from kernel_lab.judge.work import CutOff, spend
 
@@ -83,23 +93,30 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     stated = cell.parameters.get("baseline") or {}
     if not isinstance(stated, dict) or not all(type(n) is int for n in stated.values()):
         raise Unjudgeable(f"cell.json: parameters.baseline is {stated!r}; counter: number is needed")
-    reports = sorted(
-        (op for op in of_kind(history, Stats) if op.outcome is OK and op.output is not None),
-        key=attrgetter("end_ns", "index"),
-    )
-    counted: dict[str, Sequence[AnyOperation]] = {
-        "grants": [op for op in of_kind(history, Grant) if op.outcome is not FAIL],
-        "invocations": [
-            op for op in of_kind(history, Invoke) if op.outcome is not FAIL and not op.input.dry_run
-        ],
-        "expansions": [op for op in of_kind(history, Expand) if op.outcome is not FAIL],
-    }
+    reports: list[Stats] = []
+    counted: dict[str, list[AnyOperation]] = {name: [] for name in COUNTERS}
+    add_grant, add_invoke, add_expand = (counted[name].append for name in COUNTERS)
+    for op in history:
+        kind = type(op)
+        if op.outcome is FAIL:
+            continue
+        if kind is Grant:
+            add_grant(op)
+        elif kind is Expand:
+            add_expand(op)
+        elif type(op) is Invoke:
+            if not op.input.dry_run:
+                add_invoke(op)
+        elif type(op) is Stats and op.outcome is OK and op.output is not None:
+            reports.append(op)
+    reports.sort(key=attrgetter("end_ns", "index"))
+    when = ([op.call_ns for op in reports], ends_ns(reports))
     found = Findings()
     under: set[int] = set()
     unknown = "" if reports else "nothing to judge: no worker reported its numbers"
     grants: dict[str, Measure] = {}
     for name in COUNTERS:
-        counter = Counter(name, counted[name], reports, stated.get(name))
+        counter = Counter(name, counted[name], reports, when, stated.get(name))
         if counter.reports:
             together = counter.placeable()
             if together is None:
@@ -118,14 +135,24 @@ class Counter:
     """One counter: the operations that it counts, and the reports of it in the order of their returns."""
 
     def __init__(
-        self, name: str, counted: Sequence[AnyOperation], reports: Sequence[Stats], stated: int | None
+        self,
+        name: str,
+        counted: Sequence[AnyOperation],
+        reports: list[Stats],
+        when: tuple[list[int], list[int]],
+        stated: int | None,
     ) -> None:
         self.name = name
-        self.counted = sorted(counted, key=attrgetter("call_ns"))
-        self.calls = [op.call_ns for op in self.counted]
-        self.returns = [op.recorded_ns for op in self.counted]
+        calls, returns = list(map(attrgetter("call_ns"), counted)), _recorded(counted)
+        order = sorted(range(len(calls)), key=calls.__getitem__)
+        self._counted, self._order = counted, order
+        self.calls = [calls[at] for at in order]
+        self.returns = [returns[at] for at in order]
         numbers = [getattr(op.output, name) for op in reports]
-        self.reports = [op for op, number in zip(reports, numbers, strict=True) if number is not None]
+        self.reports, (self.called, self.ended) = reports, when
+        if None in numbers:  # of which no report may say anything
+            self.reports = [op for op, number in zip(reports, numbers, strict=True) if number is not None]
+            self.called, self.ended = [op.call_ns for op in self.reports], ends_ns(self.reports)
         self.numbers: list[int] = [number for number in numbers if number is not None]
         self.baseline = stated
         self.cut_off = ""
@@ -133,6 +160,11 @@ class Counter:
         self.first: Stats | None = None
         if stated is None and self.reports and not (self.calls and self.calls[0] <= self.reports[0].end_ns):
             self.first, self.baseline = self.reports[0], self.numbers[0]
+
+    @cached_property
+    def counted(self) -> list[AnyOperation]:
+        """The operations in the order of their calls."""
+        return [self._counted[at] for at in self._order]
 
     @cached_property
     def ends(self) -> list[int]:
@@ -152,7 +184,7 @@ class Counter:
         return {
             f"{self.name}_reported_min": min(self.numbers),
             f"{self.name}_reported_max": max(self.numbers),
-            f"{self.name}_certain": self.certain(max(op.call_ns for op in self.reports)),
+            f"{self.name}_certain": self.certain(max(self.called)),
         }
 
     def judge(self, found: Findings, *, alone: bool) -> set[int]:
@@ -162,7 +194,7 @@ class Counter:
         """
         wrong: list[Wrong] = []
         base, known = self.baseline or 0, self.baseline is not None
-        ends = [op.end_ns for op in self.reports]
+        ends = self.ended
         highest = [0, *accumulate(range(len(ends)), self._higher)]
         for number, op in zip(self.numbers, self.reports, strict=True):
             certain, possible = self.certain(op.call_ns), self.possible(op.end_ns)
@@ -233,20 +265,19 @@ class Counter:
         """Return whether some baseline and instants agree with all reports; None if deciding it would take too long."""
         if self.baseline is not None:
             return self._placeable(self.baseline)
-        told = list(zip(self.numbers, self.reports, strict=True))
-        least = max([0, *(number - self.possible(op.end_ns) for number, op in told)])
-        most = min(number - self.certain(op.call_ns) for number, op in told)
+        least = max(
+            [0, *(number - self.possible(end) for number, end in zip(self.numbers, self.ended, strict=True))]
+        )
+        most = min(
+            number - self.certain(call) for number, call in zip(self.numbers, self.called, strict=True)
+        )
         if (most - least) * len(self.counted) > SEARCH:
             return None
         return any(self._placeable(baseline) for baseline in range(least, most + 1))
 
     def _placeable(self, baseline: int) -> bool:
-        told = sorted(
-            [
-                (number - baseline, op.call_ns, op.end_ns)
-                for number, op in zip(self.numbers, self.reports, strict=True)
-            ]
-        )
+        numbers = [number - baseline for number in self.numbers]
+        told = sorted(zip(numbers, self.called, self.ended, strict=True))
         seen = [number for number, _, _ in told]
         # for each number: the latest call of the reports that told at most this number, and the earliest return of
         # those that told at least this number
@@ -256,7 +287,13 @@ class Counter:
             called[at] > returned[at + 1] and seen[at] < seen[at + 1] for at in range(len(seen) - 1)
         ):
             return False
-        firsts = [seen[at - 1] if (at := bisect_left(returned, call)) else 0 for call in self.calls]
+        returned.append(max([FOREVER, *self.calls[-1:]]) + 1)
+        seen_before = [0, *seen]
+        firsts, at = [], 0
+        for call in self.calls:  # in order, as `returned` is
+            while returned[at] < call:
+                at += 1
+            firsts.append(seen_before[at])
         called.append(FOREVER + 1)
         seen.append(FOREVER)
         lasts = [seen[bisect_right(called, end)] for end in self.returns]
@@ -269,6 +306,17 @@ class Counter:
             if not ready or heappop(ready) <= position:
                 return False
         return all(last == FOREVER for last in ready) and all(last == FOREVER for last in lasts[at:])
+
+
+def _recorded(operations: Sequence[AnyOperation]) -> list[int]:
+    """`recorded_ns` of operations of one kind."""
+    ends = ends_ns(operations)
+    if not operations or type(operations[0]) is not Invoke:
+        return ends
+    return [
+        FOREVER if type(op) is Invoke and op.output is not None and op.output.closed else end_ns
+        for op, end_ns in zip(operations, ends, strict=True)
+    ]
 
 
 class Wrong(NamedTuple):

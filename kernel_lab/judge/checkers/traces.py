@@ -105,10 +105,14 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     actions: dict[str, Action] = {}
     for op in history:
         if type(op) is Invoke:
-            if op.outcome is OK and op.output is not None and (op.output.final or not op.input.stream):
-                _keep_earliest(actions, op.output.action_id, op)
-        elif type(op) is Expand and op.outcome is OK and op.output is not None:
-            _keep_earliest(actions, op.output.action_id, op)
+            if op.outcome is not OK or op.output is None or not (op.output.final or not op.input.stream):
+                continue
+        elif type(op) is not Expand or op.outcome is not OK or op.output is None:
+            continue
+        name = op.output.action_id
+        # of several with one name, the one that returned first
+        if name and actions.setdefault(name, op) is not op and op.end_ns < actions[name].end_ns:
+            actions[name] = op
     kept = Kept(history, cell)
     found = Findings()
     explains, audits = Explains(actions, kept), Audits(actions, kept)
@@ -138,12 +142,6 @@ def judge(history: Sequence[AnyOperation], cell: Cell) -> Judgement:
     return Judgement(measures=measures, found=found, unknown=cut_off or kept.cut_off or unknown)
 
 
-def _keep_earliest(actions: dict[str, Action], name: str | None, op: Action) -> None:
-    """Keep an action under its name. Of several actions with one name, keep the one that returned first."""
-    if name and (actions.setdefault(name, op) is not op) and op.end_ns < actions[name].end_ns:
-        actions[name] = op
-
-
 class Explains:
     """Questions for one action."""
 
@@ -165,7 +163,7 @@ class Explains:
             return
         if type(op.output) is ExplainOutput and (wrong := _wrong(op.output, action)):
             found.add("wrong_trace", [action, op], _say_wrong, action, op, wrong)
-        elif self._kept.certainly_not(action, op):
+        elif not self._kept.all and self._kept.certainly_not(action, op):
             proof = [action, *self._kept.newer(action, op), op] if found.counts["cap_exceeded"] < KEPT else []
             found.add("cap_exceeded", proof, _say_beyond, action, op, self._kept.cap)
 
@@ -173,7 +171,9 @@ class Explains:
 def _wrong(said: ExplainOutput, action: Action) -> str:
     """Return the statement of a trace that is wrong (``"principal 'q' instead of 'p'"``), or an empty string."""
     was: tuple[object, ...]
-    if isinstance(action, Invoke):
+    if type(action) is Invoke:
+        if _all_right(said, action):
+            return ""
         asked, made = action.input, action.output.handle_id if action.output else None
         was = (
             asked.principal or None, made, "succeeded", "invoke", asked.capability or None, asked.token_id,
@@ -196,6 +196,24 @@ def _wrong(said: ExplainOutput, action: Action) -> str:
         if tells is not None and value is not None and tells != value:
             return f"{name} {tells!r} instead of {value!r}"
     return ""
+
+
+def _all_right(said: ExplainOutput, action: Invoke) -> bool:
+    """Whether a trace of an invoke says nothing that was not so; nearly always it does, and this is seen fast."""
+    asked = action.input
+    return (
+        (said.status is None or said.status == "succeeded")
+        and (said.event_type is None or said.event_type == "invoke")
+        and (said.principal is None or said.principal == asked.principal or not asked.principal)
+        and (said.capability is None or said.capability == asked.capability or not asked.capability)
+        and (said.token_id is None or said.token_id == asked.token_id)
+        and (
+            said.handle_id is None
+            or (made := action.output.handle_id if action.output else None) is None
+            or said.handle_id == made
+        )
+        and (said.args is None or asked.args is None or said.args == asked.args)
+    )
 
 
 class Audits:
