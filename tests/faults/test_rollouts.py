@@ -211,6 +211,15 @@ def test_a_version_is_installed_once(monkeypatch, elsewhere):
     assert [one.name for one in elsewhere.rglob("*")] == ["weaver-kernel-0.11.0", "weaver_kernel.py"]
 
 
+def test_a_user_without_a_home_is_told_what_names_another_place(monkeypatch):
+    def homeless(self):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(packages.Path, "expanduser", homeless)
+    with pytest.raises(StackUnavailable, match="XDG_CACHE_HOME can name one"):
+        packages.other_version("0.11.0")
+
+
 def test_a_place_that_cannot_be_written_is_the_reason(monkeypatch, tmp_path):
     (tmp_path / "kernel-lab").write_text("a file")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

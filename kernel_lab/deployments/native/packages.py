@@ -17,8 +17,17 @@ WITHIN_S = 90.0
 
 
 def cache() -> Path:
-    """Where this machine keeps what the lab has installed."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "kernel-lab"
+    """The folder in which this machine keeps what the lab has installed.
+
+    Raises:
+        StackUnavailable: Nobody knows the home folder of this user.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "kernel-lab"
+    except RuntimeError:
+        raise StackUnavailable(
+            f"{PACKAGE} of another version has no place: this user has no home folder; XDG_CACHE_HOME can name one"
+        ) from None
 
 
 def other_version(version: str) -> Path:
