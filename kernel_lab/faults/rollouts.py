@@ -18,6 +18,7 @@ from kernel_lab.faults.liveness import PATH
 from kernel_lab.faults.operations import last_replica, setting
 from kernel_lab.faults.workers import TIMEOUT_S, again, not_ours, servers_of
 from kernel_lab.traffic.address import WORKER_HEADER, open_http
+from kernel_lab.traffic.client import Principal
 
 OLD = "0.11.0"
 """The version that one replica gets; the others keep the version under test."""
@@ -108,7 +109,8 @@ async def _blue_first(live: Live) -> AsyncIterator[Inject]:
 async def _met(live: Live) -> set[str]:
     """The workers that calls of many principals meet through the balancer, by their boots."""
     async with open_http(live.base_url, kept=False, timeout_s=TIMEOUT_S) as http:
-        replies = [await http.get(PATH, headers={"X-Principal-Id": f"switch{one}"}) for one in range(CALLS)]
+        calls = (http.get(PATH, headers=Principal(name=f"switch{one}").headers()) for one in range(CALLS))
+        replies = await asyncio.gather(*calls)
     return {reply.headers[WORKER_HEADER] for reply in replies}
 
 
