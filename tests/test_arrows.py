@@ -6,6 +6,7 @@ scenarios -> kernel_lab; kernel_lab imports neither of the others, nor does lab.
 import ast
 import re
 from collections import Counter
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -20,13 +21,20 @@ FORBIDDEN = {
 }  # fmt: skip
 
 
+@cache
+def imports(path: Path) -> list[ast.Import | ast.ImportFrom]:
+    """The import statements of a module, inside its functions too."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
+
+
 def imported(path: Path) -> set[str]:
     """The top-level packages a module imports, inside its functions too."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in imports(path):
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif node.module:
             names.add(node.module.split(".")[0])
     return names
 
@@ -54,10 +62,10 @@ def modules_imported(path: Path, known: set[str]) -> set[str]:
     """Of the known modules, those that a module imports, inside its functions too."""
     package = name_of(path) if path.name == "__init__.py" else name_of(path).rpartition(".")[0]
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in imports(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        else:
             above = (
                 ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
             )
