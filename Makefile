@@ -155,13 +155,16 @@ switched: setup ## every claim over 10,000 simulated runs that are interrupted a
 teeth: setup ## every seeded wrong kernel, 1,000 right runs, a sample of both under gunicorn (ARGS=--no-live)
 	@$(BIN)/python -m mutants.teeth $(ARGS)
 
+right-runs: setup ## twenty runs of right deployments with little room, under gunicorn: none may be accused
+	@$(BIN)/python -m mutants.right_live $(ARGS)
+
 teeth-faults: setup ## every wrong reaction to a fault, on real stacks under that fault: docs/faulty-reactions.md (ARGS=--no-right)
 	@$(BIN)/python -m mutants.under_fault $(ARGS)
 
 smallest-faults: setup ## the smallest fault that each claim sees, quick and full: docs/smallest-faults.md, in half an hour
 	@$(BIN)/python -m mutants.smallest $(ARGS)
 
-.PHONY: teeth switched smallest-faults
+.PHONY: teeth right-runs switched smallest-faults
 
 # The shared states: docs/state.md.
 bench-state: setup ## what each store call, a grant and an invoke cost in process, each state beside memory

@@ -84,7 +84,7 @@ def run_all() -> Living:
     """The whole sample, one stack after the other, then the right deployments."""
     bites = [run_one(name) for name in SAMPLE]
     with tempfile.TemporaryDirectory(prefix="teeth-") as folder:
-        right = _run(Path(folder) / "run", RIGHT, list(registry.scenarios().values()), {})
+        right = run_cells(Path(folder) / "run", RIGHT, list(registry.scenarios().values()), {})
     return Living(bites=bites, right=right)
 
 
@@ -98,16 +98,17 @@ def run_one(name: str) -> Bite:
         run_folder = Path(folder) / "run"
         # a wrong kernel is judged by what it was asked to keep, not by what it tells of itself
         env = {**mutant.env, "LAB_KERNEL": mutant.factory, "LAB_TELL": "settings", "PYTHONPATH": path}
-        (result,) = _run(run_folder, [deployment], [registry.scenarios()[mutant.breaks]], env)
+        (result,) = run_cells(run_folder, [deployment], [registry.scenarios()[mutant.breaks]], env)
         cell = run_folder / "cells" / mutant.breaks / f"{deployment}-{Policy.ROUND_ROBIN}"
         if not cell.exists():
             return Bite(mutant=name, missed=f"{result.validity}: {result.reason}")
         return taste(mutant, judge.judge_cell(cell)[0], cell)
 
 
-def _run(
+def run_cells(
     folder: Path, deployments: Sequence[str], scenarios: Sequence[Scenario], env: Mapping[str, str]
 ) -> list[CellResult]:
+    """Run these claims on these deployments, with settings over those of a run."""
     known = registry.deployments()
     plan = Plan(
         name="teeth",
