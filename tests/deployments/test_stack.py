@@ -206,6 +206,8 @@ async def test_a_server_that_has_ended_is_named_and_cannot_be_signalled(stack_of
         stack.signal("gunicorn-r0", signal.SIGTERM)
         with pytest.raises(StackFailed, match="ended"):
             await stack.reload(0)
+        with pytest.raises(StackFailed, match="ended when it was reloaded"):  # it has ended before
+            await stack.reload(0)
         assert stack.ended() == ("gunicorn-r0",)
         with pytest.raises(ProcessLookupError, match="gunicorn-r0 has ended"):
             stack.signal("gunicorn-r0", signal.SIGHUP)

@@ -196,15 +196,16 @@ class NativeStack:
         """
         name = f"gunicorn-r{replica}"
         old = set(self.workers(replica))
-        self.signal(name, signal.SIGHUP)
+        ended = f"{name} ended when it was reloaded"
         try:
+            self.signal(name, signal.SIGHUP)
             async with asyncio.timeout(self._start_timeout_s):
-                while len(up := set(self.workers(replica))) < len(old) or up & old:
+                while not (up := set(self.workers(replica))) or len(up) < len(old) or up & old:
                     if not self.alive():
-                        raise StackFailed(
-                            f"{name} ended when it was reloaded{last_lines(self.log_paths[name])}"
-                        )
+                        raise StackFailed(f"{ended}{last_lines(self.log_paths[name])}")
                     await asyncio.sleep(POLL_S)
+        except ProcessLookupError:
+            raise StackFailed(f"{ended}{last_lines(self.log_paths[name])}") from None
         except TimeoutError:
             raise StackFailed(
                 f"{name}: old workers {self._start_timeout_s:g} s after SIGHUP: {up & old}"
