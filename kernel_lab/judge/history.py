@@ -68,13 +68,15 @@ _called = msgspec.json.Decoder(Called)
 _fault = msgspec.json.Decoder(FaultEvent)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
-_index, _worker = attrgetter("index"), attrgetter("worker")
+_index = attrgetter("index")
 
 _CHUNK_BYTES = 1 << 18
 LONGEST_LINE = 1 << 22
 """Bytes of the longest line that is read."""
 MOST_BYTES = 4 << 30
 """Bytes of the longest history that is read, unpacked."""
+
+_SCOPED = frozenset({Grant, Invoke})
 
 
 @contextmanager
@@ -257,7 +259,7 @@ def _read(file: IO[bytes], path: Path) -> bytes:
 def _parse_lines(
     lines: bytes, same: dict[str | None, str | None], *, where: str, first: int
 ) -> list[AnyOperation]:
-    """Whole lines at once; the names of workers are kept once."""
+    """Whole lines at once; the long names that repeat (workers, principals, capabilities) are kept once."""
     operations: list[AnyOperation]
     try:
         operations = _called.decode_lines(lines)
@@ -269,19 +271,17 @@ def _parse_lines(
         if (op.outcome is not INFO if op.return_ns is None else op.return_ns < op.call_ns)
     ]:
         return _parse_each(lines, where=where, first=first)
-    _keep_once(same, operations)
+    _keep_once(same, "worker", operations)
+    scoped = [op.input for op in operations if type(op) in _SCOPED]
+    _keep_once(same, "principal", scoped)
+    _keep_once(same, "capability", scoped)
     return operations
 
 
-def _keep_once(same: dict[str | None, str | None], operations: Sequence[Operation]) -> None:
-    """Make equal names of workers one object. Operations are frozen, but have not been handed to anybody yet.
-
-    Other names repeat too. But keeping one of them once takes about as long as decoding a tenth of the
-    operation, and a million operations fit their bound of memory without it.
-    """
-    workers = list(map(_worker, operations))
-    once = map(same.setdefault, workers, workers)
-    for _ in map(force_setattr, operations, repeat("worker"), once):
+def _keep_once(same: dict[str | None, str | None], name: str, owners: Sequence[Any]) -> None:
+    """Make equal values of a field one object. Owners are frozen, but have not been handed to anybody yet."""
+    values = list(map(attrgetter(name), owners))
+    for _ in map(force_setattr, owners, repeat(name), map(same.setdefault, values, values)):
         pass
 
 

@@ -135,9 +135,10 @@ def test_a_line_number_counts_across_what_is_read_at_once(saved):
     assert len(read_history(saved(*good))) == 2000
 
 
-def test_names_of_workers_are_kept_once(saved):
+def test_names_that_repeat_are_kept_once(saved):
     one, other = read_history(saved(LINE, {**LINE, "index": 1}))
     assert one.worker is other.worker
+    assert one.input.principal is other.input.principal
 
 
 @pytest.mark.parametrize("outcome", Outcome)
