@@ -21,6 +21,7 @@ import weaver_kernel.stores.memory
 import weaver_kernel.tokens
 
 import kernel_lab.run.scenario
+import lab.older
 import lab.one_trip
 
 EPOCH_NS = 1_900_000_000_000_000_000
@@ -29,7 +30,7 @@ EPOCH_NS = 1_900_000_000_000_000_000
 LONGEST_NS = 3_600_000_000_000
 
 WHO_ASKS = (
-    weaver_kernel.handles, weaver_kernel.stores.memory, weaver_kernel.tokens, lab.one_trip,
+    weaver_kernel.handles, weaver_kernel.stores.memory, weaver_kernel.tokens, lab.older, lab.one_trip,
     kernel_lab.run.scenario,
 )  # fmt: skip
 """Modules that go by the date; the C type that tells it cannot be patched itself."""

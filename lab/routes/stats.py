@@ -32,8 +32,8 @@ class StatsReply(TypedDict):
 @router.get("/stats", summary="This worker's counters")
 async def stats(kernel: KernelInUse) -> StatsReply:
     """Return the counters of the kernel that this worker serves. Upstream does not share them with other processes."""
-    if not hasattr(kernel, "stats"):
+    counted = getattr(kernel, "stats", None)  # taken once: each reading of it takes a new snapshot
+    if counted is None:
         raise HTTPException(501, "this version of weaver-kernel counts nothing")
-    counted = kernel.stats
     values = {field.name: getattr(counted, field.name) for field in fields(counted)}
     return cast("StatsReply", {**values, "denials_by_reason": dict(counted.denials_by_reason)})
