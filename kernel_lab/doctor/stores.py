@@ -10,6 +10,7 @@ from kernel_lab.doctor.adding_up import Way
 from kernel_lab.doctor.facts import Environment, Fact, Reading, Service, Value
 from kernel_lab.doctor.files import Files
 from kernel_lab.doctor.readers.sources.checks import shares_state
+from kernel_lab.doctor.readers.sources.limits import UNITS
 
 _NAME: Final = re.compile(r"REDIS|VALKEY|MEMCACHE|KEYDB|DRAGONFLY", re.IGNORECASE)
 _OTHER_USE: Final = re.compile(
@@ -35,15 +36,6 @@ _LIMIT: Final = re.compile(
     r"^\s*(\d+)\s*(?:/|\s*per\s*)\s*(\d*)\s*(second|sec|s|minute|min|m|hour|hr|h|day|d)s?\s*$", re.IGNORECASE
 )
 _PER: Final = re.compile(r"PER_?(SECOND|MINUTE|HOUR|DAY)|(RPM|RPS)$", re.IGNORECASE)
-_UNIT: Final = {
-    "s": "second",
-    "sec": "second",
-    "m": "minute",
-    "min": "minute",
-    "h": "hour",
-    "hr": "hour",
-    "d": "day",
-}
 _SECONDS: Final = re.compile(
     r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|sec|seconds?|m|min|minutes?|h|hours?)?\s*$", re.IGNORECASE
 )
@@ -165,7 +157,7 @@ def _in_seconds(text: str, name: str) -> float | None:
 
 def _limit(name: str, text: str) -> tuple[int, str] | None:
     if found := _LIMIT.match(text):
-        unit = _UNIT.get(found[3].lower(), found[3].lower())
+        unit = UNITS.get(found[3].lower(), found[3].lower())
         return int(found[1]), f"{found[2]} {unit}s" if found[2] not in {"", "1"} else unit
     if text.isdigit() and (per := _PER.search(name)):
         unit = (per[1] or {"rpm": "minute", "rps": "second"}[per[2].lower()]).lower()

@@ -249,18 +249,26 @@ def _huey(raw: Raw, options: Mapping[str, Word]) -> Raw:
     return replace(raw, workers=1, why="huey runs its workers as threads of one process")
 
 
+def _given(config: Word, raw: Raw, files: Files, consumed: set[str]) -> str | None:
+    """The path of a configuration file, which is consumed; None if the doctor was not given it."""
+    path = files.find(_shown(config), raw.place.file)
+    if path is not None:
+        consumed.add(path)
+    return path
+
+
+def _not_given(config: Word, raw: Raw, what: str) -> Raw:
+    why = f"{_shown(config)} may set the number of {what}, and it was not given to the doctor"
+    return replace(raw, workers=UNKNOWN, why=why)
+
+
 def _hypercorn(raw: Raw, options: Mapping[str, Word], files: Files, consumed: set[str]) -> Raw:
     config = options.get("config")
     if config is None:
         return raw
-    path = files.find(_shown(config), raw.place.file)
+    path = _given(config, raw, files, consumed)
     if path is None:
-        return replace(
-            raw,
-            workers=UNKNOWN,
-            why=f"{_shown(config)} may set the number of workers, and it was not given to the doctor",
-        )
-    consumed.add(path)
+        return _not_given(config, raw, "workers")
     value = ini.toml_setting(path, files.texts[path], "workers")
     if value is None:
         return raw
@@ -282,12 +290,7 @@ def _uwsgi(
     )
     if config is None:
         return raw
-    path = files.find(_shown(config), raw.place.file)
+    path = _given(config, raw, files, consumed)
     if path is None:
-        return replace(
-            raw,
-            workers=UNKNOWN,
-            why=f"{_shown(config)} may set the number of processes, and it was not given to the doctor",
-        )
-    consumed.add(path)
+        return _not_given(config, raw, "processes")
     return ini.uwsgi(path, files.texts[path], raw)

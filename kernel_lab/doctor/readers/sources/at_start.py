@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from kernel_lab.doctor.facts import Fact
-from kernel_lab.doctor.readers.sources.module import Module, bindings, fact_of, string_of
+from kernel_lab.doctor.readers.sources.module import Module, bindings, fact_of, name_of, string_of
 
 _SECRET: Final = re.compile(
     r"secret|signing|sign_key|jwt_?key|private_?key|hmac|fernet|encryption_?key|cookie_?key|csrf|salt|pepper|session_?key|(^|_)key$",
@@ -72,13 +72,7 @@ def secrets(module: Module) -> Iterator[Fact]:
         if isinstance(node, ast.ClassDef):
             statements.extend(bindings(node.body))
     for statement, target, value in statements:
-        name = (
-            target.id
-            if isinstance(target, ast.Name)
-            else target.attr
-            if isinstance(target, ast.Attribute)
-            else ""
-        )
+        name = name_of(target)
         if isinstance(target, ast.Subscript):
             name = string_of(target.slice) or ""
         made = _random_call(module, value)
@@ -132,13 +126,7 @@ def schedulers(module: Module) -> Iterator[Fact]:
         ):
             continue
         holder = node.func.value
-        name = (
-            holder.id
-            if isinstance(holder, ast.Name)
-            else holder.attr
-            if isinstance(holder, ast.Attribute)
-            else ""
-        )
+        name = name_of(holder)
         if name in made or _SCHEDULERS.search(module.called(holder).rpartition(".")[2]):
             yield fact_of("scheduler-in-process", module, node, name=name or "scheduler")
     for statement in module.tree.body:

@@ -16,7 +16,7 @@ _LIMIT: Final = re.compile(
 )
 
 
-_UNITS: Final = {
+UNITS: Final = {
     "s": "second",
     "sec": "second",
     "m": "minute",
@@ -25,6 +25,7 @@ _UNITS: Final = {
     "hr": "hour",
     "d": "day",
 }
+"""The unit of time that an abbreviation stands for."""
 
 
 def _is_limiter(origin: str) -> bool:
@@ -104,7 +105,7 @@ def limits(module: Module) -> Iterator[Fact]:
             continue
         for part in re.split(r"[;,|]", text):
             if found := _LIMIT.match(part):
-                unit = _UNITS.get(found[3].lower(), found[3].lower())
+                unit = UNITS.get(found[3].lower(), found[3].lower())
                 number = int(found[1].replace("_", ""))
                 per = f"{found[2]} {unit}s" if found[2] not in {"", "1"} else unit
                 if 0 < number < 10**9:

@@ -15,6 +15,7 @@ from kernel_lab.doctor.readers.sources.module import (
     fact_of,
     is_true,
     keyword_of,
+    name_of,
     string_of,
 )
 
@@ -116,13 +117,7 @@ def registries(module: Module) -> Iterator[Fact]:
     """Collections of a module or a class that functions change: deny lists, sessions, registries."""
     changed = _changed_names(module.tree)
     for statement, target, value in bindings(module.tree.body):
-        name = (
-            target.id
-            if isinstance(target, ast.Name)
-            else target.attr
-            if isinstance(target, ast.Attribute)
-            else ""
-        )
+        name = name_of(target)
         if name and name in changed and _empty_collection(module, value):
             yield _registry(module, statement, name, value)
     for owner in ast.walk(module.tree):
@@ -138,13 +133,7 @@ def registries(module: Module) -> Iterator[Fact]:
         ]
         for body in bodies:
             for statement, target, value in bindings(body):
-                name = (
-                    target.attr
-                    if isinstance(target, ast.Attribute)
-                    else target.id
-                    if isinstance(target, ast.Name)
-                    else ""
-                )
+                name = name_of(target)
                 if (
                     f"self.{name}" in changed
                     and _empty_collection(module, value)

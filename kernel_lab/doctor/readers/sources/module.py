@@ -70,6 +70,13 @@ def string_of(node: ast.AST | None) -> str | None:
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
 
 
+def name_of(node: ast.AST) -> str:
+    """Return the name that a name or an attribute ends with; an empty text for any other node."""
+    if isinstance(node, ast.Name):
+        return node.id
+    return node.attr if isinstance(node, ast.Attribute) else ""
+
+
 def fact_of(rule: str, module: Module, node: ast.AST, **values: str | int) -> Fact:
     """Return a fact of a rule at the place of a node."""
     return Fact(rule=rule, place=module.place(node), values=values)
