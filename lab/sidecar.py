@@ -123,8 +123,10 @@ class Forwarder:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close every connection."""
+        """Stop asking, and close every connection."""
         self._watcher.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._watcher
         await self._session.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -166,8 +168,10 @@ class Forwarder:
     async def _watch(self) -> None:
         """Ask whether the process answers: at intervals while it does, and at once when a call has failed."""
         while True:
+            # not `wait_for`: before Python 3.12 it forgets that it was cancelled if a call fails at the same time
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._suspected.wait(), ASK_EVERY_S)
+                async with asyncio.timeout(ASK_EVERY_S):
+                    await self._suspected.wait()
             while failure := await self._ask():
                 if not self._away:
                     self._away = failure

@@ -1,6 +1,8 @@
 """Workers that forward to one sidecar: what passes through, and what happens when it is away."""
 
+import asyncio
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -41,6 +43,21 @@ async def test_without_a_sidecar_calls_are_refused_and_the_next_without_asking(t
         again = await lab.get("/traces")
         assert problem(again) == (503, "state_unavailable")
         assert "not asked again yet" in again.json()["detail"]
+
+
+async def test_closing_ends_what_asks_whenever_a_call_has_just_failed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(secret="s", sidecar_socket=str(tmp_path / "none"))
+    for turns in range(40):
+        async with open_forwarder(settings, WorkerName("r0", 1, "b")) as app:
+            client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://lab")
+            assert problem(await client.get("/traces")) == (503, "state_unavailable")
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}, turns
+    gc.collect()  # asyncio reports a task that failed when nobody can ask for its outcome any more
+    assert caplog.messages == []
 
 
 async def test_without_its_remote_kernel_a_worker_refuses_and_names_it() -> None:
