@@ -20,7 +20,8 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
 def test_handles_can_be_expanded_and_tokens_revoked(monkeypatch, settings):
     monkeypatch.setenv("LAB_FILL_HANDLES", "3")
     monkeypatch.setenv("LAB_FILL_TOKENS", "1001")
-    view = KernelView.of(build_filled(settings))
+    kernel = build_filled(settings)  # its state is closed with it
+    view = KernelView.of(kernel)
     assert view.handles.current_bytes > 0
     # the first and the last of a thousand principals' tokens
     assert [view.tokens.revoke_all(f"past-{number}") for number in (0, 1, 999)] == [2, 1, 1]
@@ -36,7 +37,8 @@ def test_the_hoarders_window_is_full(monkeypatch, settings):
 
 
 def test_without_a_past_it_is_the_labs_kernel(settings):
-    view = KernelView.of(build_filled(settings))
+    kernel = build_filled(settings)
+    view = KernelView.of(kernel)
     assert view.handles.current_bytes == 0
     assert view.tokens.revoke_all("past-0") == 0
 

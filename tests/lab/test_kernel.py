@@ -44,6 +44,7 @@ def test_the_state_is_closed_with_its_kernel(monkeypatch: pytest.MonkeyPatch) ->
     def close(state: State) -> None:
         closed.append(state)
 
+    gc.collect()  # kernels of earlier tests close their states now
     monkeypatch.setattr(State, "close", close)
     kernel = build_kernel(settings())
     assert not closed
