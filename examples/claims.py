@@ -1,9 +1,8 @@
 """docs/claims.md: what libraries promise, and what was measured with one worker and with four.
 
-Run it as ``python examples/claims.py RUNS…``: each RUNS is a folder of run folders, as ``make -C examples all`` leaves
-them there. Measured figures come from the first; the others are repetitions, and a row
-says how many of them came to the same verdict. It writes ``examples/claims.csv``, and ``docs/claims.md`` from that
-alone.
+Run it as ``python examples/claims.py RUNS…``: each RUNS is a folder of run folders, as ``make -C examples all``
+leaves them there. Measured figures come from the first folder. The others are repetitions, and a row says how
+many of them gave the same verdict. It writes ``examples/claims.csv``, and ``docs/claims.md`` from that alone.
 """
 
 from __future__ import annotations

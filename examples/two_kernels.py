@@ -120,14 +120,14 @@ class Worker:
 
 
 def token_verifies(a: Worker, b: Worker) -> tuple[str, str]:
-    """A mints a token and B is presented it."""
+    """A mints a token, and the token is presented to B."""
     _, token = a.grant()
     at_b, _ = b.invoke(token)
     return {"ok": "yes", "TokenInvalid": "no"}.get(at_b, at_b), f"B: {at_b}"
 
 
 def revocation_propagates(a: Worker, b: Worker) -> tuple[str, str]:
-    """A mints and revokes a token; both are presented it."""
+    """A mints and revokes a token, and the token is presented to both workers."""
     _, token = a.grant()
     a.revoke(token)
     (at_a, _), (at_b, _) = a.invoke(token), b.invoke(token)
@@ -136,7 +136,7 @@ def revocation_propagates(a: Worker, b: Worker) -> tuple[str, str]:
 
 
 def grants_in_all(a: Worker, b: Worker) -> tuple[str, str]:
-    """Both workers are asked for one grant more than the limit."""
+    """Each worker is asked for one grant more than the limit."""
     at_a, at_b = ([worker.grant()[0] for _ in range(LIMIT + 1)].count("ok") for worker in (a, b))
     return str(at_a + at_b), f"A: {at_a}, B: {at_b}"
 
@@ -168,7 +168,7 @@ class _Home(BaseManager):
 _Home.register("worker", Worker)
 
 NewWorker = Callable[[str, str], Worker]
-"""What `Worker` takes -> a worker that has seen nothing yet."""
+"""The arguments of `Worker` -> a worker that has seen nothing yet."""
 
 
 @contextmanager
@@ -231,7 +231,7 @@ def reproduce(setting: str, *, secret_b: str = SECRET, revocations: str = "") ->
 
 
 def write_csv(path: Path, answers: Sequence[Answer]) -> None:
-    """`answers` as a CSV file, its folder made where it is missing."""
+    """Write `answers` as a CSV file, and make its folder where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -240,7 +240,7 @@ def write_csv(path: Path, answers: Sequence[Answer]) -> None:
 
 
 def show(answers: Sequence[Answer]) -> None:
-    """One row a question, one column a setting: with rich where it is installed, else as plain lines."""
+    """Print one row for each question and one column for each setting, with rich if it is installed."""
     by_step = {(answer.setting, answer.step): answer for answer in answers}
     header = ["", "two kernels, one secret", "expected", *SETTINGS]
     rows = [
@@ -274,10 +274,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
+    """Run the command line and return the exit code."""
     parser = _Parser(
         prog="python -m examples.two_kernels",
-        description="Two kernels that share a secret and nothing else: what one knows, does the other?",
+        description="Two kernels that share a secret and nothing else: does one kernel learn what the other knows?",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("results/repro.csv"), help="where the CSV goes (%(default)s)"

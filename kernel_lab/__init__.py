@@ -1,9 +1,9 @@
 """The instrument: it runs deployments, sends traffic, injects faults, records histories and judges them.
 
-It knows HTTP and processes. It never imports ``lab``, so it measures any deployment that speaks the same
-routes, and never imports ``scenarios``: what is asked is found through an entry-point group.
+It knows HTTP and processes. It never imports ``lab``, so it measures any deployment with the same routes. It
+never imports ``scenarios``: it finds the claims through an entry-point group.
 
-For those who script it there is a small interface::
+Scripts use a small interface::
 
     import kernel_lab
 

@@ -20,7 +20,7 @@ async def ask(tool: str = "delete_invoice") -> dict[str, str]:
 
 @app.get("/approvals/{number}")
 async def look(number: str) -> dict[str, str]:
-    """What waits under a number."""
+    """The request that waits under a number."""
     if number not in waiting:
         raise HTTPException(404, "no such approval")
     return {"tool": waiting[number]}
@@ -28,5 +28,5 @@ async def look(number: str) -> dict[str, str]:
 
 @app.get("/count")
 async def count() -> dict[str, int]:
-    """How many approvals were asked for."""
+    """The number of approvals that were asked for."""
     return {"count": len(waiting)}

@@ -55,7 +55,7 @@ class Quote(APIView):
 
 
 class Health(APIView):
-    """What is not limited."""
+    """A route that is not limited."""
 
     def get(self, request: Request) -> Response:  # noqa: ARG002
         """Up."""

@@ -37,7 +37,7 @@ def login() -> Response:
 @app.get("/me")
 @jwt_required()
 def me() -> str:
-    """What takes a token."""
+    """A route that needs a token."""
     return "somebody"
 
 

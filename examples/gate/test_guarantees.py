@@ -10,6 +10,6 @@ def test_limits_and_revocations_hold_on_every_worker() -> None:
 
 
 def test_a_handle_is_found_on_every_worker(kernel_lab: Lab) -> None:
-    """The fixture measures when it is asked."""
+    """The fixture measures when the test calls it."""
     held = kernel_lab.holds(claim="handles", deployment="redis", connections="round_robin")
     assert held.said.startswith("valid")  # noqa: S101

@@ -1,4 +1,4 @@
-"""A gateway that lets sessions through until an operator suspends them. It keeps the suspended ones in memory."""
+"""A gateway that lets sessions through until an operator suspends them. It keeps the suspended sessions in memory."""
 
 import hashlib
 import hmac

@@ -41,10 +41,13 @@ NEEDS: dict[str, tuple[str, ...]] = {
 
 
 class App:
-    """A service: override what it has. Every operation gets its own connection by the cell's policy."""
+    """A service: override the operations that it has.
+
+    Every operation gets its own connection by the cell's policy.
+    """
 
     async def attempt(self, http: Http, caller: str) -> bool:
-        """Ask for what is limited; True if it was admitted, False if the limit denied it."""
+        """Make the call that is limited; True if it was admitted, False if the limit denied it."""
         raise NotImplementedError
 
     async def login(self, http: Http, caller: str) -> str:
@@ -63,7 +66,7 @@ class App:
         """Store something; its id."""
         raise NotImplementedError
 
-    async def get(self, http: Http, caller: str, id: str) -> bool:  # noqa: A002 - what services call it
+    async def get(self, http: Http, caller: str, id: str) -> bool:  # noqa: A002 - services use this name
         """Fetch it; True if it was there, False if the service does not know it."""
         raise NotImplementedError
 
@@ -72,7 +75,7 @@ class App:
         raise NotImplementedError
 
     async def read(self, http: Http, caller: str) -> int:
-        """Return the number that the service has counted."""
+        """Return the service's counter."""
         raise NotImplementedError
 
     def offers(self, operation: str) -> bool:
@@ -80,7 +83,7 @@ class App:
         return getattr(type(self), operation) is not getattr(App, operation)
 
     def lacks(self, claim: str) -> list[str]:
-        """The operations that a claim needs and the service has not."""
+        """The operations that a claim needs and the service does not have."""
         return [operation for operation in NEEDS[claim] if not self.offers(operation)]
 
 

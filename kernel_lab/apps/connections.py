@@ -1,8 +1,8 @@
 """Connection policies for a service that is not the lab's: see `kernel_lab.traffic.connections`.
 
 ``fresh``: each operation opens a connection of its own. ``keep_alive``: each caller keeps one connection.
-``round_robin``: kept connections that are pinned to every worker, used in turn; where the replies do not name
-their worker, kept connections of which nobody knows the worker.
+``round_robin``: kept connections that are pinned to every worker, used in turn. Where the replies do not name
+their worker, the connections are kept, but nobody knows their workers.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Place:
     headers: dict[str, str] = field(default_factory=dict)
     insecure: bool = False
     by_address: bool = False
-    """Callers are told apart by their address, so each calls from another one."""
+    """Callers are told apart by their address, so each caller uses a different address."""
 
     def open(self, caller: int | None = None) -> httpx.AsyncClient:
         """A client of one connection, for a caller by number."""
@@ -209,7 +209,7 @@ class RoundRobin:
 
     @asynccontextmanager
     async def borrow(self, caller: int, lane: int | None) -> AsyncIterator[Link]:  # noqa: ARG002
-        """A connection of the lane, once one is free; with no lane, of the next one."""
+        """A connection of the lane, once one is free. Without a lane, it is a connection of the next lane."""
         turn = next(self._turn)
         pool = self._lanes[(turn if lane is None else lane) % len(self._lanes)]
         kept = next((one for one in pool if not one.lock.locked()), pool[turn % len(pool)])
@@ -220,7 +220,7 @@ class RoundRobin:
                 await self._pin_again(kept)
 
     async def _pin_again(self, kept: _Kept) -> None:
-        """Another connection to the same worker, if it is met again; its own otherwise."""
+        """Another connection to the same worker, if the worker is met again; otherwise the connection that it had."""
         tried: list[httpx.AsyncClient] = []
         try:
             for _ in range(40):

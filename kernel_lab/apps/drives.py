@@ -23,7 +23,7 @@ MOST = 400
 CROWD = 16
 """Attempts that are called at the same moment."""
 LONG_S = 20.0
-"""A window that is longer is not waited for: the cell ends within the first one."""
+"""The lab does not wait for the end of a longer window: the cell ends within the first window."""
 
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ class Session:
     workers: int
     quick: bool
     tag: str
-    """Tells the callers of this cell from those of every other."""
+    """A text that tells the callers of this cell from the callers of every other cell."""
     limit: int = 1
     window_s: float = 1.0
     _callers: Iterator[int] = field(default_factory=itertools.count)
@@ -52,10 +52,10 @@ class Session:
         return max(1, self.links.lanes)
 
     one_caller: bool = False
-    """The service cannot tell our callers apart: there is one, and it has one limit."""
+    """The service cannot tell our callers apart, so there is one caller with one limit."""
 
     def caller(self) -> int:
-        """A caller nobody else in this run is; or the only one."""
+        """A caller whom no other cell of this run uses; or the only caller."""
         return self.first_caller + (0 if self.one_caller else next(self._callers))
 
     def client(self, caller: int) -> Client:
@@ -108,7 +108,7 @@ class Told(Generic[T]):
 
 
 class Client:
-    """Asks for one caller; every operation is a line of the history, whatever comes back."""
+    """Makes calls for one caller. Every operation is a line of the history, whatever the reply is."""
 
     def __init__(self, session: Session, caller: int) -> None:
         self._session = session
@@ -118,7 +118,7 @@ class Client:
         self.caller = "everybody" if session.one_caller else f"p{caller}-{session.tag}"
 
     async def attempt(self, lane: int | None = None) -> bool | None:
-        """Ask for what is limited."""
+        """Make the call that is limited."""
         asked = {"principal": self.caller, "capability": "limited"}
         return await self._record(
             "grant", asked, lane, "rate_limited", lambda http: self._app.attempt(http, self.caller)
@@ -168,7 +168,7 @@ class Client:
         )
 
     async def add(self, lane: int | None = None) -> bool | None:
-        """Do what is counted."""
+        """Do the operation that the service counts."""
 
         async def add(http: Http) -> bool:
             await self._app.add(http, self.caller)
@@ -190,7 +190,7 @@ class Client:
         self, f: str, asked: dict[str, Any], lane: int | None, refusal: str,
         do: Callable[[Http], Awaitable[T | Told[T]]],
     ) -> T | None:  # fmt: skip
-        """Do one operation and write it down; what it gave, or None where that is unknown."""
+        """Do one operation, write it down, and return its result, or None where the result is unknown."""
         session = self._session
         async with session.links.borrow(self._number, lane) as link:
             index, called_ns = session.writer.next_index(), time.monotonic_ns()
@@ -231,7 +231,7 @@ def digest(secret: str) -> str:
 
 
 async def rate_limit(session: Session) -> None:
-    """Bursts in three windows, a trickle between them, a neighbour, and a crowd that asks at one moment."""
+    """Bursts in three windows, single calls between them, a second caller, and many calls at one moment."""
     caller = session.caller()
     count = 1 if session.links.policy is Policy.KEEP_ALIVE else CLIENTS
     clients = [session.client(caller) for _ in range(count)]

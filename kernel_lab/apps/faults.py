@@ -23,7 +23,7 @@ LANDS_S = 8.0
 
 
 async def kill_worker(running: Running) -> tuple[dict[str, str], Callable[[], bool]] | None:
-    """SIGKILL the worker that answers next; it has landed when its process is gone."""
+    """SIGKILL the worker that answers next. The fault has landed when the worker's process is gone."""
     worker = await _next_worker(running)
     if worker is None or not running.kill_worker(worker):
         return None
@@ -32,7 +32,7 @@ async def kill_worker(running: Running) -> tuple[dict[str, str], Callable[[], bo
 
 
 async def reload(running: Running) -> tuple[dict[str, str], Callable[[], bool]] | None:
-    """SIGHUP the server, which makes gunicorn start new workers; landed when the old one is gone."""
+    """SIGHUP the server, which makes gunicorn start new workers. The fault has landed when the old worker is gone."""
     worker, server = await _next_worker(running), running.pid("app")
     if worker is None or server is None:
         return None
@@ -42,7 +42,7 @@ async def reload(running: Running) -> tuple[dict[str, str], Callable[[], bool]] 
 
 
 async def store_gone(running: Running) -> tuple[dict[str, str], Callable[[], bool]] | None:
-    """SIGKILL the store that was started for the service; landed when its process is gone."""
+    """SIGKILL the store that was started for the service. The fault has landed when the store's process is gone."""
     pid = running.pid("store")
     if pid is None:
         return None
@@ -59,7 +59,7 @@ FAULTS: dict[str, Callable[[Running], Awaitable[tuple[dict[str, str], Callable[[
 
 
 async def inject(name: str, session: Session, running: Running, after_s: float) -> str:
-    """Do it after a while; why it did not land, or an empty string."""
+    """Inject the fault after a while. Return why it did not land, or an empty string."""
     await asyncio.sleep(after_s)
     called_ns = time.monotonic_ns()
     done = await FAULTS[name](running)

@@ -39,7 +39,7 @@ class Reply:
 
     @property
     def text(self) -> str:
-        """The body as text; bytes that are no UTF-8 are replaced."""
+        """The body as text; bytes that are not UTF-8 are replaced."""
         return self.body.decode("utf-8", errors="replace")
 
     def json(self) -> Any:
@@ -57,7 +57,7 @@ class Reply:
         """True for a status in `ok`, False for one in `refused`.
 
         Raises:
-            Unclear: It is another status, or the reply was cut off.
+            Unclear: The status is in neither, or the reply was cut off.
         """
         if self.cut:
             raise Unclear("reply_too_large")
@@ -67,10 +67,10 @@ class Reply:
         raise Unclear(f"http_{self.status}")
 
     def expect(self, *statuses: int) -> Reply:
-        """The reply itself, if its status is one of these.
+        """Return the reply itself, if its status is one of these.
 
         Raises:
-            Unclear: It is not, or the reply was cut off.
+            Unclear: The status is none of these, or the reply was cut off.
         """
         self.means(ok=statuses, refused=())
         return self
@@ -147,7 +147,7 @@ def open_client(base_url: str, *, insecure: bool = False, address: str | None = 
     Args:
         base_url: Where the service is.
         insecure: Do not verify its TLS certificate.
-        address: The local address to call from; None: whichever the system takes.
+        address: The local address to call from; None: the system chooses one.
     """
     transport = httpx.AsyncHTTPTransport(
         limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=None),

@@ -29,14 +29,14 @@ class Match(_Table, frozen=True, kw_only=True):
 
     status: int | list[int] | None = None
     header: str | None = None
-    """``Name`` is there, or ``Name: regular expression`` matches its value."""
+    """``Name``: the header is present. ``Name: regular expression``: its value matches."""
     body: str | None = None
     """A regular expression that the body contains."""
     json: str | None = None
-    """A JSON pointer to something that is there; ``/ok = true`` compares it with a JSON value."""
+    """A JSON pointer to a value that is present; ``/ok = true`` compares it with a JSON value."""
 
     def holds(self, reply: Reply) -> bool:
-        """Whether a reply meets it."""
+        """Whether a reply meets the condition."""
         statuses = [self.status] if isinstance(self.status, int) else self.status
         if statuses is not None and reply.status not in statuses:
             return False
@@ -108,7 +108,7 @@ class Caller(_Table, frozen=True, kw_only=True):
     """The content of the header, the cookie or the bearer token."""
 
     def headers(self, caller: str) -> dict[str, str]:
-        """The headers that name a caller; none where the client's address does."""
+        """The headers that name a caller; none where the client's address names it."""
         value = self.value.replace("{caller}", caller)
         if self.header is not None:
             return {self.header: value}
@@ -171,7 +171,7 @@ class Revocation(_Table, frozen=True, kw_only=True):
     use: Step | None = None
     revoke: Step | None = None
     max_stale_ms: int | None = None
-    """The promise: for how long a worker may accept a revoked token. None: not at all."""
+    """The promise: for how long a worker may accept a revoked token. None: a worker must not accept it at all."""
 
 
 class Handles(_Table, frozen=True, kw_only=True):
@@ -191,7 +191,7 @@ class Stats(_Table, frozen=True, kw_only=True):
 
 
 class About(_Table, frozen=True, kw_only=True):
-    """For ``docs/claims.md``: what the service uses, and what that promises in its documentation."""
+    """For ``docs/claims.md``: which library the service uses, and what the library's documentation promises."""
 
     library: str = ""
     version: str = ""
@@ -250,7 +250,7 @@ def read(path: Path) -> Service:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
         file = msgspec.convert(tables, File)
     except UnicodeDecodeError:
-        raise BadInput(f"{path}: is no UTF-8 text") from None
+        raise BadInput(f"{path}: is not UTF-8 text") from None
     except (OSError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise BadInput(f"{path}: {getattr(error, 'strerror', None) or error}") from None
     except msgspec.ValidationError as error:
@@ -346,7 +346,7 @@ class Mapped(App):
         self.steps = {where.strip("[]").split(".")[1]: step for where, step in _steps(self.file)}
 
     def offers(self, operation: str) -> bool:
-        """Whether the file has a step for it."""
+        """Whether the file has a step for the operation."""
         return operation in self.steps
 
     async def attempt(self, http: Http, caller: str) -> bool:
@@ -386,7 +386,7 @@ class Mapped(App):
             raise Unclear("no_number") from None
 
     async def _ask(self, operation: str, http: Http, caller: str, **known: str) -> tuple[bool, Reply]:
-        """Send a step's request; whether it did what was asked, and the reply."""
+        """Send a step's request. Return whether it did what was asked, and the reply."""
         step = self.steps[operation]
         values = {"caller": caller, **known}
         method, _, path = step.request.partition(" ")

@@ -54,7 +54,7 @@ class AppPlan:
     seed: int = 1
     quick: bool = False
     only: frozenset[tuple[str, Policy]] | None = None
-    """The cells to run, as (claim, connection policy); every one where nothing is said."""
+    """The cells to run, as (claim, connection policy). Without a choice, every cell is run."""
 
     def pairs(self) -> list[tuple[str, Policy]]:
         """The cells of one stack, in their order."""
@@ -62,7 +62,7 @@ class AppPlan:
         return [pair for pair in pairs if self.only is None or pair in self.only]
 
     def stacks(self) -> Iterator[tuple[int | None, str]]:
-        """Each number of workers with each fault: ``(workers, fault)``; None where it is attached to."""
+        """Each number of workers with each fault: ``(workers, fault)``; None where the service runs already."""
         start = self.service.file.start
         counts: list[int | None] = [None]
         if start is not None:
@@ -90,7 +90,7 @@ async def run(
     """Run every cell of the plan; the rows in their order.
 
     Raises:
-        BadInput: An operation's reply is none that the file describes.
+        BadInput: The file does not describe the reply of an operation.
     """
     rows: list[CellResult] = []
     for workers, fault in plan.stacks():
@@ -135,7 +135,10 @@ async def _serve(plan: AppPlan, workers: int | None, fault: str, told: _Told) ->
 async def _cells(
     plan: AppPlan, running: Running, deployment: DeploymentFacts, fault: str, logs: Path
 ) -> AsyncIterator[CellResult]:
-    """The cells of one stack, each as soon as it is judged; a counter is everybody's, so its cells come last."""
+    """Yield the cells of one stack, each as soon as it is judged.
+
+    All callers share a counter, so its cells come last.
+    """
     names = (f"k{number}" for number in itertools.count())
     numbers = itertools.count(1)
     alone = _one_caller(plan.service, running) or bool(fault)
@@ -283,7 +286,7 @@ def _one_caller(service: Service, running: Running) -> bool:
 
 
 async def preflight(plan: AppPlan, running: Running) -> None:
-    """Do every operation once, so that a wrong mapping is told before anything is measured.
+    """Do every operation once, so that a wrong mapping is reported before anything is measured.
 
     Raises:
         BadInput: Which operation failed, how, and what the service answered.

@@ -203,7 +203,7 @@ def _last(log: Path) -> str:
 
 
 async def _meet(place: Place, expected: int | None, *, within_s: float) -> set[str]:
-    """The workers that answer on fresh connections, asked until all are met or it is certain enough."""
+    """Open fresh connections until all workers have answered, or until it is certain enough that none is missing."""
     met: set[str] = set()
     quiet, enough = 0, math.ceil(math.log(DOUBT) / math.log(1 - SHARE))
     deadline = time.monotonic() + within_s

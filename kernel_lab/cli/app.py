@@ -125,7 +125,7 @@ def _plan(
 def _check(plan: apps.AppPlan) -> None:
     if not plan.claims:
         raise BadInput(
-            f"{plan.service.file.name}: no claim can be put to the test; docs/any-app.md says what each needs"
+            f"{plan.service.file.name}: no claim can be tested; docs/any-app.md says which operations each claim needs"
         )
     if plan.faults and plan.service.file.start is None:
         raise BadInput("--fault needs [start]: what runs already is not ours to disturb")
@@ -151,7 +151,7 @@ def _finish(plan: apps.AppPlan, results: Sequence[CellResult], about: dict[str, 
 
 
 def _conclude(service: Service, results: Sequence[CellResult], folder: str, page: str) -> int:
-    """Print one line a claim and deployment, and what to do next; the exit code."""
+    """Print one line for each claim and deployment, and what to do next. Return the exit code."""
     console = Console(highlight=False, soft_wrap=True)
 
     def say(line: str) -> None:

@@ -116,7 +116,7 @@ class Reach:
         )
 
     def only_for_urls(self) -> None:
-        """Refuse what says how a URL is reached, where there is none.
+        """Refuse options that say how a URL is reached, where no URL is given.
 
         Raises:
             BadInput: Such an option was given.
@@ -142,9 +142,9 @@ def look(
     Args:
         to: ``none``; ``compose``: the compose stack; ``swarm``: the swarm's; ``auto``: the swarm's or the
             compose stack, if one is up; or the URLs of one deployment.
-        names: The deployments that were asked for; none are all there are.
-        quick: Where none are asked for, those of a quick run.
-        tell: Told in one line what was found.
+        names: The deployments that were asked for; if none, all of them.
+        quick: Where no deployment is asked for, the deployments of a quick run.
+        tell: Called with one line that says what was found.
         reach: How the URLs are reached.
     """
     reach = reach or Reach()
@@ -258,7 +258,7 @@ def _compose(
 
 
 def _urls(urls: Sequence[str], names: Sequence[str], reach: Reach, tell: Callable[[str], None]) -> Attached:
-    """Look at what runs at the URLs; one ``--deployment`` says which of the known ones it is."""
+    """Look at what runs at the URLs. One ``--deployment`` says which known deployment it is."""
     if len(names) > 1:
         raise BadInput("--attach goes with one --deployment at most: what runs at the URL is one deployment")
     if twice := [url for url in urls if list(urls).count(url) > 1]:

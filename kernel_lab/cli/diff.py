@@ -89,7 +89,7 @@ def history(
     ] = None,
     page: Annotated[Path | None, typer.Option(help="The page to write [FOLDER/history.html].")] = None,
 ) -> None:
-    """Show many runs on one page: one line a guarantee, one mark a run.
+    """Show many runs on one page: one line for each guarantee, one mark for each run.
 
     Exit code: 0 it is written, 64 the folder holds no run.
     """

@@ -1,4 +1,4 @@
-"""``kernel-lab doctor``: what will weaken, from the files that a service is deployed with."""
+"""``kernel-lab doctor``: which guarantees will weaken, from the files that a service is deployed with."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def doctor(
         str, typer.Option(help="Exit with 1 from this severity: error, warning, info or never.")
     ] = "warning",
     machine: Annotated[
-        bool, typer.Option("--machine", help="Say what this machine has for the lab, and what it lacks.")
+        bool, typer.Option("--machine", help="Say what the lab needs and this machine has or lacks.")
     ] = False,
 ) -> None:
     """Read a service's configuration files, and say how many processes run and what that weakens.
@@ -44,7 +44,7 @@ def doctor(
 
 
 def alone() -> None:
-    """The command `kernel-lab-doctor`: the doctor without the rest of the lab and what it needs."""
+    """The command `kernel-lab-doctor`: the doctor without the rest of the lab and its dependencies."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     register(app)
     try:

@@ -1,4 +1,4 @@
-"""kernel-lab gate: declared guarantees, held against what they need to be measured by."""
+"""kernel-lab gate: measure what the declared guarantees need, and say whether each of them holds."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Files:
     summary: Path | None
 
     def check(self) -> None:
-        """See that each can be written, before minutes are spent on what goes into it.
+        """Check that each file can be written, before minutes are spent on its content.
 
         Raises:
             BadInput: One cannot.
@@ -103,11 +103,11 @@ class Files:
         for option, path in (("--junit", self.junit), ("--json", self.json), ("--badge", self.badge)):
             self._attempt(option, path, lambda path: path.parent.mkdir(parents=True, exist_ok=True))
             if path is not None and (path.is_dir() or not os.access(path.parent, os.W_OK)):
-                raise BadInput(f"{option} {path}: cannot be written; name a file in a folder of yours")
+                raise BadInput(f"{option} {path}: cannot be written; name a file in a writable folder")
         self._attempt("--summary", self.summary, lambda path: path.open("a").close())
 
     def write(self, said: outputs.Report) -> None:
-        """Write what was asked for.
+        """Write the files that were asked for.
 
         Raises:
             BadInput: A file cannot be written.
@@ -137,7 +137,7 @@ def _environment_path(name: str) -> Path | None:
 
 
 def measure(work: Work) -> Path:
-    """Run the cells, with a line on stderr for each; the run folder."""
+    """Run the cells, with a line on stderr for each. Return the run folder."""
     told = _Lines(work.cells)
     told.say(f"{work.cells} cells into {short(work.folder.path)}")
     try:
@@ -160,7 +160,7 @@ def judge(declared: Declared, file: Path, path: Path, *, quick: bool) -> tuple[A
 
 
 def show(facts: About, held: Sequence[Held], counted: str) -> None:
-    """Print which run was judged, one line a guarantee, and the counter-example of what broke."""
+    """Print which run was judged, one line for each guarantee, and the counter-example of each broken one."""
     print(f"judged: {facts.line(datetime.now(tz=UTC))}")
     if facts.noisy:
         print(f"  {facts.noisy}")

@@ -125,7 +125,7 @@ def init(
 ) -> None:
     """Write a commented app.toml for a service of yours, and the middleware that names its workers.
 
-    The command asks for what the options do not say. It overwrites no file. With --gate it writes a
+    The command asks for each answer that the options do not give. It overwrites no file. With --gate it writes a
     commented guarantees.toml and asks nothing.
 
     Exit code: 0 it is written, 64 it cannot be.

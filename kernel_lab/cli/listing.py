@@ -1,4 +1,4 @@
-"""kernel-lab list: what there is, one name a line, to pipe on."""
+"""kernel-lab list: the names of deployments, scenarios and the like, one on each line, for use in a pipe."""
 
 from __future__ import annotations
 

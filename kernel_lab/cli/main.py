@@ -99,7 +99,7 @@ def main() -> NoReturn:
         said, code = f"kernel-lab: {error}", EXIT_CODE
     except USAGE_ERROR as error:
         said, code = f"kernel-lab: {error.format_message()} (kernel-lab --help)", EXIT_CODE
-    except BrokenPipeError:  # the reader of a pipe has gone: nobody is left to be told
+    except BrokenPipeError:  # the reader of the pipe has gone, so nobody can read a message
         code = EXIT_CODE
     except (OSError, NotARun, NotASavedRun, MalformedHistory, BadDeployments) as error:
         said, code = f"kernel-lab: {_told(error)}", EXIT_CODE
@@ -129,7 +129,7 @@ def _first(group: BaseException) -> BaseException:
 
 
 def _flush() -> None:
-    """Write what is left; where it cannot be written, the interpreter must not try again at its end."""
+    """Write the rest of the output. Where it cannot be written, the interpreter must not try again when it ends."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -1,4 +1,4 @@
-"""kernel-lab predict: what a deployment of any size would do; or a run's predictions beside its measurements."""
+"""kernel-lab predict: what a deployment of any size would do, or the predictions of a run beside its measurements."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ def predict(
     keys: Annotated[int, typer.Option(min=1, help="Principals who make them.")] = 1,
     balance: Annotated[Balance, typer.Option(help="How calls are spread over the workers.")] = Balance.FAIR,
     shares: Annotated[
-        str, typer.Option(help="For --balance shares: each worker's share, as in 5,3,1,1.")
+        str, typer.Option(help="For --balance shares: each worker's share, such as 5,3,1,1.")
     ] = "",
     autoscale_to: Annotated[
-        int | None, typer.Option(min=1, help="So many replicas in the middle third of the time.")
+        int | None, typer.Option(min=1, help="The number of replicas in the middle third of the time.")
     ] = None,
     rolling: Annotated[
         bool,
         typer.Option("--rolling-update", help="Replicas are replaced one by one, with one surge replica."),
     ] = False,
-    life: Annotated[float, typer.Option(help="Of a token and a handle, in seconds.")] = 3600,
+    life: Annotated[float, typer.Option(help="The life of a token and of a handle, in seconds.")] = 3600,
     revokes: Annotated[
         float, typer.Option(min=0, help="Tokens revoked per second: for the store's load.")
     ] = 1,
@@ -57,10 +57,10 @@ def predict(
     call_ms: Annotated[
         float, typer.Option(help="How long a call lasts: for --balance least-connections.")
     ] = 5,
-    seed: Annotated[int, typer.Option(help="Of the chance in it.")] = 1,
+    seed: Annotated[int, typer.Option(help="The seed of every random choice.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Figures as JSON.")] = False,
 ) -> None:
-    """Simulate the guarantees of a deployment that nobody can start here; or, of a run, compare its predictions.
+    """Simulate the guarantees of a deployment without starting it, or compare a run's predictions with its figures.
 
     Exit code: 0, or 64 for bad input.
     """

@@ -1,4 +1,4 @@
-"""kernel-lab preflight: what of an operator's kernel can be tested, before anything is started."""
+"""kernel-lab preflight: which parts of an operator's kernel can be tested, before anything is started."""
 
 from __future__ import annotations
 

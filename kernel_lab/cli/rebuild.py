@@ -1,4 +1,4 @@
-"""kernel-lab rebuild: CSVs and page of an interrupted run."""
+"""kernel-lab rebuild: make the CSVs and the page of an interrupted run."""
 
 from __future__ import annotations
 

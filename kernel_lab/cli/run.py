@@ -164,13 +164,13 @@ def run(
     if suffered and attached is None and not deployment and not quick:
         made_for = registry.MADE_FOR
         deployment = [name for name in (*registry.FAULT_DEPLOYMENTS, *made_for) if name in known]
-    if on_hosts:  # those have rows of their own
+    if on_hosts:  # these cells have rows of their own
         deployment, known = [], registry.hosts()
     plan = plan_of(
         deployment, scenario, connections, quick=quick, seed=seed, out=out, kernel=kernel, promises=said, known=known
     )  # fmt: skip
     if attached is not None:
-        # what runs is one machine, and shared: one deployment after the other
+        # the attached deployments share one machine, so they are measured one after the other
         plan = dataclasses.replace(
             plan, deployments=attached.deployments, stacks_at_once=1, own_kernel=attached.ours,
             address=attached.address,
@@ -209,7 +209,7 @@ def _faults(names: Sequence[str], *, on_hosts: bool) -> list[Fault]:
     """The faults that the command line names; ``all`` stands for every one of processes, or of hosts.
 
     Raises:
-        BadInput: There is no such fault, or it is not one of what is measured.
+        BadInput: There is no such fault, or it does not apply to the deployments that are measured.
     """
     known = registry.host_faults() if on_hosts else registry.faults()
     if list(names) == ["all"]:
@@ -310,10 +310,10 @@ def _carried_out(
     plan: Plan, about: dict[str, Any], console: Console, job: Callable[[Screen], Coroutine[Any, Any, T]], *,
     latest: bool, interrupted: Sequence[str],
 ) -> T:  # fmt: skip
-    """Do a job with its progress on the screen, and write into the run folder when and how it ended.
+    """Do a job, show its progress on the screen, and write into the run folder when and how it ended.
 
     Raises:
-        typer.Exit: It was interrupted; then the lines of `interrupted` say what to do with what is there.
+        typer.Exit: The job was interrupted. The lines of `interrupted` then say what to do with what was recorded.
     """
     watch = Watch()
     with Screen(console) as screen:
@@ -334,7 +334,10 @@ def _carried_out(
 
 
 def exit_code(results: Sequence[CellResult], *, own_kernel: bool) -> int:
-    """0, 1 or 2, as `run` says; of another kernel than the lab's, a claim that nothing was expected of must hold."""
+    """Return 0, 1 or 2, as the help of `run` says.
+
+    With a kernel other than the lab's, a claim without an expected verdict must hold.
+    """
     if any(not cell.as_expected and cell.validity is not Validity.UNKNOWN for cell in results):
         return 1
     judged = [cell for cell in results if cell.validity is not Validity.SKIPPED]

@@ -35,7 +35,7 @@ STYLE = {
 
 
 class Screen:
-    """The progress bar on a terminal; one line a cell elsewhere."""
+    """The progress bar on a terminal, or one line for each cell elsewhere."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -61,20 +61,23 @@ class Screen:
         self._bar.stop()
 
     def stop(self) -> None:
-        """Take the bar away."""
+        """Remove the progress bar."""
         self._bar.stop()
 
     def planned(self, cells: int) -> None:
-        """This many cells will be run."""
+        """Set the number of cells that will be run."""
         self._cells = cells
         self._bar.update(self._task, total=cells)
 
     def doing(self, what: str) -> None:
-        """This is going on now."""
+        """Show what the run does now."""
         self._bar.update(self._task, description=escape(visible(what)))
 
     def done(self, cell: CellResult) -> None:
-        """A cell has its verdict; off a terminal, and where it surprises, it is a line."""
+        """Show that a cell has its verdict.
+
+        An unexpected verdict, and every verdict outside of a terminal, is printed on a line.
+        """
         self._count += 1
         self._bar.advance(self._task)
         surprise = "" if cell.as_expected else f"  expected {cell.expected}"
@@ -137,7 +140,10 @@ def print_end(results: Sequence[CellResult], folder: Path, page: Path, *, detail
 
 
 def _print_matrix(results: Sequence[CellResult], console: Console) -> None:
-    """Deployments against claims, and in each field one mark a connection policy; the longer list is the rows."""
+    """A table of deployments and claims, with one mark for each connection policy in a field.
+
+    The longer of the two lists is the rows.
+    """
     scenarios = list(dict.fromkeys(cell.scenario for cell in results))
     deployments = sorted(dict.fromkeys(cell.deployment for cell in results), key=_order)
     policies = [policy for policy in Policy if any(cell.connections == policy for cell in results)]
@@ -174,7 +180,7 @@ def _marks(cells: Sequence[CellResult], policies: Sequence[Policy]) -> Text:
 
 
 def _by_reason(cells: Sequence[CellResult]) -> list[str]:
-    """One line for each reason, with the cells that it is the reason of."""
+    """One line for each reason, with the cells to which it applies."""
     lines = []
     for reason in dict.fromkeys(cell.reason for cell in cells):
         its = [cell.label for cell in cells if cell.reason == reason]
@@ -183,7 +189,7 @@ def _by_reason(cells: Sequence[CellResult]) -> list[str]:
 
 
 def _worst_of_each(broken: Sequence[CellResult]) -> list[str]:
-    """One line for each claim that broke: where, and what was seen on the deployment where most was."""
+    """One line for each broken claim: where it broke, and the figure of the deployment with most anomalies."""
     lines = []
     for name in dict.fromkeys(cell.scenario for cell in broken):
         its = [cell for cell in broken if cell.scenario == name]

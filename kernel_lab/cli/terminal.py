@@ -13,11 +13,11 @@ _PLAIN = {
 }  # fmt: skip
 """The replacements of our signs on terminals that cannot print them. A question mark would read as *unknown*."""
 _STEERS = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
-"""Unicode categories of what a terminal obeys, or shows in another order than it stands."""
+"""Unicode categories of the signs that a terminal obeys, or shows in a different order."""
 
 
 def visible(text: str) -> str:
-    """The text on one line, in which what would steer a terminal is written as an escape."""
+    """The text on one line, with each sign that would steer a terminal written as an escape."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(

@@ -27,7 +27,7 @@ DESIGN = 6
 """Calls that count as one: those about one token, one principal or one handle go the same way."""
 FAMILY = 0.05
 LEAST = 0.05
-"""A smaller difference of shares is of no interest."""
+"""A smaller difference of shares is not reported."""
 LEAST_RATIO = 1.2
 RATIOS = ("throughput_vs_single", "cpu_vs_single", "throughput_vs_memory", "cpu_vs_memory")
 
@@ -48,7 +48,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """Everything that two runs say of each other."""
+    """All differences between two runs."""
 
     changes: tuple[Change, ...]
     compared: int

@@ -1,4 +1,4 @@
-"""Many runs of a folder: for each guarantee what each run said, the oldest first."""
+"""Many runs of a folder: the result of each run for each guarantee, the oldest run first."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _folders(folder: Path) -> Iterator[Path]:
 def over_time(
     runs: Sequence[SavedRun], declared: Sequence[Guarantee], name_of: Callable[[Guarantee], str]
 ) -> list[Line]:
-    """One line for each guarantee; without any declared, for each claim on each deployment."""
+    """One line for each declared guarantee. If none is declared, one line for each claim on each deployment."""
     guarantees = list(declared) or [
         Guarantee(claim=claim, deployment=deployment)
         for claim, deployment in dict.fromkeys(

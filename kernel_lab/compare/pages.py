@@ -46,7 +46,7 @@ def diff_page(before: About, after: About, found: Difference, lines: Sequence[st
 
 
 def history_page(lines: Sequence[Line], runs: Sequence[About]) -> str:
-    """The page of many runs: one line a guarantee, one mark a run, the oldest first."""
+    """The page of many runs: one line for each guarantee, one mark for each run, the oldest first."""
     body = [f"<p>{len(runs)} runs, the oldest on the left.</p>"]
     body.append("<table><tr><th>guarantee</th><th>runs</th><th>latest</th></tr>")
     for line in lines:

@@ -16,7 +16,8 @@ from kernel_lab.run.folder import RunFolder
 from kernel_lab.run.results import write_rows
 
 LEAST = 200
-"""Revocations of a case: with fewer, the largest says too little of all (`kernel_lab.convergence.promise`)."""
+"""The number of revocations of a case. With fewer, the longest time says too little about all of them
+(`kernel_lab.convergence.promise`)."""
 
 
 async def run(
@@ -46,7 +47,7 @@ async def run(
 
 
 def said(row: dict[str, Any]) -> str:
-    """A row in one line."""
+    """A row as one line of text."""
     stale = f" (states {row['max_stale_ms']} ms)" if row["max_stale_ms"] is not None else ""
     head = f"{row['deployment']}{stale}"
     if row.get("reason"):
@@ -65,7 +66,7 @@ def said(row: dict[str, Any]) -> str:
 
 
 async def _one(case: Case, folder: Path, revocations: int) -> dict[str, Any]:
-    """One case's row; of one that failed, a row that says why."""
+    """The row of one case. If the case failed, the row says why."""
     try:
         return await measure(case, folder, revocations=revocations)
     except (StackFailed, TimeoutError) as error:

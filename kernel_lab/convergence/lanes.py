@@ -1,6 +1,8 @@
-"""Lanes: two kept connections to each worker, past any balancer. One asks, the other changes.
+"""Lanes: two kept connections to each worker, past any balancer.
 
-They are made of aiohttp, whose calls cost a third of httpx's. How narrow a bracket is depends on how often a
+One carries the questions, the other the revocations and grants.
+
+They use aiohttp, whose calls cost a third of httpx's. How narrow a bracket is depends on how often a
 worker can be asked, and client and workers share the machine's cores.
 """
 
@@ -27,7 +29,7 @@ TIMEOUT = aiohttp.ClientTimeout(total=10)
 
 
 class Strayed(RuntimeError):  # noqa: N818 - it names a thing
-    """A kept connection met another worker than before: the figures would be of the wrong one."""
+    """A kept connection reached another worker than before, so the figures would belong to the wrong worker."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,7 +43,7 @@ class Line:
     _free: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def send(self, principal: Principal, asked: Call, *, client: str) -> Reply:
-        """Make one call and write it down. Its instant of call is taken once the connection is free.
+        """Make one call and write it down. The time of the call is taken once the connection is free.
 
         Raises:
             Strayed: Another worker answered.
@@ -95,7 +97,7 @@ async def pinned(urls: Sequence[str], *, workers: int, writer: HistoryWriter) ->
     """Lanes to `workers` workers behind `urls`, in the order of the workers' names.
 
     Raises:
-        TimeoutError: Not all were met.
+        TimeoutError: Not all workers were met.
     """
     names = (f"k{number}" for number in itertools.count())
     async with AsyncExitStack() as stack:

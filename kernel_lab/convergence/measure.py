@@ -1,6 +1,6 @@
-"""One deployment's convergence: start it, revoke, watch, judge the history, and say it in a row.
+"""One deployment's convergence: start it, revoke, watch, judge the history, and make its row.
 
-The history is all there is to a figure: `row` reads it and nothing else, so a row can be made again later.
+Every figure comes from the history alone: `row` reads it and nothing else, so a row can be made again later.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ COLUMNS = (
     "p99_high_ms", "max_covers", "seen_max_ms", "width_p50_ms", "not_seen", "expired", "within_stated", "reason",
 )  # fmt: skip
 STALENESS_MS = (100, 500, 5000)
-"""The values of ``max_stale_ms`` that a deployment which states its staleness is measured with, one after the other."""
+"""The values of ``max_stale_ms`` for a deployment that states its staleness. It is measured with each of them."""
 REVOCATIONS = 300
 """The largest of 300 is an upper bound of the 99th percentile (`kernel_lab.convergence.promise`)."""
 WITHIN_S = 3.0
@@ -76,7 +76,7 @@ async def measure(
     revocations: int = REVOCATIONS,
     env: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """The row of one case; its history and its servers' logs go to `folder`."""
+    """Measure one case and return its row. The history and the servers' logs go to `folder`."""
     path = folder / "convergence" / case.name / "history.jsonl"
     settings = {**registry.settings(quick=False), **env}
     stack = NativeStack(
@@ -127,7 +127,7 @@ def row(case: Case, history: Path) -> dict[str, Any]:
 
 
 def lags(history: Path) -> list[Bracket]:
-    """The bracket of every token of a history that was certainly revoked."""
+    """The bracket of every token that was certainly revoked in a history."""
     found = []
     for case in cases(read_history(history)):
         revoke = case.certain()

@@ -1,9 +1,10 @@
 """Compute the promise that a sample of durations supports, whatever their distribution.
 
-The only assumption is that the revocations are independent and all of one kind. The share of all revocations
-that the largest of n exceeds is at most ``1 - 0.05 ** (1 / n)``, said with 95 % confidence: had it been more,
-n of n below it would happen once in 20 times or less. In the same way the j-th smallest of n is an upper bound
-of the 99th percentile, where at least j of n fall below a percentile that high with a chance of 95 % or more.
+The only assumption is that the revocations are independent and all of one kind. Let p be the share of all
+revocations that take longer than the largest of n. With 95 % confidence p is at most ``1 - 0.05 ** (1 / n)``:
+with a larger share, all n samples would miss it once in 20 times or less. In the same way the j-th smallest of
+n is an upper bound of the 99th percentile, if with a chance of 95 % or more fewer than j of n values fall below
+that percentile.
 
     n = 300: the largest covers at least 99.0 % of all revocations. n = 200: 98.5 %.
 """

@@ -15,15 +15,19 @@ OF_A_REFUSAL = ("p50_ms", "p99_ms", "max_ms", "p99_high_ms", "max_covers")
 def without_lifetimes(rows: Iterable[Row]) -> list[Row]:
     """The rows of ``convergence.csv`` by today's definition.
 
-    Before, a revocation that only expiry ended counted with the life of the measurement's own token. Which of the
-    figures of such a row came from a refusal cannot be told from the row, so all of them are emptied.
+    An earlier definition counted a revocation that only expiry ended with the life of the measurement's own
+    token. Which of the figures of such a row came from a refusal cannot be told from the row, so all of them
+    are emptied.
     """
     emptied = dict.fromkeys(OF_A_REFUSAL, "")
     return [{**row, **emptied} if row.get("end") == End.EXPIRY else row for row in rows]
 
 
 def table(run: SavedRun) -> str:
-    """One row a case; where expiry alone ends a token, no time of our own test is shown as the deployment's."""
+    """One row for each case.
+
+    Where expiry alone ends a token, no time is shown, because it would be the life of our test's token.
+    """
     rows = run.tables.get("convergence", ())
     head = [
         "deployment",

@@ -1,8 +1,8 @@
 """Revoke tokens one after the other, and ask every worker until each has refused.
 
 A worker is asked with a dry run: its token is verified as in any invoke, and nothing is carried out. That is
-the cheapest call that tells whether a token counts. Each worker is asked by a loop of its own, without a pause,
-and as many calls are under way as there are cores: more would only wait for one another.
+the cheapest call that tells whether a token counts. Each worker has a loop of its own that asks it without a
+pause. As many calls are in flight as there are cores: more calls would only wait for one another.
 
 Where the workers share no revocations, only expiry ends a token. There many tokens of short life are watched
 at once: each without a pause for `SOON_S` after its revoke and around its expiry. In between a worker is asked each
@@ -28,9 +28,10 @@ from kernel_lab.traffic.client import Principal
 
 SOON_S = 0.01
 EDGE_S = 0.015
-"""So long before a token expires, its workers are asked again."""
+"""The time before a token's expiry at which its workers are asked again."""
 STAGGER_S = 0.05
-"""Between the begins of two tokens that are watched at once: their expiries must not fall together."""
+"""The seconds between the starts of two tokens that are watched at once, so that they do not expire at the same
+time."""
 AFTER_EXPIRY_S = 1.0
 SAID = frozenset({"token_revoked", "token_expired", "token_invalid"})
 """Reason codes after which a worker never accepts the token again."""
@@ -73,7 +74,7 @@ async def _one(lanes: Sequence[Lane], plan: Watch, number: int, tag: str) -> Non
         return
     token = granted.body["token"]
     present = call.invoke(principal.name, token, dry_run=True)
-    # once before the revoke: a worker that remembers what it has checked, remembers this
+    # ask once before the revoke, so that a worker with a cache has this token in it
     await asyncio.gather(*(lane.ask.send(principal, present, client=next(clients)) for lane in lanes))
     revoke = call.revoke(principal.name, token["token_id"])
     revoked = await revoker.change.send(principal, revoke, client=next(clients))

@@ -1,4 +1,4 @@
-"""An attached deployment: one that somebody else started, found out about by asking it."""
+"""An attached deployment: somebody else started it, and the lab learns about it from its replies."""
 
 from __future__ import annotations
 
@@ -23,19 +23,21 @@ from kernel_lab.traffic.client import Principal
 from kernel_lab.traffic.connections import CALL_TIMEOUT_S
 
 CONFIDENCE, SHARE = 0.99, 0.01
-"""Workers are met until it is this certain that none is left which gets this share of the connections."""
+"""New connections are opened until it is this certain that no unmet worker gets this share of the connections."""
 QUIET = math.ceil(math.log(1 - CONFIDENCE) / math.log(1 - SHARE))
 """Fresh connections in a row that meet no new worker, after which all are taken as met: a worker that gets
 a share s of the connections is missed by all of them with probability (1 - s) ** QUIET."""
 QUIET_S = 1.5
-"""Seconds that these connections are spread over at least: a worker may be busy, or wait for a processor."""
+"""The least number of seconds over which these connections are spread, because a worker may be busy or wait for
+a processor."""
 AT_ONCE = (8, 32)
-"""Connections that are opened at once, in turn: on a shared socket, seldom workers are met where many come at once."""
+"""The numbers of connections that are opened at once, used in turn. On a shared socket, some workers answer
+only when many connections come at once."""
 PAUSE_S = 0.02
 MOST_CONNECTIONS = 20_000
-"""Connections after which a number of workers that was stated is not waited for any more."""
+"""The number of connections after which the lab no longer waits for the stated number of workers."""
 MOST_S = 180.0
-"""Seconds after which an attached deployment is given up that has not answered every question."""
+"""Seconds after which the lab gives up an attached deployment that has not answered every question."""
 TOLD = (
     "kernel_version", "rate_limits", "token_ttl_s", "token_ttls", "handle_ttl_s", "handle_cap", "trace_cap",
     "budget_total",
@@ -77,7 +79,7 @@ class Asked:
 
 
 async def attach(address: Address, asked: Asked | None = None, *, name: str = "attached") -> AttachedStack:
-    """Find out how many workers answer, on how many replicas, and whether a connection keeps one.
+    """Find out how many workers answer, on how many replicas, and whether a connection stays with one worker.
 
     Raises:
         NotALab: Nothing answers there, or something else does, or a proxy changes or refuses the calls.
@@ -102,14 +104,14 @@ async def attach(address: Address, asked: Asked | None = None, *, name: str = "a
     except _AnsweredError as error:
         raise NotALab(f"--attach {shown}: no lab answers there: {error}") from None
     met: set[str] = set().union(*by_url)
-    workers = min(len(met), between.workers())  # one that was recycled meanwhile has two names
+    workers = min(len(met), between.workers())  # a worker that was recycled meanwhile has two names
     if asked.workers is not None and workers < asked.workers:
         raise NotALab(
             f"--attach {shown}: --workers {asked.workers}, and {workers} of them answered "
             f"{MOST_CONNECTIONS:,} connections; state the number that answers"
         )
     replicas = max(len({worker.split("/", 1)[0] for worker in met}), len(address.urls))
-    if address.worker_header.lower() != WORKER_HEADER:  # a name of the operator's does not tell the replica
+    if address.worker_header.lower() != WORKER_HEADER:  # the operator's own name does not tell the replica
         replicas = len(address.urls)
     return AttachedStack(
         deployment=Deployment(
@@ -239,12 +241,12 @@ def _document(reply: httpx.Response, route: str) -> dict[str, Any]:
 
 
 async def _compare_principal(address: Address, between: Between, asked: Asked, listed: Sequence[str]) -> None:
-    """Ask for a grant, and hold the principal that it names against the one that was sent.
+    """Ask for a grant, and compare the principal that it names with the principal that was sent.
 
     Where no grant is given, each grant of the run is held against its own principal.
 
     Raises:
-        InTheWay: It is another one.
+        InTheWay: It names another principal.
         _AnsweredError: The route answers otherwise than the lab does.
     """
     headers = asked.caller.headers()
@@ -260,7 +262,7 @@ async def _compare_principal(address: Address, between: Between, asked: Asked, l
 
 
 async def _meet_all(address: Address, url: str, between: Between, stated: int | None) -> set[str]:
-    """Open connections until enough have met no new worker, or the stated number was met.
+    """Open connections until enough of them in a row met no new worker, or the stated number of workers was met.
 
     Each asks as another principal, so that a balancer that hashes the principal shows all of its workers.
     """
@@ -298,10 +300,10 @@ async def _meet_all(address: Address, url: str, between: Between, stated: int | 
 
 
 async def meet(url: str, *, expected: int, within_s: float) -> set[str]:
-    """Open connections until `expected` workers have answered at `url`; their names.
+    """Open connections until `expected` workers have answered at `url`. Return their names.
 
     Raises:
-        TimeoutError: Not all did within `within_s` seconds.
+        TimeoutError: Not all of them answered within `within_s` seconds.
     """
     met: set[str] = set()
     async with open_http(url, kept=False, timeout_s=CALL_TIMEOUT_S) as http:
@@ -328,7 +330,7 @@ async def meet(url: str, *, expected: int, within_s: float) -> set[str]:
 
 
 async def _stays(address: Address, url: str) -> bool:
-    """Whether one kept connection keeps meeting the same worker."""
+    """Whether one kept connection always reaches the same worker."""
     async with open_http(address, kept=True, timeout_s=CALL_TIMEOUT_S, url=url) as http:
         try:
             replies = [await http.get("/healthz") for _ in range(16)]

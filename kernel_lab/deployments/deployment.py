@@ -41,7 +41,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     store_away: str = ""
     """The answer that a caller gets while the store cannot be reached, in a few words."""
     use_for: str = ""
-    """Whom it is for, in a few words."""
+    """The operators for whom it is meant, in a few words."""
     env: dict[str, str] = {}
     secret: bool = True
 
@@ -73,7 +73,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def races(self) -> bool:
         """A control: limits and revocations are shared, read, changed and written back.
 
-        What is lost in between is chance, so neither a routing nor a rule predicts it.
+        Which updates are lost is random, so neither a routing nor a rule predicts it.
         """
         return self.state.startswith(("naive+", "stash:"))
 

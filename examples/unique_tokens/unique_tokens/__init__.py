@@ -43,7 +43,7 @@ DUPLICATES = Quantity(
 
 
 def tell(seen: Observed) -> str:
-    """How many tokens were returned twice."""
+    """Return how many grants returned a token that was not new."""
     return f"{seen.count(DUPLICATES)} of {seen.count(GRANTS)} grants returned a token that was not new"
 
 

@@ -1,7 +1,8 @@
 """A service of a swarm, started anew: with other settings, and with a state that nobody has used.
 
-A claim that counts what its deployment does, and every fault, need a deployment that nobody has used. On a swarm
-no second one is started. All tasks of the service end, its settings change, and as many tasks start again.
+A claim that counts what its deployment does, and every fault, need a deployment that nobody has used. On a
+swarm the lab starts no second deployment. All tasks of the service end, its settings change, and as many tasks
+start again.
 
 The settings that ``make up-swarm`` gave are kept in a label of the service. The next cell that needs no settings of
 its own, in this run or in a later one, puts them back.
@@ -26,7 +27,7 @@ from kernel_lab.traffic.address import open_http
 KEPT = "kernel-lab.settings"
 """The label that keeps the settings of ``make up-swarm`` while others are in force."""
 PLACE = re.compile(r"namespace=[\w-]+|/state(?=\.db)")
-"""The part of a state's URL that says where in its store the state is."""
+"""The part of a state's URL that says in which part of the store the state is."""
 KERNEL = "kernel-lab.kernel"
 """The label that names the service with the kernel, where the workers of a service keep none."""
 STACK = "com.docker.stack.namespace"
@@ -85,7 +86,7 @@ async def settle(name: str, env: Mapping[str, str], *, url: str, manager: str) -
     Args:
         name: The service.
         env: The cell's settings; where there are any, the service starts anew.
-        url: Where the balancer leads to it.
+        url: The address at which the balancer leads to the service.
         manager: The manager's engine.
 
     Raises:
@@ -168,7 +169,7 @@ def _begun(there: Sequence[str]) -> bool:
 
 
 async def _calm(url: str) -> None:
-    """Wait until no call has failed for a while."""
+    """Wait until no call has failed for a few seconds."""
     deadline_s = time.monotonic() + WITHIN_S
     since_s = time.monotonic()
     async with open_http(url, kept=False, timeout_s=5.0) as http:

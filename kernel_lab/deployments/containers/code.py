@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 
 RUNS = (".py", ".lua", ".sql", ".txt")
-"""The endings of those files in the image that decide how it behaves."""
+"""The endings of the files in the image that decide how the lab behaves."""
 
 
 def ours(root: Path) -> dict[str, str]:

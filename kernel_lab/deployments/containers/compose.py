@@ -56,7 +56,7 @@ class Running:
     """Their names; none where there is no engine to ask."""
 
     def row(self, declared: Deployment) -> Deployment:
-        """The deployment's row with the real numbers: before every one of them stands a balancer here."""
+        """The deployment's row with the real numbers. Here a balancer stands in front of every deployment."""
         return msgspec.structs.replace(
             declared,
             title=f"{declared.title}; here {self.replicas} × {self.workers} in containers behind nginx",
@@ -87,7 +87,7 @@ async def find(root: Path, *, environ: Mapping[str, str] = os.environ) -> Compos
 
     Raises:
         NoEngine: No engine can be asked.
-        UnusableStack: It runs other code than `root` holds, has no balancer, or there are two.
+        UnusableStack: It runs other code than `root` holds, has no balancer, or several stacks are up.
     """
     if balancer := environ.get("LAB_STACK"):
         return await _look_from_inside(balancer)
@@ -101,7 +101,7 @@ async def find(root: Path, *, environ: Mapping[str, str] = os.environ) -> Compos
     if not workers:
         return None
     await _same_code(root, workers)
-    # a port that leads nowhere yet names its deployment too: the workers are waited for
+    # the reply names the deployment even if no worker is up yet, so the lab waits for the workers
     urls = {name: url for name, url, _ in await ask_each(_addresses(project, containers))}
     return ComposeStack(
         project=project,
@@ -122,7 +122,7 @@ async def open_running(
 
     `logs` gets what its containers wrote meanwhile (``server-<container>.log``) and what the engine saw
     happen to the stack's containers (``containers.log``): killed, paused, started again, one more of them.
-    Of the latter `tell` is told in one line.
+    `tell` is called with one line about such events.
 
     Raises:
         TimeoutError: Fewer workers answer than the containers were started with.
@@ -135,7 +135,7 @@ async def open_running(
     logs.mkdir(parents=True, exist_ok=True)
     files = {container: logs / f"server-{container}.log" for container in running.containers}
     for file in files.values():
-        file.touch()  # there from the beginning: each cell links to its stack's logs
+        file.touch()  # the file is made at the beginning, because each cell links to its stack's logs
     async with happenings(f"{PROJECT}={stack.project}", logs / "containers.log") as happened:
         try:
             yield live
@@ -155,7 +155,7 @@ def _name(container: Container) -> str:
 
 
 def _project(containers: Iterable[Container], wanted: str | None) -> str:
-    """The one project these belong to, or the one that is wanted."""
+    """The one project to which these containers belong, or the project that is asked for."""
     projects = sorted({_label(one, PROJECT) for one in containers})
     if wanted is None and len(projects) > 1:
         raise UnusableStack(
@@ -165,7 +165,7 @@ def _project(containers: Iterable[Container], wanted: str | None) -> str:
 
 
 def _addresses(project: str, containers: Iterable[Container]) -> list[str]:
-    """The addresses the balancer publishes."""
+    """The addresses that the balancer publishes."""
     bound = [
         binding
         for one in containers
@@ -193,7 +193,7 @@ async def ask_each(urls: Iterable[str]) -> list[tuple[str, str, bool]]:
 
 
 def _deployments(containers: Iterable[Container], urls: Mapping[str, str]) -> dict[str, Running]:
-    """Those whose containers run, in the order of the ports."""
+    """The deployments whose containers run, in the order of the ports."""
     groups: dict[str, list[Container]] = defaultdict(list)
     for one in containers:
         groups[_label(one, DEPLOYMENT)].append(one)
@@ -228,7 +228,7 @@ def _describe(container: Container) -> dict[str, Any]:
 
 
 async def _same_code(root: Path, containers: Sequence[Container]) -> None:
-    """Refuse a stack that runs other code than the checkout holds: its figures would carry our commit."""
+    """Refuse a stack whose code differs from the checkout, because its figures would carry the checkout's commit."""
     expected = ours(root)
     one_of_each = {one["Image"]: one["Id"] for one in containers if not one["State"]["Paused"]}
     for container in one_of_each.values():

@@ -38,7 +38,7 @@ class SwarmHosts:
 
     @property
     def spare(self) -> Node | None:
-        """The last host that has workers alone: no store, no balancer, and not the manager."""
+        """The last host that runs only workers: no store, no balancer, and not the manager."""
         others = [node for node in self.nodes if node.host not in self.busy]
         return others[-1] if others else None
 
@@ -95,11 +95,11 @@ class SwarmHosts:
         await docker("node", "update", "--availability", "drain", node.id, engine=self.manager)
 
     async def activate(self, node: Node) -> None:
-        """Let a host have tasks again."""
+        """Let a host run tasks again."""
         await docker("node", "update", "--availability", "active", node.id, engine=self.manager)
 
     async def all_ready(self) -> bool:
-        """Whether the swarm's manager counts every host as there."""
+        """Whether the swarm's manager counts every host as reachable."""
         told = await docker("node", "ls", "--format", "{{.Status}} {{.Availability}}", engine=self.manager)
         return all(line == "Ready Active" for line in told.splitlines())
 

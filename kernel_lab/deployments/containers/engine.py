@@ -27,7 +27,7 @@ async def docker(*words: str, engine: str = "", within_s: float = ANSWER_S) -> s
     Args:
         words: The command, without ``docker``.
         engine: The engine's address, as ``DOCKER_HOST`` takes it; empty: the one of the environment.
-        within_s: How long it may take.
+        within_s: The most seconds that it may take.
 
     Raises:
         NoEngine: There is no such command, it failed, or did not answer in time.
@@ -89,8 +89,8 @@ async def happenings(
 ) -> AsyncIterator[Happenings]:
     """Record what happens to the containers with a label, for as long as the block runs.
 
-    With scope ``swarm``, it is what happens to the swarm's services and nodes instead, and there is no label.
-    The engine itself remembers its last 256 events only, and health checks fill them: so it is listened to.
+    With scope ``swarm``, it records what happens to the swarm's services and nodes instead, and there is no label.
+    The engine remembers only its last 256 events, and health checks fill them. So this function listens all the time.
     """
     filters = [f"scope={scope}"]
     if scope == "local":

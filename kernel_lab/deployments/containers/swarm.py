@@ -36,7 +36,8 @@ from kernel_lab.deployments.live import NOTHING, Node
 
 UP = "make up-swarm"
 NODE_CHARACTERS = 8
-"""So many of a node's id begin the name of each of its workers: deploy/swarm/compose.yml."""
+"""The number of characters of a node's id with which the name of each of its workers begins
+(deploy/swarm/compose.yml)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,7 @@ class SwarmStack:
     """The address of the manager's engine; empty for the engine of the environment."""
     deployments: Mapping[str, Running]
     nodes: tuple[Node, ...]
-    """Each with its label ``host``; where it has none, its host name."""
+    """Each node with its label ``host``, or with its host name where it has no label."""
     busy: frozenset[str] = frozenset()
     """Hosts that have a store or a balancer."""
     root: Path = Path()
@@ -113,10 +114,12 @@ async def open_on_swarm(
     running: Running, stack: SwarmStack, *, row: Deployment, logs: Path, tell: Callable[[str], None],
     env: Mapping[str, str] = NOTHING,
 ) -> AsyncIterator[AttachedStack]:  # fmt: skip
-    """A deployment of the swarm, for as long as it is measured; with settings of a cell's own it starts anew.
+    """A deployment of the swarm, for as long as it is measured.
 
-    `logs` gets what its tasks wrote meanwhile (``server-<service>.log``) and what the swarm saw happen to its
-    services and nodes (``hosts.log``). Of the latter `tell` is told in one line.
+    If a cell has its own settings, the deployment starts anew.
+
+    The folder `logs` gets the output of its tasks (``server-<service>.log``) and the events of the swarm's
+    services and nodes (``hosts.log``). `tell` is called with one line about such events.
 
     Raises:
         TimeoutError: Fewer workers answer than the service should have.
@@ -221,7 +224,7 @@ async def _addresses(services: Iterable[Json], nodes: Sequence[Node], manager: s
 
 
 async def _same_code(root: Path, images: Sequence[str], manager: str) -> None:
-    """Refuse a stack that runs other code than the checkout holds: its figures would carry our commit."""
+    """Refuse a stack whose code differs from the checkout, because its figures would carry the checkout's commit."""
     expected = ours(root)
     for image in images:
         listed = await docker(
