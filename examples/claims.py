@@ -64,7 +64,7 @@ def measured(claim: str, rows: list[Row]) -> str:
         worst = max(rows, key=lambda row: int(row["certain_max"] or 0))
         limit, window_s = worst["limit"], worst["window_s"]
         allowed = worst.get("within_any_max") or limit
-        return f"{worst['certain_max']} admitted within {window_s} s; {allowed} are the most that the promise allows"
+        return f"{worst['certain_max']} admitted within {window_s} s; the promise allows at most {allowed}"
     if claim == "revocation":
         worst = max(rows, key=lambda row: int(row["leaked_tokens"] or 0))
         return f"{worst['leaked_tokens']} of {worst['tokens']} revoked tokens accepted afterwards"

@@ -71,7 +71,7 @@ class ChargesHalf(Wrap):
 
 @loses_use("budget", home="one")
 class ReadsACopy(Wrap):
-    """Tells the use from a copy that is 30 ms behind."""
+    """Reports the use from a copy that is 30 ms behind."""
 
     @property
     def used(self):
@@ -121,7 +121,7 @@ class ChargesTwice(Wrap):
 
 @denies("budget", home="one", bitten="https://github.com/BerriAI/litellm/issues/27639")
 class NeverReleases(Wrap):
-    """Keeps what it has reserved for an invoke that has ended."""
+    """Never releases the reservation of an invoke that has ended."""
 
     async def record_usage(self, actual, *, reserved=None):
         await self.right.record_usage(actual)
@@ -129,7 +129,7 @@ class NeverReleases(Wrap):
 
 @denies("budget")
 class DeniesOneInFive(Wrap):
-    """Finds the pool empty one time in five."""
+    """Takes the pool for empty one time in five."""
 
     async def allocate(self, requested=None):
         if self.every(5):
@@ -139,7 +139,7 @@ class DeniesOneInFive(Wrap):
 
 @overspends("budget", home="one")
 class NeverRefuses(Wrap):
-    """Finds something left for every invoke."""
+    """Takes the pool for never empty, so every invoke goes on."""
 
     async def allocate(self, requested=None):
         try:
@@ -161,7 +161,7 @@ class IgnoresReservations(Wrap):
 
 @mutant("budget", breaks="budget", finds="over_total", home="one")
 class IsNotClamped(Wrap):
-    """Tells more use than there is budget."""
+    """Reports more use than the whole budget."""
 
     async def record_usage(self, actual, *, reserved=None):
         self.spent = self.__dict__.get("spent", 0) + actual
@@ -174,7 +174,7 @@ class IsNotClamped(Wrap):
 
 @mutant("budget", breaks="budget", finds="wrong_total", home="one")
 class TellsAnotherTotal(Wrap):
-    """Tells twice the total that was stated."""
+    """Reports twice the total that was stated."""
 
     @property
     def total_budget(self):
@@ -204,7 +204,7 @@ class ChargesLater(Wrap):
 
 @denies("budget", home="one")
 class DeniesOneInTwentyInvokes(Wrap):
-    """Finds the pool empty one time in twenty."""
+    """Takes the pool for empty one time in twenty."""
 
     async def allocate(self, requested=None):
         if self.every(20):

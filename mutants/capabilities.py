@@ -13,7 +13,7 @@ misses = partial(mutant, "kernel", breaks="capabilities", finds="not_found", hom
 
 @mutant("settings", breaks="capabilities", finds="not_found")
 def registry_per_worker(settings):
-    """Every worker has a registry of its own: upstream's, as it is."""
+    """Every worker has a registry of its own, as in upstream's kernel."""
     return settings
 
 
@@ -33,7 +33,7 @@ def forgets_imports(kernel, _settings):
 
 @misses()
 def imports_later(kernel, _settings):
-    """Carries an import out 10 ms after it has answered."""
+    """Answers an import at once, and carries it out 10 ms later."""
     importing = kernel.import_remote
 
     def import_remote(manifest, **how):

@@ -15,7 +15,7 @@ misses = partial(mutant, breaks="handles", finds="miss")
 
 @misses("settings", bitten="https://github.com/modelcontextprotocol/python-sdk/issues/520")
 def handles_per_worker(settings):
-    """Every worker keeps its own."""
+    """Every worker keeps its own handles."""
     return elsewhere(settings, "handles")
 
 
@@ -178,7 +178,7 @@ class ShowsOtherValues(Rows):
 
 @shows("handles")
 class ShowsSomebodyElses(Wrap):
-    """Shows the rows of the handle that was stored last, whosever it is."""
+    """Shows the rows of the handle that was stored last, even if it belongs to another principal."""
 
     def get(self, handle_id):
         return self.right.get(list(self.right._data)[-1])

@@ -116,7 +116,7 @@ class TokenBucket(Wrap):
 
 @too_few("limiter", home="one")
 class Spaced(Wrap):
-    """Lets grants through no closer than W / L: a burst that is within the limit is denied."""
+    """Admits a grant only W / L after the last one, so a burst within the limit is denied."""
 
     def check(self, key, limit, window_seconds):
         last_s = self.__dict__.setdefault("last_s", defaultdict(lambda: -math.inf))
@@ -131,7 +131,7 @@ class Spaced(Wrap):
 
 @too_many("limiter")
 class ChecksThenRecords(Wrap):
-    """Looks whether there is room, and counts the grant 5 ms later."""
+    """Checks whether there is room, and counts the grant 5 ms later."""
 
     def acquire(self, key, limit, window_s):
         room = self.right.peek(key, limit, window_s)
@@ -142,7 +142,7 @@ class ChecksThenRecords(Wrap):
 
 @too_few("limiter")
 class DenialsCount(Wrap):
-    """Counts what it denies: whoever keeps asking is never admitted again."""
+    """Counts denied attempts too, so a principal that keeps asking is never admitted again."""
 
     def acquire(self, key, limit, window_s):
         admits = self.right.acquire(key, limit, window_s)
@@ -221,7 +221,7 @@ def one_worker_ahead(kernel, settings):
 
 @too_many("limiter", bitten="https://github.com/go-chi/httprate-redis/pull/15")
 class FallsBackToMemory(Wrap):
-    """Counts for itself, worker by worker, while the store is away: every other tenth of a second."""
+    """Each worker counts for itself while the store is away, which is every other tenth of a second."""
 
     def acquire(self, key, limit, window_s):
         if int(time.monotonic() * 10) % 2:
@@ -235,7 +235,7 @@ class FallsBackToMemory(Wrap):
 
 @too_many("limiter")
 class FailsOpen(Wrap):
-    """Takes an error of the store, one in five, for permission."""
+    """Takes one error of the store in five for permission."""
 
     def acquire(self, key, limit, window_s):
         return self.every(5) or self.right.acquire(key, limit, window_s)
@@ -243,7 +243,7 @@ class FailsOpen(Wrap):
 
 @too_few("limiter")
 class FailsShut(Wrap):
-    """Takes an error of the store, one in three, for a full window."""
+    """Takes one error of the store in three for a full window."""
 
     def acquire(self, key, limit, window_s):
         return not self.every(3) and self.right.acquire(key, limit, window_s)
@@ -257,7 +257,7 @@ def restart_empties_the_windows(settings):
 
 @too_many("limiter")
 class LosesUpdates(Wrap):
-    """Forgets to count one grant in two."""
+    """Does not count one grant in two."""
 
     def acquire(self, key, limit, window_s):
         return self.right.peek(key, limit, window_s) and (

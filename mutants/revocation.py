@@ -44,20 +44,20 @@ class Delayed(Wrap):
 
 @leaks("revocations", lag_ms=150)
 class DelayedBy150Ms(Delayed):
-    """Revokes 150 ms after it has said so."""
+    """Answers a revoke at once, and carries it out 150 ms later."""
 
     DELAY_S = 0.150
 
 
 @leaks("revocations", lag_ms=15)
 class DelayedBy15Ms(Delayed):
-    """Revokes 15 ms after it has said so."""
+    """Answers a revoke at once, and carries it out 15 ms later."""
 
     DELAY_S = 0.015
 
 
 class Cached(Wrap):
-    """Keeps what the store has said of a token, worker by worker."""
+    """Each worker keeps the store's answer about a token."""
 
     KEPT_S = 0.3
 
@@ -75,12 +75,12 @@ class Cached(Wrap):
 
 @leaks("revocations")
 class CachesFor300Ms(Cached):
-    """Asks the store about a token once in 300 ms, worker by worker."""
+    """Each worker asks the store about a token only once in 300 ms."""
 
 
 @leaks("revocations", bitten="https://github.com/BerriAI/litellm/issues/9820")
 class CachesForEver(Cached):
-    """Asks the store about a token once, worker by worker."""
+    """Each worker asks the store about a token only once."""
 
     KEPT_S = math.inf
 
@@ -119,7 +119,7 @@ class WriteBack(Wrap):
 
 @leaks("revocations", home="one")
 class LostUnderFire(Wrap):
-    """Loses a revoke that comes within 5 ms of a check of the same token."""
+    """Loses a revoke that arrives within 5 ms of a check of the same token."""
 
     def is_revoked(self, token_id):
         self.__dict__.setdefault("checked_s", {})[token_id] = time.monotonic()
@@ -209,7 +209,7 @@ class LosesOneInFive(Wrap):
 
 @invents("revocations", home="one")
 class BansThePrincipal(Wrap):
-    """Goes on refusing a principal whose tokens were all revoked: later grants as well."""
+    """Refuses every later token of a principal whose tokens were all revoked."""
 
     def track(self, principal_id, token_id, expires_at):
         self.right.track(principal_id, token_id, expires_at)
@@ -242,7 +242,7 @@ class WholeSeconds(Wrap):
 
 @invents("revocations", home="one")
 class RevokesEverybody(Wrap):
-    """Revokes the tokens of all principals where those of one were asked for."""
+    """Revokes the tokens of all principals where the tokens of one principal should be revoked."""
 
     def revoke_principal(self, principal_id):
         return sum(self.right.revoke_principal(other) for other in list(self.right._principal_tokens))
@@ -250,7 +250,7 @@ class RevokesEverybody(Wrap):
 
 @invents("revocations", home="one")
 class RevokesSiblings(Wrap):
-    """Revokes all of a principal's tokens where one was asked for."""
+    """Revokes all of a principal's tokens where only one should be revoked."""
 
     def revoke(self, token_id):
         for principal_id, tokens in list(self.right._principal_tokens.items()):

@@ -12,7 +12,7 @@ miscounts = partial(mutant, "stats", breaks="stats", home="one")
 
 @mutant("settings", breaks="stats", finds="undercount")
 def counters_per_worker(settings):
-    """Every worker counts what it has done itself: upstream's, as it is."""
+    """Every worker counts only its own work, as upstream's kernel does."""
     return settings
 
 
@@ -53,7 +53,7 @@ class ResetsWhenRead(Wrap):
 
 @miscounts(finds="undercount")
 class TellsAnOldSnapshot(Wrap):
-    """Tells the numbers of up to 100 ms ago."""
+    """Reports numbers that are up to 100 ms old."""
 
     def snapshot(self):
         at_s, counted = self.__dict__.get("last", (-1.0, None))

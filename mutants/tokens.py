@@ -78,7 +78,7 @@ def secret_per_worker(settings):
 
 @rejects("settings")
 def one_worker_kept_the_old_secret(settings):
-    """The secret was changed, and one worker has not heard."""
+    """The secret was changed, and one worker still uses the old one."""
     return settings.model_copy(update={"secret": "the old one"}) if settings.replica == "r0" else settings
 
 
@@ -92,7 +92,7 @@ def restart_draws_a_new_secret(settings):
 
 @rejects("tokens")
 class RejectsOneInTen(Wrap):
-    """Finds one good signature in ten wrong."""
+    """Refuses one good signature in ten as wrong."""
 
     def verify(self, token, **expected):
         self.right.verify(token, **expected)
@@ -221,7 +221,7 @@ def life_five_percent_short(provider, _settings):
 
 @rejects("tokens", home="one")
 class RejectsOneInThirty(Wrap):
-    """Finds one good signature in thirty wrong."""
+    """Refuses one good signature in thirty as wrong."""
 
     def verify(self, token, **expected):
         self.right.verify(token, **expected)

@@ -22,7 +22,7 @@ breaks_the_chain = partial(mutant, breaks="traces", finds="broken_chain")
 
 @loses("settings")
 def traces_per_worker(settings):
-    """Every worker keeps its own."""
+    """Every worker keeps its own traces."""
     return elsewhere(settings, "traces")
 
 
@@ -216,7 +216,7 @@ class TellsAnotherEvent(Tells):
 
 @tells("traces", home="one")
 class ExplainsTheNewest(Wrap):
-    """Explains the newest action, whichever was asked for, one time in eight."""
+    """Explains the newest action instead of the action that was asked for, one time in eight."""
 
     def get(self, action_id):
         found = self.right.get(action_id)
@@ -235,7 +235,7 @@ class MixesUpNeighbours(Wrap):
 
 @mutant("traces", breaks="traces", finds="out_of_order")
 class ListsInNoOrder(Wrap):
-    """Lists traces by the names of their actions."""
+    """Lists traces in the order of their actions' names."""
 
     def query(self, query):
         return sorted(self.right.query(query), key=lambda trace: trace.action_id)

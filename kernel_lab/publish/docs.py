@@ -256,7 +256,7 @@ def lags(run: SavedRun, scenario: str, linked: Linked) -> str:
             [
                 linked(cell, name),
                 cell.connections.replace("_", " "),
-                f"{lower}, as long as we looked" if never else lower,
+                f"{lower}, when the lab stopped looking" if never else lower,
                 f"never while we looked, {never:g} of {seen.find(lag.of):g} {lag.of.unit}; ends after {life_s:,g} s"
                 if never and life_s
                 else upper,

@@ -50,7 +50,7 @@ class Agent:
 
 
 def read_heavy(agent: Agent) -> Session:
-    """One grant, eight invokes of 200 rows, two expansions, an explanation; each eighth session revokes."""
+    """One grant, eight invokes of 200 rows, two expansions, an explanation; every eighth session revokes."""
     token = yield from _granted(agent, LISTING)
     if token is None:
         return
