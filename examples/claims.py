@@ -46,7 +46,8 @@ defect of the library where its documentation says so.
 caller, and connections pinned to each worker. *Runs* says how many runs came to the same verdict. *Holds* means that
 nothing in these runs contradicts the promise. A limit is judged by the rules of the kind that the library promises. So
 a library with fixed windows may admit the limit twice around the boundary of two windows. [any-app.md](any-app.md)
-describes the kinds.
+describes the kinds. *Measured* names the largest number that any interval of the window's length may admit. A limit
+within this number can still be broken, if one fixed window admitted more than the limit.
 """.splitlines()
 
 Row = dict[str, str]
