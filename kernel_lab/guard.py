@@ -31,7 +31,7 @@ __all__ = ["ManyProcesses", "Sign", "signs_of_many_processes", "warn_if_many_pro
 
 _LOG = logging.getLogger("kernel_lab.guard")
 _PARENTS = 6
-"""So many ancestors are looked at: a spawn helper may stand between a worker and its server."""
+"""The number of ancestors that are looked at, because a spawn helper may stand between a worker and its server."""
 _SERVERS = (
     "gunicorn",
     "uvicorn",
@@ -236,7 +236,7 @@ def _siblings(server: _Process, ancestors: Sequence[_Process]) -> list[Sign]:
 def _multiprocessing(server: _Process | None) -> list[Sign]:
     parent = multiprocessing.parent_process()
     if parent is None or server is not None:
-        # below a server this is how it starts its one worker
+        # a server starts its one worker in this way
         return []
     return [Sign(None, f"multiprocessing started this process from process {parent.pid}")]
 

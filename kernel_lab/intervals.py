@@ -36,12 +36,12 @@ def wilson(successes: float, trials: float, *, confidence: float = CONFIDENCE) -
 
 
 def none_of(trials: int) -> float:
-    """The rate that none of `trials` still leaves plausible: a higher one would have shown a hit in 95 of 100 runs."""
+    """The highest rate that is plausible after no hit in `trials`: a higher one shows a hit in 95 of 100 runs."""
     return float(1 - (1 - CONFIDENCE) ** (1 / trials))
 
 
 def covered(n: int) -> float:
-    """The share of all that lies at or below the largest of `n`, said with 95 % confidence."""
+    """The share of all values that lies at or below the largest of `n`, with 95 % confidence."""
     return 1 - none_of(n)
 
 

@@ -174,7 +174,10 @@ def _lab(config: pytest.Config) -> Lab:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Remember what the selected tests declare. A worker of xdist measures what it comes to, one by one."""
+    """Remember the guarantees that the selected tests declare.
+
+    A worker of xdist measures the guarantees one by one, as it comes to them.
+    """
     declared = [dict(mark.kwargs) for item in items for mark in item.iter_markers(MARK)]
     config.stash[_DECLARED] = [] if hasattr(config, "workerinput") else declared
 

@@ -25,11 +25,11 @@ def without_credentials(text: str) -> str:
 
 
 _SPEAK_PLAINLY = {"kernel_lab", "httpx", "httpcore"}
-"""Packages whose errors tell what the instrument did. Any other error can hold what other people's code knows."""
+"""Packages whose errors tell what the instrument did. Any other error can contain data of other people's code."""
 
 
 def told(error: BaseException) -> str:
-    """An error on one line: of other people's code its class and its place, and never its text.
+    """An error on one line. For other people's code it is the class and the place, and never the text.
 
     The text of an error can hold a secret, such as the URL of a database with its password.
     """

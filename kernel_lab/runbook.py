@@ -42,7 +42,7 @@ COLUMNS = ("deployment", "step", "kind", "asked", "before", "after", "reason")
 DEPLOYMENTS = ("single", "memory-4", "sqlite", "redis", "sidecar")
 TOKENS = 8
 ASKS = 4
-"""Each token, handle and action is asked for so often: fresh connections meet several workers."""
+"""The number of times that each token, handle and action is asked for. Fresh connections reach several workers."""
 LIMIT = 4
 ENV = {"LAB_RATE_LIMITS": f"READ=1000000/60,WRITE={LIMIT}/120,DESTRUCTIVE=2/120"}
 READ, WRITE = "billing.get_invoice", "billing.update_invoice"
@@ -66,7 +66,7 @@ def of_fault(fault: Fault) -> Step:
 
 
 async def restart_store(stack: NativeStack) -> None:
-    """Stop the store and start it again. It keeps nothing on disk."""
+    """Stop the store and start it again. The store keeps nothing on disk."""
     await again(stack, "store", {})
 
 

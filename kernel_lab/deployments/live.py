@@ -34,7 +34,7 @@ class StackFailed(RuntimeError):  # noqa: N818 - it names a thing
 
 
 class StackUnavailable(RuntimeError):  # noqa: N818 - it names a thing
-    """This machine lacks what the deployment needs; the message is the reason a skipped cell gives."""
+    """This machine lacks something that the deployment needs. The message is the reason that a skipped cell gives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +45,13 @@ class AppSpec:
     """The folder it is imported from, and the servers' working folder."""
     app: str = "lab.app:app"
     sidecar_app: str = "lab.sidecar:app"
-    """Served instead where the workers forward to a sidecar or to a remote kernel."""
+    """The app that is served instead where the workers forward to a sidecar or to a remote kernel."""
     config: str = "lab/gunicorn.conf.py"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """A server of a stack: what a fault needs of it."""
+    """A server of a stack: the facts that a fault needs."""
 
     name: str
     """``gunicorn-r0``, ``nginx``, ``remote`` (the kernel process), ``store`` (of a cluster, ``store-0``)."""
@@ -74,13 +74,13 @@ class Servers(Protocol):
 
     @property
     def files(self) -> Path:
-        """The deployment's own folder: what ``{run}`` stands for, such as where its SQLite file is."""
+        """The deployment's own folder, for which ``{run}`` stands. Its SQLite file is there, for example."""
 
     def alive(self) -> bool:
         """Whether every server runs."""
 
     def ended(self) -> tuple[str, ...]:
-        """The names of the servers that run no more."""
+        """The names of the servers that have ended."""
 
     def workers(self, replica: int) -> list[int]:
         """The pids of a replica's workers that accept connections, oldest first."""
@@ -95,7 +95,7 @@ class Servers(Protocol):
         """SIGHUP a replica, and wait until new workers have taken the place of every old one."""
 
     async def balance(self, replicas: Sequence[int]) -> None:
-        """Have the balancer lead to these replicas alone, and wait until no new call meets another one."""
+        """Have the balancer lead to these replicas alone, and wait until no new call reaches another replica."""
 
     async def restart(
         self, name: str, *, env: Mapping[str, str] = NOTHING, arguments: Sequence[str] = (),
@@ -103,8 +103,8 @@ class Servers(Protocol):
     ) -> None:  # fmt: skip
         """Start a server that has ended once more, on its port, and wait until it is ready.
 
-        It starts as it was, apart from what is given: settings, arguments that follow its own, and a command that
-        stands before its own and ends by starting it. All of them stay.
+        It starts as before, apart from the arguments: settings, further command-line arguments after its own,
+        and a command in front of its own that ends by starting the server. All of them stay.
         """
 
 
@@ -126,7 +126,7 @@ class SpannedHosts(Protocol):
 
     @property
     def spare(self) -> Node | None:
-        """A host that has workers alone: neither a store nor a balancer needs it."""
+        """A host that runs only workers, so that neither a store nor a balancer needs it."""
 
     def lacks(self, host: str) -> str:
         """Return why a host (or ``store``) cannot be cut off; an empty text where it can."""
@@ -153,10 +153,10 @@ class SpannedHosts(Protocol):
         """Have every task leave a host."""
 
     async def activate(self, node: Node) -> None:
-        """Let a host have tasks again."""
+        """Let a host run tasks again."""
 
     async def all_ready(self) -> bool:
-        """Whether every host is there."""
+        """Whether every host is reachable."""
 
 
 class Live(Protocol):
@@ -180,7 +180,7 @@ class Live(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Facts that a reader of its figures must know, such as a store that existed before."""
+        """Facts that a reader of its figures must know, such as a store that existed before the run."""
 
     @property
     def servers(self) -> Servers | None:

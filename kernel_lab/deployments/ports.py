@@ -11,11 +11,11 @@ LOOPBACK = "127.0.0.1"
 
 _LOCAL_PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _ANY = range(10_000, 65_536)
-_choice = random.SystemRandom().choice  # a seeded run beside this one must not draw the same ports
+_choice = random.SystemRandom().choice  # another run with the same seed must not draw the same ports
 
 
 def ephemeral_range() -> range:
-    """The ports the kernel gives to outgoing connections; IANA's own range where it does not tell."""
+    """The ports the kernel gives to outgoing connections. Where the system does not tell them, it is IANA's range."""
     try:
         first, last = map(int, _LOCAL_PORT_RANGE.read_text(encoding="ascii").split())
     except (OSError, ValueError):
@@ -24,7 +24,7 @@ def ephemeral_range() -> range:
 
 
 def server_ports() -> list[int]:
-    """The ports servers are put on: outside the ephemeral range, for as long as that leaves any.
+    """The ports of servers: outside the ephemeral range, if any ports are left outside of it.
 
     An outgoing connection of our own traffic could otherwise take a port between its choice and its use.
     """
@@ -33,9 +33,9 @@ def server_ports() -> list[int]:
 
 
 def free_port(avoid: Collection[int] = ()) -> int:
-    """A port nobody listens on, and none of `avoid`.
+    """A port on which nobody listens, and which is not in `avoid`.
 
-    Another server can still be quicker, so whoever binds it must be ready to ask again.
+    Another server can still be quicker, so the code that binds it must be ready to ask again.
 
     Raises:
         OSError: A hundred ports in a row were taken.

@@ -1,4 +1,4 @@
-"""One stack in the foreground, with what to try on it."""
+"""One stack in the foreground, with calls to try on it."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def up_forever(
     env: Mapping[str, str] = MappingProxyType({}),
     capability: str = "billing.get_invoice",
 ) -> int:
-    """Run a deployment natively until SIGINT (Ctrl-C) or SIGTERM; its logs in `folder`.
+    """Run a deployment natively until SIGINT (Ctrl-C) or SIGTERM. Its logs go to `folder`.
 
-    Returns the exit code: 0 once it was stopped, 2 if it failed or this machine lacks what it needs; then with
-    the reason on stderr. 1 would mean that a guarantee is broken.
+    Returns the exit code: 0 once it was stopped, 2 if it failed or this machine lacks something that it needs.
+    The reason is then on stderr. 1 would mean that a guarantee is broken.
     """
     try:
         stack = NativeStack(deployment, app=app, folder=folder, env=env)

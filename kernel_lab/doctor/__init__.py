@@ -1,1 +1,1 @@
-"""The doctor: says what will weaken before anything runs."""
+"""The doctor says which guarantees will weaken, before anything runs."""

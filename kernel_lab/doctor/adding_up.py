@@ -1,4 +1,4 @@
-"""Add up the processes: replicas times workers, for each way to run things."""
+"""Add up the processes: replicas times workers, for each way in which the files run the service."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _ONE_HOST = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """One way to run things: services that run together."""
+    """One way to run the service: services that run together."""
 
     name: str
     services: tuple[Service, ...]
@@ -179,7 +179,10 @@ def add_up(found: Sequence[Way], reading: Reading, first: Place) -> Sum:
 
 
 def _nothing(reading: Reading, first: Place) -> Sum:
-    """No file says how anything runs: a store counts none, a source as many as its deployment has."""
+    """The range where no file says how anything runs.
+
+    A store runs no process of the service. A source runs in as many processes as its deployment has.
+    """
     if reading.sources:
         why = "as deployed: this is a source, and no file here says in how many processes it runs"
         return Sum(

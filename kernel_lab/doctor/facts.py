@@ -122,7 +122,7 @@ class Server:
     workers_place: Place
     workers_why: str
     settings: Mapping[str, Value] = field(default_factory=dict)
-    """The settings by gunicorn's names: threads, worker_class, preload_app, max_requests, reuse_port, …"""
+    """The settings by gunicorn's names: threads, worker_class, preload_app, max_requests, reuse_port and others."""
     application: str | None = None
     environment: Environment = field(default_factory=dict)
     changed_by: tuple[str, ...] = ()
@@ -234,10 +234,10 @@ class Reading:
     facts: list[Fact] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
     environment: dict[str, Value] = field(default_factory=dict)
-    """Variables of .env files, which whatever runs beside them may see."""
+    """Variables of .env files, which every program that is started in the same folder may see."""
     sources: list[str] = field(default_factory=list)
     consumed: set[str] = field(default_factory=set)
-    """Files that another file runs or includes: they do not say by themselves how something is run."""
+    """Files that another file runs or includes, so that they do not say by themselves how a service is run."""
 
     def trouble(self, place: Place, message: str) -> None:
         """Note what could not be read."""

@@ -68,7 +68,7 @@ def kind_by_name(path: str) -> Kind | None:
 
 
 def kind_of(path: str, text: str) -> Kind | None:
-    """The kind of a file, or None if it is none that the doctor reads."""
+    """The kind of a file, or None if the doctor does not read such a file."""
     kind = kind_by_name(path)
     if kind is None and text.startswith("#!"):
         first = text.split("\n", 1)[0]

@@ -19,7 +19,7 @@ from kernel_lab.deployments.native.binaries import Binary, find_nginx, find_stor
 from kernel_lab.deployments.ports import ephemeral_range, server_ports
 
 Level = Literal["ok", "warning", "missing"]
-"""``missing`` stops some of the deployments; a ``warning`` bends figures, or may surprise."""
+"""``missing`` prevents some of the deployments. A ``warning`` may distort figures."""
 
 _PACKAGES = ("weaver-kernel", "fastapi", "uvicorn", "uvicorn-worker", "gunicorn", "redis", "locust")
 _DESCRIPTORS = 4096
@@ -28,7 +28,7 @@ _DESCRIPTORS = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that was looked at."""
+    """One part of the machine that was checked."""
 
     what: str
     level: Level
@@ -83,7 +83,7 @@ def _python() -> Finding:
 
 
 def _cores() -> Finding:
-    # what this process may use: in a container, fewer than the machine has
+    # the cores that this process may use; in a container, fewer than the machine has
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if cores > 1:
         return _finding("cores", "ok", str(cores))

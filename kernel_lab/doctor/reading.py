@@ -1,9 +1,9 @@
 """Read all the given files into one `Reading`: orchestrators first, then what they run.
 
-A compose file runs images, an image runs a script, a script runs gunicorn, gunicorn reads its configuration.
-So a file that another one runs is *consumed* and is no way to run things of its own. What is left is ranked:
-where a compose file, manifests, units or a Procfile say how things run, a Dockerfile beside them only fills
-in what they leave open.
+A compose file runs images, an image runs a script, a script runs gunicorn, gunicorn reads its configuration. So
+a file that another file runs is *consumed*: it does not count as a way of its own to run the service. The other
+files are ranked: where a compose file, manifests, units or a Procfile say how the service runs, a Dockerfile
+beside them only fills in what they leave open.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def _orchestrators(given: Given, reading: Reading) -> None:
 
 
 def _images(given: Given, reading: Reading) -> dict[str, dockerfile.Image]:
-    """The image of the only Dockerfile: what manifests without a command are taken to run."""
+    """The image of the only Dockerfile. Manifests without a command are taken to run this image."""
     paths = [path for path in given.of("dockerfile") if path not in reading.consumed]
     if len(paths) != 1 or not (given.of("kubernetes") or given.of("helm")):
         return {}
@@ -167,7 +167,10 @@ def _images(given: Given, reading: Reading) -> dict[str, dockerfile.Image]:
 def _values(
     paths: Sequence[str], given: Given, reading: Reading, images: Mapping[str, dockerfile.Image]
 ) -> None:
-    """Values files: those of one folder beside values.yaml are laid over it, one way to run things each."""
+    """Values files.
+
+    Each further file in the folder of values.yaml is laid over it, and gives one way to run the service.
+    """
     base = next((path for path in paths if PurePath(path).name in {"values.yaml", "values.yml"}), None)
     others = [
         path
@@ -381,7 +384,7 @@ def _only(programs: Sequence[Program], reading: Reading) -> Program | None:
 
 
 def _alone(programs: Sequence[Program], reading: Reading) -> None:
-    """No orchestrator: the outermost kind that starts a server says how things run."""
+    """Without an orchestrator, the outermost kind of file that starts a server says how the service runs."""
     for kind in LOWER:
         made: list[Service] = []
         consumed: set[str] = set()
@@ -447,7 +450,7 @@ def _inside(program: Program, programs: Sequence[Program], reading: Reading) -> 
 
 
 def _deduplicated(made: Sequence[Service], consumed: set[str]) -> list[Service]:
-    """Without scripts that another script of the same folder runs."""
+    """Leave out scripts that another script of the same folder runs."""
     entries = [
         service
         for service in made

@@ -63,7 +63,7 @@ class Judge:
             yield from self.replicas(service)
 
     def softened(self, severity: Severity = "warning") -> Severity:
-        """The severity of what a shared store mends."""
+        """The severity of a finding that a shared store mends."""
         return "info" if self.shared else severity
 
     def _sticky(self) -> bool:
@@ -125,7 +125,7 @@ class Judge:
             else f"A limit that is kept in memory admits {admits(count)}. "
         )
         unknown = (
-            "Whether the number is larger, the command or the image decides. "
+            "The command or the image decides whether the number is larger. "
             if count.max is None and count.min == 1
             else ""
         )
@@ -169,7 +169,7 @@ class Judge:
             "task-workers",
             first.server.workers_place,
             f"{processes(self.way.tasks)} take tasks beside {processes(self.count)} that answer requests. "
-            "What the ones count or revoke in memory, the others do not see.",
+            "What one group counts or revokes in memory, the other group does not see.",
             severity=self.softened(),
         )
 

@@ -61,7 +61,7 @@ def shared_store(environment: Environment) -> tuple[str, Value] | None:
 
 
 def sources_share(reading: Reading, files: Files) -> bool:
-    """Whether the sources connect to a shared store and keep nothing of weight in memory."""
+    """Whether the sources connect to a shared store and keep in memory nothing that a rule reports."""
     heavy = {
         "limiter-in-memory",
         "revocations-in-memory",

@@ -1,1 +1,1 @@
-"""Faults: what is done to a live deployment while it serves. One file per family."""
+"""Faults: the disturbances of a live deployment while it serves. One file per family."""

@@ -18,7 +18,8 @@ from kernel_lab.traffic.address import WORKER_HEADER, open_http
 from kernel_lab.traffic.client import Principal
 
 NAMES, MOST, AT_ONCE = 64, 2_048, 8
-"""As many names are looked for as the claims of one stack use; of at most `MOST` names, some at once."""
+"""The number of names that are looked for is the number that the claims of one stack use. At most `MOST` names
+are tried, several at once."""
 
 
 async def names_on(live: Live, replica: int) -> list[str]:

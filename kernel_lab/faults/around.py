@@ -7,11 +7,11 @@ import itertools
 from collections.abc import AsyncIterator
 
 ROUND_S = 0.05
-"""The pause between the end of one round of a claim's calls and the begin of its next round."""
+"""The pause between the end of one round of a claim's calls and the beginning of its next round."""
 
 FREE = "handle_only"
-"""How every claim but the budget asks to be answered, so that an invoke costs no budget. Nobody else's invokes are in
-the history of the budget, which is judged to the token."""
+"""The response mode that every claim but the budget asks for, so that an invoke costs no budget. The budget is
+judged to the token, and its history does not contain the invokes of other claims."""
 
 
 class Around:
@@ -40,7 +40,7 @@ class Around:
             await asyncio.sleep(ROUND_S)
 
     def arrive(self) -> None:
-        """One claim has made its state, or never will."""
+        """Report that one claim has made its state, or never will."""
         self._missing -= 1
         if self._missing <= 0:
             self._ready.set()

@@ -26,7 +26,8 @@ from kernel_lab.faults.workers import FIRST, end, not_ours, servers_of
 
 SIZE_MB = 16
 FULL_S = 3.0
-"""How long the disk stays full: long enough that also a server that writes little needs another block."""
+"""The seconds for which the disk stays full: long enough that even a server that writes little needs another
+block."""
 _CHUNK_BYTES = 65_536
 _MOUNT = f'mount -t tmpfs -o size={SIZE_MB}m none "$0" && exec "$@"'
 
@@ -48,7 +49,7 @@ def no_mount() -> str:
 
 @asynccontextmanager
 async def _on_a_small_disk(live: Live) -> AsyncIterator[Inject]:
-    """Start the server that writes the files once more, with its files on a file system of its own."""
+    """Start the server that writes the files again, with its files on a file system of its own."""
     servers, store = servers_of(live), store_of(live)
     name, disk = store or FIRST, servers.files / "disk"
     disk.mkdir()
@@ -87,7 +88,7 @@ async def _on_a_small_disk(live: Live) -> AsyncIterator[Inject]:
 
 
 def _fill(path: Path) -> int:
-    """Write into a file until that fails; with which error."""
+    """Write into a file until that fails, and return the error."""
     try:
         with path.open("wb", buffering=0) as file:
             for _ in range(2 * SIZE_MB * 1_000_000 // _CHUNK_BYTES):

@@ -19,7 +19,7 @@ from kernel_lab.faults.workers import POLL_S, TIMEOUT_S, servers_of, until
 
 PRIMARY, REPLICA = "store", "store-replica"
 LAG_S = 4.0
-"""For so long before the promotion nothing reaches the replica, while the primary answers as usual."""
+"""The seconds before the promotion during which nothing reaches the replica, while the primary answers as usual."""
 
 
 @asynccontextmanager
@@ -27,7 +27,7 @@ async def _behind_an_address(live: Live) -> AsyncIterator[Inject]:
     """Give the store an address that can move, and put a proxy between the primary and its replica.
 
     The workers reach the store through a proxy, as they would reach it through the name or the address that a
-    failover moves to the promoted server. Both proxies are there before the traffic begins.
+    failover moves to the promoted server. Both proxies run before the traffic begins.
     """
     servers = servers_of(live)
     primary, replica = port_of_store(live), servers.processes[REPLICA].port
@@ -64,7 +64,7 @@ async def bring_about(port: int, command: str, **wanted: str) -> None:
     """Send a command to a store until its replication is as wanted; a store may be late with an answer.
 
     Raises:
-        ValueError: It is not, after `TIMEOUT_S`.
+        ValueError: The replication is still not as wanted after `TIMEOUT_S`.
     """
     deadline_s = time.monotonic() + TIMEOUT_S
     while True:
@@ -78,10 +78,10 @@ async def bring_about(port: int, command: str, **wanted: str) -> None:
 
 
 async def _replication(port: int) -> dict[str, str]:
-    """What a store says of its replication.
+    """Return what a store reports about its replication.
 
     Raises:
-        ValueError: It says nothing for `TIMEOUT_S`.
+        ValueError: The store does not answer for `TIMEOUT_S`.
     """
     deadline_s = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline_s:

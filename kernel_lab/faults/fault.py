@@ -22,7 +22,7 @@ from kernel_lab.traffic.client import Recorder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Landing:
-    """Whether a fault took effect, and what shows it."""
+    """Whether a fault took effect, and the evidence for it."""
 
     landed: bool
     evidence: str
@@ -33,7 +33,7 @@ Inject = Callable[[Live, str | None], AbstractAsyncContextManager[Landing]]
 
 
 def unprepared(lacks: str) -> Inject:
-    """The injection of a fault that must be prepared and was not: it does not land, and says what was lacking."""
+    """The injection of a fault that must be prepared and was not. It does not land, and says what was missing."""
 
     @asynccontextmanager
     async def inject(_live: Live, _aim: str | None) -> AsyncIterator[Landing]:
@@ -64,15 +64,18 @@ class Fault:
     inapplicable: Callable[[Live], str]
     """Why a live deployment cannot have this fault; an empty string where it can."""
     excluded: Callable[[Deployment], str] = nothing
-    """The same, as far as a deployment's declaration tells it, so that nothing has to be started to know it."""
+    """The same, as far as a deployment's declaration tells it, so that no deployment has to be started to find
+    out."""
     shape: Callable[[Deployment], Deployment] = as_it_is
-    """The deployment that is started for the fault, made of the one that is named. It must promise the same."""
+    """The deployment that is started for the fault, derived from the deployment that is named. It must promise
+    the same."""
     inject: Inject
     """``inject(live, aim)``: once entered, the fault is in force, and its landing is known; once left, it has
     ended. `aim` is what it hits, such as the name of a worker, where the fault leaves a choice."""
     prepare: Callable[[Live], AbstractAsyncContextManager[Inject]] | None = None
-    """Where a fault needs something before the traffic begins, such as a proxy: entered on the fresh deployment,
-    it yields the injection to use instead of `inject`; left, it has taken everything away again."""
+    """Used where a fault needs something before the traffic begins, such as a proxy. Once entered on the fresh
+    deployment, it yields the injection to use instead of `inject`. When it is left, it has removed everything
+    again."""
     hits: int = 0
     """Which replica it hits, if it hits one: 0 is the first, -1 the last."""
     lasts: bool = False

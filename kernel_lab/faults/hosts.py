@@ -1,4 +1,4 @@
-"""Faults of hosts: one is cut off, drained, or the store's is; and a rolling update over all of them."""
+"""Faults of hosts: a host is cut off or drained, the store's host is cut off, or all hosts get a rolling update."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from kernel_lab.faults.stores import storeless
 from kernel_lab.faults.workers import TIMEOUT_S
 
 CUT_S = 8.0
-"""Longer than a balancer waits for a host, and shorter than the 15 s after which a swarm gives a host up."""
+"""The seconds of a partition: longer than a balancer waits for a host, and shorter than the 15 s after which a
+swarm gives a host up."""
 POLL_S = 0.25
 BACK_S = 60.0
-"""How long a swarm may take to count a host as there again."""
+"""The most seconds that a swarm may take to count a host as reachable again."""
 
 
 def one_host(live: Live) -> str:
@@ -55,7 +56,7 @@ def _spare(live: Live) -> Node:
 
 async def _until(holds: Callable[[], Awaitable[bool]], within_s: float) -> bool:
     deadline_s = time.monotonic() + within_s
-    # an engine is asked: it sends no event
+    # the engine is polled, because it sends no event
     while not (held := await holds()) and time.monotonic() < deadline_s:  # noqa: ASYNC110
         await asyncio.sleep(POLL_S)
     return held

@@ -1,4 +1,4 @@
-"""A liveness probe beside a fault, as an orchestrator asks one: whether it would have restarted a replica.
+"""A liveness probe during a fault, as an orchestrator would run it: would the orchestrator have restarted a replica?
 
 The defaults are Kubernetes': a time-out of 1 s, and a restart after three failed probes in a row. The period is 1 s
 instead of its 10 s, because a fault here lasts for seconds. A probe that fails at every attempt while the fault lasts
@@ -23,7 +23,7 @@ PATH = "/healthz"
 
 @dataclass(slots=True)
 class Probed:
-    """What the probes of every replica found so far."""
+    """The results of the probes of every replica so far."""
 
     asked: int = 0
     failed: int = 0
@@ -43,7 +43,7 @@ class Probed:
 
 @asynccontextmanager
 async def probing(live: Live) -> AsyncIterator[Probed]:
-    """Ask every replica once a second, until left; what was found is told while it grows."""
+    """Probe every replica once a second until the block is left. The yielded results grow in the meantime."""
     found = Probed()
     replicas: Sequence[str] = live.replica_urls or (live.base_url,)
     tasks = [asyncio.create_task(_probe(url, found)) for url in replicas]

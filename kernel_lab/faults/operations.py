@@ -53,7 +53,7 @@ async def _rotate(live: Live, _aim: str | None) -> AsyncIterator[Landing]:
 
 
 def _mark(secret: str) -> str:
-    """What tells two secrets apart and shows neither."""
+    """Return a text that tells two secrets apart and shows neither."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
@@ -63,7 +63,7 @@ def _unsigned(deployment: Deployment) -> str:
 
 @asynccontextmanager
 async def _cold(live: Live, _aim: str | None) -> AsyncIterator[Landing]:
-    """The first replica is started while its store is away; the store comes back later, with what it had."""
+    """The first replica is started while its store is away. The store comes back later with its data."""
     servers, store, port = servers_of(live), store_of(live), port_of_store(live)
     await end(servers, FIRST, signal.SIGTERM)
     # nobody writes any more, so nothing is lost by the fault itself
@@ -81,7 +81,7 @@ async def _cold(live: Live, _aim: str | None) -> AsyncIterator[Landing]:
         await servers.restart(store)
         try:
             await starting
-        except StackFailed:  # it gave up without a store, and is started again as an operator would
+        except StackFailed:  # it gave up without a store, so start it again, as an operator would
             await servers.restart(FIRST)
 
 

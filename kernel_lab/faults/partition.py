@@ -1,4 +1,4 @@
-"""A store and its workers, cut apart by a proxy between them: both go on, and no byte passes."""
+"""A proxy between a store and its workers cuts them apart: both go on, and no byte passes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A TCP proxy that puts distance, or a partition, between workers and their store.
 
-`Proxy` is the harness's end. The proxy itself is this same file, run as a program of its own (standard
-library only), so that its work never waits for the harness's. Every chunk is handed on half a round trip
-after it came, in its order. It ends with its standard input: nothing outlives the harness.
+`Proxy` is the harness's end. The proxy itself is this same file, run as a program of its own (standard library
+only), so that its work never waits for the harness's. The proxy passes each chunk on half a round trip after it
+came, in the same order. It ends when its standard input is closed, so it does not outlive the harness.
 
 A partition is one of two things. ``hold``: connections stay, new ones are accepted, and no byte passes until
 it is healed; a client sees a store that does not answer. ``reset``: every connection is broken, and each new
@@ -30,7 +30,7 @@ _PR_SET_TIMERSLACK = 29
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """What went through since the proxy started."""
+    """The traffic through the proxy since it started."""
 
     connections: int
     requests: int
@@ -38,7 +38,7 @@ class Counts:
 
 
 class Proxy:
-    """A running proxy: connect to `LOOPBACK`:`port`, and it is as if to the target."""
+    """A running proxy. A connection to `LOOPBACK`:`port` leads to the target."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, str(port))
@@ -46,7 +46,7 @@ class Proxy:
         self.port = 0
 
     async def __aenter__(self) -> Self:
-        """Listening, at no distance."""
+        """Start the proxy, which listens and adds no distance."""
         self._program = await asyncio.create_subprocess_exec(
             sys.executable, "-I", "-S", str(Path(__file__)), *self._target,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
@@ -57,7 +57,7 @@ class Proxy:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Gone, and every connection with it."""
+        """End the proxy and all of its connections."""
         assert self._program is not None  # noqa: S101 - it was entered
         assert self._program.stdin is not None  # noqa: S101 - a pipe
         self._program.stdin.close()
@@ -78,7 +78,7 @@ class Proxy:
         await self._order(partition=how)
 
     async def heal(self) -> None:
-        """What was held flows on; new connections are made again."""
+        """Pass on the bytes that were held, and make new connections again."""
         await self._order(partition="")
 
     async def lead_to(self, port: int) -> None:
@@ -86,7 +86,7 @@ class Proxy:
         await self._order(target=port)
 
     async def counts(self) -> Counts:
-        """What went through so far."""
+        """Return the traffic through the proxy so far."""
         return Counts(**await self._order())
 
     async def _order(self, **order: object) -> dict[str, Any]:
@@ -106,7 +106,7 @@ class Proxy:
 
 
 class _Line:
-    """The state that all pipes share: where to, how far, and whether cut."""
+    """The state that all pipes share: the target, the distance, and whether both sides are cut apart."""
 
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
@@ -118,7 +118,7 @@ class _Line:
 
 
 class _Pipe(asyncio.Protocol):
-    """One direction of one connection: what comes in here goes out at `other`."""
+    """One direction of one connection: the bytes that come in here go out at `other`."""
 
     def __init__(self, line: _Line, asker: _Pipe | None = None) -> None:
         """`asker` is the pipe whose questions this one answers; None of a pipe towards the store."""
@@ -161,7 +161,7 @@ class _Pipe(asyncio.Protocol):
             self.other.write(data)
 
     def flow(self) -> None:
-        """Let go what was held."""
+        """Send the bytes that were held."""
         while self._held and self.other is not None and not self._line.partition:
             self.other.write(self._held.popleft())
 

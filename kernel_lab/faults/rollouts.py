@@ -24,7 +24,7 @@ OLD = "0.11.0"
 """The version that one replica gets; the others keep the version under test."""
 SEARCH = "PYTHONPATH"
 CALLS = 32
-"""So many calls, each of another principal, show which workers the balancer reaches."""
+"""The number of calls, each of another principal, that show which workers the balancer reaches."""
 
 
 def _two_sides(deployment: Deployment) -> Deployment:

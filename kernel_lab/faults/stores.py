@@ -196,7 +196,7 @@ async def ask_store(port: int, command: str) -> str:
 
 
 async def _answer(port: int, command: str, read: Callable[[asyncio.StreamReader], Awaitable[bytes]]) -> str:
-    """What `read` takes of a store's answer to an inline command; empty where there is none in time."""
+    """Return what `read` takes of the store's answer to an inline command; empty if none came in time."""
     with suppress(OSError, TimeoutError):
         async with asyncio.timeout(ANSWER_S):
             reader, writer = await asyncio.open_connection(LOOPBACK, port)

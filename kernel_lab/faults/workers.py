@@ -16,7 +16,7 @@ from kernel_lab.faults.fault import Fault, Landing
 
 POLL_S = 0.05
 TIMEOUT_S = 30.0
-"""How long a step of the servers may take before it did not land."""
+"""The most seconds that a step of the servers may take. After that the fault did not land."""
 FIRST = "gunicorn-r0"
 
 

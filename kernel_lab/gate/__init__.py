@@ -1,1 +1,1 @@
-"""The gate: declared guarantees, the cells that they need, the judgement, and the forms in which it leaves."""
+"""The gate: the declared guarantees, the cells that they need, the judgement, and its output files."""

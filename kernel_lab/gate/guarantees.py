@@ -78,7 +78,7 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def read_guarantees(path: Path) -> Declared:
-    """Read the file. Names of deployments are checked later, where it is known what there is.
+    """Read the file. Names of deployments are checked later, when all deployments are known.
 
     Raises:
         BadInput: With the guarantee and the key that is wrong, and what would be right.

@@ -1,4 +1,4 @@
-"""Each guarantee held against the cells of a run: does it hold, by which figure, and what breaks it."""
+"""Compare each guarantee with the cells of a run: whether it holds, by which figure, and what breaks it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def open_run(path: Path) -> SavedRun:
     """Read a run folder.
 
     Raises:
-        BadInput: It is none, or one of its files cannot be used.
+        BadInput: The folder holds no run, or one of its files cannot be used.
     """
     try:
         run = read_run(path)
@@ -66,10 +66,10 @@ def open_run(path: Path) -> SavedRun:
 
 
 def refuse_quick(run: SavedRun, *, quick: bool) -> None:
-    """Refuse a run of short cells, unless the caller said that it will do.
+    """Refuse a run of short cells, unless the caller accepts short cells.
 
     Raises:
-        BadInput: The run was made with --quick, and nobody said that this is enough.
+        BadInput: The run was made with --quick, and the caller does not accept short cells.
     """
     if run.environment.get("quick") and not quick:
         raise BadInput(
@@ -78,7 +78,7 @@ def refuse_quick(run: SavedRun, *, quick: bool) -> None:
 
 
 def hold(declared: Sequence[Guarantee], run: SavedRun, name_of: Callable[[Guarantee], str]) -> list[Held]:
-    """Hold every guarantee against a run.
+    """Compare every guarantee with a run.
 
     Raises:
         BadInput: One names a deployment that neither the run nor the lab has.
@@ -180,7 +180,10 @@ def _bounded(one: Guarantee, cell: SavedCell, over: str) -> tuple[Validity, str]
 
 
 def _confident(one: Guarantee, bound: float, cell: SavedCell, over: str) -> tuple[Validity, str]:
-    """Holds if the 95 % upper bound is low enough, is broken if the lower one is too high, and else unknown."""
+    """The guarantee holds if the 95 % upper bound is low enough.
+
+    It is broken if the lower bound is too high. Otherwise it is unknown.
+    """
     share = _share(one, cell)
     if share is None:
         return Validity.UNKNOWN, f"nothing was counted {over}, so no bound of {percent(bound)} can be shown"

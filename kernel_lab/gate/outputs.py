@@ -38,7 +38,7 @@ class CellReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GuaranteeReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One guarantee: what was declared, and what came out."""
+    """One guarantee: its declaration and its result."""
 
     name: str
     claim: str

@@ -223,7 +223,7 @@ async def _run(work: Work, rows: list[CellResult], told: Told) -> list[CellResul
 
 
 def _in_order(work: Work, rows: Sequence[CellResult]) -> list[CellResult]:
-    """Rows end in the order of chance; a CSV has them by claim, deployment and policy."""
+    """Cells end in a random order; a CSV has their rows by claim, deployment and policy."""
     claims, policies = list(registry.scenarios()), list(Policy)
     names = list(dict.fromkeys(row.deployment for row in sorted(rows, key=lambda row: row.deployment)))
     plans = [plan for plan in (work.lab, work.faulted.plan if work.faulted else None) if plan is not None]

@@ -1,11 +1,11 @@
 """Measure how fast a history is read and judged: ``python -m kernel_lab.judge.bench_check [OPERATIONS]``.
 
-For each claim a simulated right deployment makes a legal history of the chosen number of operations, and of a tenth of
-them, in several shapes: more calls in flight, one key, many keys, keys that are asked for unevenly, many denials, and
-listings that are narrowed. Each is read and judged in a process of its own, with the CPU time of either part, the
-elapsed time of both and the peak memory. The bounds: a million operations read and judged in under 5 s of CPU time
-and 1 GB; ten times the work in at most twelve times the time. Other work on the machine shows in the elapsed time
-first; the CPU time is steadier.
+For each claim a simulated right deployment makes a legal history of the chosen number of operations, and of a
+tenth of them, in several shapes: more calls in flight, one key, many keys, keys that are asked for unevenly,
+many denials, and listings that are narrowed. Each history is read and judged in a process of its own. The
+output has the CPU time of each part, the elapsed time of both, and the peak memory. The bounds: a million
+operations read and judged in under 5 s of CPU time and 1 GB; ten times the work in at most twelve times the
+time. Other work on the machine changes the elapsed time more than the CPU time.
 
 The time counts from the opening of the history to the verdict. It includes everything that ``kernel-lab check`` does
 with a history except for finding the installed scenarios and writing the verdict.
@@ -36,8 +36,8 @@ from kernel_lab.judge.verdict import Cell, DeploymentFacts
 
 BOUND_S, BOUND_MB, BOUND_RATIO = 5.0, 1000.0, 12.0
 STEP_NS, REACH_NS, FAR_NS = 3_000, 100_000, 213_000
-"""Between two effects on average, and from a call to its effect or on to its return at most: 30 in flight, or 64 where
-it is far."""
+"""The average time between two effects, and the longest time from a call to its effect or from the effect to
+its return: 30 in flight, or 64 where it is far."""
 
 
 class Effect(NamedTuple):
@@ -93,7 +93,7 @@ def _scope(principal: str, capability: str) -> dict[str, Any]:
 
 
 def tokens(world: World) -> Iterator[Effect]:
-    """Minted, presented four times, tampered with once."""
+    """Make a token, present it four times, and present an altered copy once."""
     while True:
         effect, token = world.grant("p")
         yield effect
@@ -127,7 +127,7 @@ def rate_limit_by(pick: Callable[[World], int], limit: int) -> Callable[[World],
 
 
 def _one(world: World) -> int:
-    """The same principal each time."""
+    """Return the same principal each time."""
     del world
     return 0
 
@@ -201,7 +201,7 @@ def revocation(world: World) -> Iterator[Effect]:
 
 
 def handles(world: World) -> Iterator[Effect]:
-    """Made, expanded three times, and once tried by a stranger."""
+    """Make a handle, expand it three times, and let another principal try once."""
     while True:
         made = world.invoke(world.name(), "p")
         yield made
@@ -213,7 +213,7 @@ def handles(world: World) -> Iterator[Effect]:
 
 
 def traces(world: World) -> Iterator[Effect]:
-    """Ten actions, each explained twice, listed once; and a chain."""
+    """Make ten actions, explain each twice, list them once, and audit the chain."""
     actions = 0
     for number in range(1 << 62):
         principal, done = f"p{number}", []
@@ -230,7 +230,7 @@ def traces(world: World) -> Iterator[Effect]:
 
 
 def budget(world: World) -> Iterator[Effect]:
-    """Spent by many at once, read now and then, and in the end refused."""
+    """Spend a budget by several calls at once, read it at times, and refuse the last calls."""
     used = 0
     while used < BUDGET["total"]:
         for _ in range(min(9, -(-(BUDGET["total"] - used) // 12))):
@@ -248,7 +248,7 @@ BUDGET = {"total": 6_000_000, "request": 12}
 
 
 def capabilities(world: World) -> Iterator[Effect]:
-    """Asked for in vain, imported, and granted ever after."""
+    """Ask for a capability without success, import it, and grant it from then on."""
     while True:
         capability = world.name()
         for _ in range(20):
@@ -261,7 +261,7 @@ def capabilities(world: World) -> Iterator[Effect]:
 
 
 def stats(world: World) -> Iterator[Effect]:
-    """One counter for all: a report after every few operations."""
+    """Count all operations in one counter, with a report after every few operations."""
     counts = {"grants": 0, "invocations": 0, "expansions": 0}
     yield Effect(world.tick(), "stats", {}, dict(counts))
     world.later()
@@ -275,7 +275,7 @@ def stats(world: World) -> Iterator[Effect]:
 
 
 def streams(world: World) -> Iterator[Effect]:
-    """Begun six times, revoked, refused six times, and explained."""
+    """Start a stream six times, revoke its token, refuse six more starts, and explain the streams."""
     while True:
         effect, token = world.grant("p")
         yield effect
@@ -391,7 +391,7 @@ def judge_here(folder: Path) -> None:
 
 
 def bench(name: str, operations: int, tries: int) -> dict[str, Any]:
-    """The best of several tries: what else the machine does only ever adds."""
+    """Return the best of several tries, because other work on the machine can only add time."""
     with tempfile.TemporaryDirectory() as temp:
         write(name, operations, Path(temp))
         best = min((measure(Path(temp)) for _ in range(tries)), key=lambda measured: measured["cpu_s"])

@@ -1,9 +1,10 @@
 """The verdict of a checker on a history, made unknown where the history is not enough for it. It reads no file.
 
-Three things make a verdict unknown. A history from which operations may be missing is unknown whatever the checker
-found, because a missing operation could explain an anomaly. A history that is whole, but in which too few workers
-answered, too few operations were made, too few calls overlapped, or the cell did not end, cannot be valid. A violation
-that it proves stays one. A checker that crashes leaves its cell unknown, with the error.
+A verdict becomes unknown for three reasons. A history from which operations may be missing is unknown whatever
+the checker found, because a missing operation could explain an anomaly. A history that is whole, but in which
+too few workers answered, too few operations were made, too few calls overlapped, or the cell did not end,
+cannot be valid. A violation that it proves stays one. A checker that crashes leaves its cell unknown, with the
+error.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ def judge_history(
         history: What was recorded.
         cell: What the checker must know.
         checker: Who judges.
-        damaged: Why the files are not as they were recorded; empty if they are.
+        damaged: Why the files differ from the recorded ones; empty if they do not differ.
     """
     try:
         verdict = checker.check(history, cell)
-    except Exception as error:  # noqa: BLE001 - whatever a checker dies of, its cell is unknown
+    except Exception as error:  # noqa: BLE001 - after any error of a checker its cell is unknown
         return Verdict(
             claim=checker.CLAIM,
             validity=Validity.UNKNOWN,
@@ -66,8 +67,8 @@ CUT_OFF = "the cell was cut off while it was being recorded"
 def incomplete(history: Sequence[AnyOperation], cell: Cell) -> list[str]:
     """The reasons why operations may be missing from the recording, one sentence each.
 
-    A cell that broke off says how many operations it recorded, so a missing one is noticed. A cell that was killed does
-    not say it, and calls that were under way at its end are not in its history.
+    A cell that broke off says how many operations it recorded, so a missing one is noticed. A cell that was
+    killed does not say this number, and its history lacks the calls that were under way when it ended.
     """
     missing = []
     if cell.fault and not any(

@@ -5,8 +5,8 @@ weaver-kernel 0.12.0). So an error that arises after the verification proves tha
 that failed had been called with it. An error that arises before, or at an unknown place, proves nothing. One error
 proves that the token was refused because it was revoked.
 
-The second table says what must have succeeded at least once before a claim may be called valid. A kernel that answers
-every invoke with the same error breaks nothing, and shows nothing either.
+The second table says which operations must have succeeded at least once before a claim may be called valid. A
+kernel that answers every invoke with the same error breaks no claim, and proves no claim either.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Proves(StrEnum):
 ACCEPTED: Final = Proves.ACCEPTED
 REVOKED: Final = Proves.REVOKED
 NOTHING: Final = Proves.NOTHING
-"""The same under short names, as those of the outcomes: they are asked for once for each operation."""
+"""The same under short names, like the names of the outcomes, because code asks for them once for each operation."""
 
 ERRORS: Mapping[str, Proves] = {
     "token_revoked": Proves.REVOKED,
@@ -41,7 +41,7 @@ ERRORS: Mapping[str, Proves] = {
     "driver_failed": Proves.ACCEPTED,
     "budget_exhausted": Proves.ACCEPTED,
     "capability_not_found": Proves.ACCEPTED,
-    # before it, or another question
+    # errors before the verification, or of other operations
     "token_invalid": Proves.NOTHING,
     "token_expired": Proves.NOTHING,
     "token_scope": Proves.NOTHING,
@@ -90,11 +90,11 @@ NEEDS: Mapping[str, Mapping[str, Callable[[AnyOperation], bool]]] = {
     "stats": {"stats": _done("stats")},
     "streams": {"stream": lambda op: accepted(op) and isinstance(op, Invoke) and op.input.stream},
 }
-"""Claim → what must have succeeded at least once, by the name of the operation."""
+"""Claim → the operations that must have succeeded at least once, by name."""
 
 
 def untried(claim: str, history: Sequence[AnyOperation]) -> str:
-    """Return, in one clause, what a claim needs and no operation did; empty where everything was tried."""
+    """Return, in one clause, which operation a claim needs and never succeeded; empty where all of them did."""
     for name, succeeded in NEEDS.get(claim, {}).items():
         if not any(succeeded(op) for op in history):
             return f"nothing was tried: no {name} succeeded{_how_they_ended(name, history)}"

@@ -81,9 +81,9 @@ _SCOPED = frozenset({Grant, Invoke})
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Python's cycle collector off, and afterwards as it was.
+    """Switch Python's cycle collector off, and afterwards restore its state.
 
-    A history is millions of objects and no cycle; each walk of the collector over them is time for nothing.
+    A history has millions of objects and no cycle, so each pass of the collector over them would be wasted.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -113,7 +113,7 @@ def parse_line(line: bytes, *, where: str) -> AnyOperation:
 
 
 def _parse_fault(line: bytes, error: Exception, where: str) -> FaultEvent:
-    """A line that is not a call, read as a fault; or what is wrong with it."""
+    """Read a line that is not a call as a fault, or say what is wrong with it."""
     wrong = str(error)
     try:
         f = msgspec.json.decode(_members.decode(line)["f"])
@@ -144,8 +144,7 @@ def _impossible(operation: AnyOperation) -> str | None:
 def iter_history(path: Path) -> Iterator[AnyOperation]:
     """The operations of a file, one by one.
 
-    A last line without its newline is what a killed recorder leaves: it never was a whole record, so it is
-    passed over.
+    A killed recorder leaves a last line without a newline. It was never a whole record, so it is skipped.
 
     Raises:
         MalformedHistory: With the number of the first bad line.
@@ -224,7 +223,7 @@ def unpacked(path: Path) -> Iterator[bytes]:
 def cut_line(path: Path) -> str:
     """Return where the last line of a history breaks off, in a few words; empty where it is whole."""
     if path.suffix != ".gz" and _last_byte(path) == b"\n":
-        return ""  # as nearly always; it is not read again for that
+        return ""  # this is nearly always so, and saves a second reading
     lines = at = 0
     rest = b""
     for chunk in unpacked(path):
@@ -310,7 +309,7 @@ def read_history(
     with collector_paused():
         for operations in _chunks(path):
             taken.update(map(_index, operations))
-            # while it is still at hand
+            # while the line is still in memory
             missing = any(map(lacks, operations)) if lacks is not None else False
             history += operations
             if missing or len(taken) < len(history):
@@ -321,7 +320,7 @@ def read_history(
 def _refuse(
     path: Path, history: Sequence[AnyOperation], lacks: Callable[[AnyOperation], str | None] | None
 ) -> NoReturn:
-    """Say which operation cannot be used."""
+    """Raise an error that names the operation that cannot be used."""
     taken: set[int] = set()
     for position, op in enumerate(history):
         wrong = f"index {op.index} is taken by an earlier line" if op.index in taken else lacks and lacks(op)

@@ -4,9 +4,9 @@ For one worker and one token, counted from the earliest revoke that certainly to
 
 - the **lower** end is the call of the last accept, less the revoke's return, and at least 0: the worker had not
   heard of the revoke until then;
-- the **upper** end is the return of the first later refusal, less the revoke's call: it had heard by then. Where
-  the worker never refused the token as revoked, but later as expired, expiry is the end. Where it did neither,
-  the bracket is open and its upper end is infinite.
+- the **upper** end is the return of the first later refusal, less the revoke's call: the worker had heard by
+  then. Where the worker never refused the token as revoked, but later as expired, expiry is the end. Where it
+  did neither, the bracket is open and its upper end is infinite.
 
 The instant at which the worker began to refuse lies between the two. The width of the bracket depends only on how
 often the worker was asked. A worker that accepted nothing after the revoke and never refused the token as revoked
@@ -67,8 +67,8 @@ def bracket(
         called_ns: The revoke's call.
         revoked_ns: The revoke's return.
         accepts: Invokes of the token that were accepted.
-        refusals: Those that were refused as revoked.
-        expired: Those that were refused as expired.
+        refusals: The invokes of the token that were refused as revoked.
+        expired: The invokes of the token that were refused as expired.
     """
     last: dict[str | None, int] = {}
     for op in accepts:

@@ -1,4 +1,4 @@
-"""Operations: one call each, with what was asked, what came back, when, and from which worker.
+"""Operations: one call each, with its request, its reply, its times, and the worker that answered.
 
 Times are nanoseconds of one host's monotonic clock. An operation took effect, if it did, at one instant of
 ``[call_ns, return_ns]``; one with outcome ``info`` has no return and may take effect at any time after its
@@ -23,7 +23,7 @@ class Outcome(StrEnum):
     FAIL = "fail"
     """The call was refused and certainly had no effect; ``error`` is the stable reason code."""
     INFO = "info"
-    """Unknown: a 5xx, a time-out, a dropped connection. It may have happened."""
+    """Unknown: a 5xx, a time-out, a dropped connection. The call may have had its effect."""
 
 
 OK: Final = Outcome.OK
@@ -36,7 +36,7 @@ Python 3.11 takes about twelve times as long to look up `Outcome.OK` as to look 
 
 
 FOREVER = 1 << 100
-"""Later than any clock: when an operation ends whose outcome is info."""
+"""An instant later than any clock shows. An operation whose outcome is info ends then."""
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -73,7 +73,7 @@ Anything = Unread | list[Any] | str | int | float | bool | None
 
 
 class GrantInput(msgspec.Struct, frozen=True, gc=False):
-    """The principal that asks, and the capability."""
+    """The principal that asks for a token, and the capability."""
 
     principal: str
     capability: str
@@ -117,7 +117,7 @@ class InvokeOutput(msgspec.Struct, frozen=True, gc=False):
     tokens: int | None = None
     response_mode: str | None = None
     frames: int | None = None
-    """Frames that came, of a stream."""
+    """For a stream, the number of frames that came."""
     final: bool | None = None
     """The stream's last frame was marked as the last."""
     closed: bool | None = None

@@ -1,7 +1,7 @@
-"""Stale authority: what became of invokes of revoked tokens, by the time since their revoke had returned.
+"""Stale authority: the results of invokes of revoked tokens, by the time since the revoke had returned.
 
-Only tokens count that were revoked by themselves, by a revoke that is ok. What is answered ``token_expired``
-is refused: a token's life is where stale authority ends if nothing else ends it.
+Only tokens count that were revoked by themselves, by a revoke that is ok. An invoke that is answered
+``token_expired`` counts as refused, because stale authority ends with the token's life at the latest.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Verdicts: what a checker says of a history, and how several are merged.
 
 ``valid``: a legal placement of every effect inside its ``[call, return]`` exists (infos may be left out), as
-far as the claim's checker looks; its docstring says how far. ``invalid``: none does, and the operations
-prove it. ``unknown``: the history cannot tell. Merged, the worst wins:
-invalid > unknown > valid. Unknown never counts as good.
+far as the claim's checker looks; its docstring says how far. ``invalid``: none does, and the operations prove
+it. ``unknown``: the history cannot tell. When verdicts are merged, the worst wins: invalid > unknown > valid.
+Unknown never counts as good.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _RANK = {Validity.SKIPPED: 0, Validity.VALID: 1, Validity.UNKNOWN: 2, Validity.I
 
 
 def merge(validities: Iterable[Validity]) -> Validity:
-    """The worst of several; nothing judged is unknown."""
+    """The worst of several verdicts; unknown if there is none."""
     return max(validities, key=_RANK.__getitem__, default=Validity.UNKNOWN)
 
 
@@ -87,7 +87,7 @@ class Assumptions(msgspec.Struct, frozen=True, kw_only=True):
 class Beside(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A call to the same deployment that is not in the history: the probe's, or another cell's.
 
-    Nothing of it is judged. It may have stored something, and with that pushed out what the history stored.
+    The call itself is not judged. It may have stored something, and so have evicted a handle or trace of the history.
     In ``cell.json`` it is the array ``[f, call_ns, return_ns, outcome]``.
     """
 

@@ -1,4 +1,4 @@
-"""Bench: how hard a load run tries, and one walk of the generator over live stacks."""
+"""Bench: the effort of a load run, and one pass of the load generator over live stacks."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Effort:
     """The time at the start of each slot that is not counted."""
     measured_s: float
     gap_s: float = 0.12
-    """Between two slots: the last calls of the first come back."""
+    """The pause between two slots, in which the last calls of the first slot return."""
     users: int = 8
     processes: int = 2
     seed: int = 1
 
 
 async def _nothing(_slot: Slot) -> None:
-    """No more than the slot itself."""
+    """The warm-up is at most as long as the slot itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,7 +55,7 @@ RATE_SHARE = 0.3
 """The constant rate, as a share of what memory-4 answered in a closed loop: low enough for the slowest."""
 
 EFFORTS: Mapping[str, Effort] = {
-    # somebody else's seconds on the machine spoil a round or two: many short ones, not few long ones
+    # other work on the machine spoils a round or two, so many short rounds are better than few long ones
     "closed": Effort(rounds=12, warm_s=0.08, measured_s=0.3, gap_s=0.04),
     "pure": Effort(rounds=12, warm_s=0.07, measured_s=0.22, gap_s=0.03),
     "curve": Effort(rounds=8, warm_s=0.08, measured_s=0.3, gap_s=0.04),
@@ -74,7 +74,7 @@ Benches = Mapping[str, Bench]
 ENV = {
     # a window that binds for one capability, and one that never does for the others
     "LAB_RATE_LIMITS": "READ=1000000/60,WRITE=4/2,DESTRUCTIVE=4/2",
-    # nobody should be slower for the handles of slots long past
+    # no deployment should be slower because of handles from earlier slots
     "LAB_HANDLE_TTL_S": "120",
     # a connection waits for its deployment's next turn
     "LAB_KEEPALIVE_S": "900",
@@ -93,7 +93,7 @@ def main(
     kernel: str | None = None,
     own: Own | None = None,
 ) -> int:
-    """Measure, judge, write, show; the exit code of ``kernel-lab load``."""
+    """Measure, judge, write the files, and print the tables. Return the exit code of ``kernel-lab load``."""
     for part in parts:
         _known("--part", part, PARTS)
     for mix in mixes:
@@ -172,7 +172,7 @@ def subjects(
 async def campaign(
     folder: Path, benches: Benches, measured: Sequence[Subject], mixes: tuple[str, ...]
 ) -> list[dict[str, Any]]:
-    """Start everything, go round it in closed loops and at a constant rate, judge: the rows of cost.csv."""
+    """Start all deployments, load each in closed loops and at a constant rate, judge: the rows of cost.csv."""
     bench = benches["closed"]
     bench.tell(f"starting {len(measured)} deployments")
     async with open_all(measured, folder / "stacks", root=registry.root()) as lives:
@@ -234,7 +234,7 @@ def _slots(
     rng = random.Random(effort.seed)
     slots = []
     for number in range(effort.rounds):
-        # one mix at a time: what is compared with each other stands close together
+        # one mix at a time, so that the figures that are compared are measured close together
         for mix in dict.fromkeys(mix for mixes in asked.values() for mix in mixes):
             stacks = by_name(lives, asked, mix)
             rate = (rates or {}).get(mix, 0.0)
@@ -253,7 +253,7 @@ def _rates(closed: Sequence[Sample]) -> dict[str, float]:
 
 
 async def _judge(folder: Path, lives: Lives, name: str, slots: Sequence[Slot]) -> dict[str, Verdict]:
-    """All that was recorded of one deployment's agents, by every claim."""
+    """Judge everything that was recorded of one deployment's agents, by every claim."""
     live = lives.running[name]
     deployment = live.subject.deployment
     target = await look_at(live.stack)

@@ -118,7 +118,7 @@ async def callers(
 
 async def size(bench: Bench, known: Mapping[str, Deployment], env: Mapping[str, str]) -> list[dict[str, Any]]:
     """Cost against what the state holds when it starts: handles and tokens, and entries of one window."""
-    # nothing of the past may expire or be evicted
+    # no entry from the past may expire or be evicted
     wide = {
         **env,
         "LAB_HANDLE_TTL_S": "3600",

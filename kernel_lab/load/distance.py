@@ -1,8 +1,8 @@
-"""Cost against distance: what shared state leaves of a worker's throughput, with its store near and far.
+"""Cost against distance: how much of a worker's throughput is left with its shared state near and far.
 
-64 callers on four workers, near and far side by side in every round. At no distance the workers ask their store
-itself. Farther away they ask it through a proxy, which takes CPU of its own on the same cores: what it takes
-stands in a column of its own, and is not the servers'.
+64 callers on four workers, near and far side by side in every round. Without a distance the workers reach their
+store directly. With a distance they reach it through a proxy, which uses CPU on the same cores. The proxy's CPU
+has a column of its own and does not count as the servers'.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Many stacks live at once: what is measured side by side has to stand side by side."""
+"""Many stacks that run at once, because deployments that are compared must run side by side."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from kernel_lab.load.usage import tree
 PROXY = "proxy"
 """The part of a subject that adds the distance to the store. Its CPU does not count as the servers'."""
 AT_ONCE = 2
-"""Stacks that start side by side: starting is CPU, and more would only be late together."""
+"""The number of stacks that start side by side. Starting takes CPU, so more stacks would only delay each other."""
 _PART = {"gunicorn": "workers", remote.NAME: "workers", "nginx": "balancer", "store": "store"}
 """A process that keeps the kernel of the workers counts as a worker, whether it is a sidecar or remote."""
 
@@ -45,7 +45,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveSubject:
-    """A subject that runs: its live deployment, and the processes that its costs are counted of."""
+    """A subject that runs: its live deployment, and the processes whose costs are counted."""
 
     subject: Subject
     stack: Live

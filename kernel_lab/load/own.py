@@ -30,7 +30,7 @@ class Own:
     def known(self, names: Sequence[str]) -> tuple[dict[str, Deployment], list[str]]:
         """Every deployment by its name, and the names that are measured.
 
-        What is said of all is said of those that are named; what they are compared with stays as it is.
+        An option for all applies to the deployments that are named. The reference deployments do not change.
 
         Raises:
             BadInput: A name is not known, or nothing is named that could be changed.
@@ -56,7 +56,7 @@ class Own:
 
 
 def fits(kernel: str, env: Mapping[str, str]) -> None:
-    """Build a kernel once, and look whether it has what the load calls.
+    """Build a kernel once, and check that it has the capabilities that the load calls.
 
     Raises:
         BadInput: It cannot be built, or lacks a capability.

@@ -1,4 +1,4 @@
-"""The plan of a load run: which deployment is asked what, and when.
+"""The plan of a load run: which calls go to which deployment, and when.
 
 One generator walks through all slots of a plan, so repetitions lie side by side in time (A B C, B A C, …):
 what drifts on the machine meets every deployment alike. The runner and the generator's processes share one

@@ -1,4 +1,4 @@
-"""make load-ui: locust's page, on what runs already or on a deployment started for it.
+"""make load-ui: locust's page, for a deployment that runs already or one that is started for it.
 
 ``python -m kernel_lab.load.ui redis`` or ``python -m kernel_lab.load.ui http://127.0.0.1:8000``; what follows
 is handed to locust. Ctrl-C ends it, and with it whatever was started.
@@ -18,7 +18,7 @@ from kernel_lab.deployments import AppSpec, NativeStack, StackFailed, StackUnava
 from kernel_lab.run import registry
 
 PAGE = "127.0.0.1"
-"""The page commands load against any host it is told: it must not be reachable from elsewhere."""
+"""The page can send load to any host, so it must not be reachable from other machines."""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -96,15 +96,15 @@ async def walk(
     """Drive the plan, and measure each of its slots.
 
     Args:
-        plan: What is asked of whom, and when.
-        folder: New: plan, histories and locust's own figures go there.
-        root: Where `locustfile` is, and what it imports.
+        plan: The calls, their deployments and their times.
+        folder: A new folder for the plan, the histories and locust's own figures.
+        root: The folder of `locustfile` and of the modules that it imports.
         locustfile: Its path under `root`.
         users: Callers in all, each with one call in flight; a multiple of `processes`.
         processes: Generator processes.
-        parts: Whose CPU and memory is counted for a subject.
+        parts: The processes whose CPU and memory are counted for a subject.
         before: Called before each slot begins, in the gap after the one before.
-        done: Told when a slot is over.
+        done: Called when a slot is over.
 
     Raises:
         GeneratorFailed: Locust ended early, or was not ready or through in time.
@@ -180,7 +180,10 @@ def _sample(reading: _Reading, traffic: Traffic) -> Sample:
 async def _locusts(
     folder: Path, root: Path, locustfile: str, users: int, processes: int
 ) -> AsyncIterator[tuple[Guard, list[int]]]:
-    """Locusts, waiting for their plan's start, and their pids; they do not outlive us."""
+    """Start locust processes that wait for their plan's start, and yield their pids.
+
+    They do not outlive this process.
+    """
     guard = Guard(log=folder / "guard.log")
     try:
         await guard.ready()

@@ -37,7 +37,8 @@ POLICIES = ("round_robin", "fresh", "keep_alive")
 NAMED = ("weaver-kernel", "gunicorn", "uvicorn")
 """Packages whose versions the figures hang on first."""
 HEADLINE = ("single", "memory-4", "replicas", "sticky", "sqlite", "redis", "redis-cached", "sidecar")
-"""The deployments of the first table: the reference, the problem, what bounds it, what repairs it."""
+"""The deployments of the first table: the reference, the problem, the one that bounds it, and the ones that
+repair it."""
 SHARING = ("redis", "sidecar")
 """Further deployments in the picture of what survives a change: in these, nothing should survive."""
 GROWING = ("single", "memory-2", "memory-4", "memory-8")

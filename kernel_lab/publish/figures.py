@@ -70,7 +70,10 @@ def out_of(part: Share) -> str:
 
 
 def _anomalies(cell: SavedCell) -> str:
-    """``40 anomalies`` for a broken cell whose share says nothing; a cell that holds and counted no tests says so."""
+    """Return ``40 anomalies`` for a broken cell without a usable share.
+
+    A cell that holds and counted no tests says so.
+    """
     found = cell.measures.get(COUNT_OF_ANOMALIES)
     if found:
         return f"{found} anomal{'y' if found == 1 else 'ies'}"

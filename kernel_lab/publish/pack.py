@@ -28,7 +28,8 @@ from kernel_lab.run.saved import NotASavedRun, SavedRun, read_run, read_table
 MOST_HISTORY_BYTES = 1 << 30
 """The size of the largest history that is packed."""
 FIRST = 3
-"""Anomalies told of a cell without its history: as many as the page names. Their total is among the measures."""
+"""The number of anomalies that are kept of a cell without its history: the page names as many. Their total is
+among the measures."""
 
 
 class CannotPack(ValueError):  # noqa: N818 - it names a thing
@@ -150,7 +151,7 @@ def _today(out: RunFolder) -> None:
 
 
 def _without_paths(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """The command line without where its output went."""
+    """The command line without the option for its output folder."""
     told = list(environment.get("arguments") or ())
     kept = [
         word

@@ -28,7 +28,7 @@ Place = tuple[str, str, str, str]
 
 
 def rejudge(path: Path) -> tuple[int, int]:
-    """Judge a saved run again; how many cells were judged, and how many have no history.
+    """Judge a saved run again. Return how many cells were judged, and how many have no history.
 
     Raises:
         NotASavedRun: The folder holds no run.

@@ -65,7 +65,7 @@ def report(path: Path) -> Path:
 
 
 def _damaged(path: Path, error: Exception) -> str:
-    """Files that can each be read and do not belong together, in one sentence."""
+    """Return one sentence on files that can be read one by one but do not belong together."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{Path(place.filename).name}:{place.lineno}"
     said = " ".join(str(error).split())[:120]

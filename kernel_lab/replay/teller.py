@@ -178,13 +178,13 @@ class Lab:
         self.tag = f"{time.time_ns() & 0xFFFFFFFF:x}"
 
     def open(self) -> None:
-        """One more kept connection. Its first reply names the worker that it leads to."""
+        """Open one more kept connection. Its first reply names the worker that it leads to."""
         client = httpx.Client(base_url=self.base_url, timeout=10, trust_env=False, verify=self.tls)
         name = str(client.get("/healthz").headers.get(self.HEADER, "?"))
         self.give_back(name, client)
 
     def give_back(self, name: str, client: httpx.Client) -> None:
-        """Nobody uses this connection any more."""
+        """Give back this connection."""
         with self.lock:
             self.idle.setdefault(name, []).append(client)
 

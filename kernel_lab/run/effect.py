@@ -88,8 +88,8 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     """The number of requests that ended after the fault had begun. `failed_requests` counts those of them that
     failed."""
     liveness_asked: int | None = None
-    """The number of liveness probes, over all replicas, from the begin of the fault until requests had stopped
-    failing."""
+    """The number of liveness probes, over all replicas, from the beginning of the fault until requests had
+    stopped failing."""
     liveness_failed: int | None = None
     """The number of these liveness probes that had no answer in time."""
     liveness_restarts: int | None = None

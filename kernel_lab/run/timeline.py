@@ -1,7 +1,8 @@
 """The time around a fault in bins: the number of calls that were answered, refused and failed, and their latency.
 
-The bins of all claims that were asked of one deployment under one fault are added up: ``fault_timeline.csv``. Their
-time is counted from the begin of the fault, so that stacks that started at different times fit together.
+The bins of all claims that were asked of one deployment under one fault are added up: ``fault_timeline.csv``.
+Their time is counted from the beginning of the fault, so that stacks that started at different times fit
+together.
 """
 
 from __future__ import annotations

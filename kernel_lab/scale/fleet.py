@@ -28,7 +28,7 @@ class Balance(StrEnum):
     HASH = "hash"
     """A key stays with one replica (rendezvous hashing); within it, any worker."""
     SHARES = "shares"
-    """Each worker at random, with the share that is given."""
+    """A random worker, with the share that is given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""A simulation in words: what was asked, what comes of it, and what it assumes."""
+"""A simulation in words: the question, the result, and the assumptions."""
 
 from __future__ import annotations
 

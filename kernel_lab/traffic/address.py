@@ -39,7 +39,7 @@ class Address:
 
     @staticmethod
     def of(place: Address | str) -> Address:
-        """An address, or that of one URL."""
+        """Return the address itself, or the address of one URL."""
         return place if isinstance(place, Address) else Address(urls=(place,))
 
 

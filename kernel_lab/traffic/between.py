@@ -1,7 +1,8 @@
 """Watch a proxy between the instrument and a lab that somebody else runs, and its effect on the calls.
 
-A proxy may replace the principal, so that every caller is the same. An ingress may limit the rate, so that a refusal
-is not the kernel's. And behind either there may be more workers than were met at first. All of that is noted here.
+A proxy may replace the principal, so that every caller is the same. An ingress may limit the rate, so that a
+refusal is not the kernel's. And behind either there may be more workers than were met at first. This module
+records all of that.
 """
 
 from __future__ import annotations
@@ -73,10 +74,10 @@ class Between:
         return most_at_once((first, last) for first, last in self.seen.values())
 
     def compare(self, sent: str, body: Any) -> None:
-        """Hold the principal that a grant names against the one that was sent.
+        """Compare the principal that a grant names with the principal that was sent.
 
         Raises:
-            InTheWay: It is another one.
+            InTheWay: The grant names another principal.
         """
         named = body.get("principal_id") if isinstance(body, dict) else None
         if named is not None and named != sent:
@@ -91,7 +92,7 @@ class Between:
         After a refusal all calls pause. Refusals of calls that were under way by then are not counted again.
 
         Raises:
-            InTheWay: That was one refusal too many.
+            InTheWay: There were more refusals than are allowed.
         """
         now = time.monotonic()
         if status != TOO_MANY or by_kernel:
@@ -113,7 +114,7 @@ class Between:
 
 
 def wait_s(refusals: int, retry_after: str | None) -> float:
-    """How long to wait after a number of refusals in a row: twice as long each time, or what the server asks for."""
+    """Return the pause after some refusals in a row: doubled each time, or the time that the server asks for."""
     asked = (
         float(retry_after)
         if retry_after is not None and retry_after.isascii() and retry_after.isdigit()

@@ -1,4 +1,4 @@
-"""Calls: what is asked of the lab over HTTP, and how a reply is read. No connection, no clock.
+"""Calls: the requests to the lab over HTTP, and how a reply is read. No connection, no clock.
 
 A `Call` says the request (method, path, body) and what the history keeps of it (``f``, ``input``,
 ``output``). `read` is the one table from a reply to an outcome.
@@ -92,7 +92,7 @@ def read(
 
 
 def _names(body: Any) -> dict[str, str | None]:
-    """The part of a large reply that a later call may need: the short texts that stand in it under a name."""
+    """The part of a large reply that a later call may need: its short texts that have a name."""
     members = body.items() if isinstance(body, dict) else ()
     short = {
         name: value

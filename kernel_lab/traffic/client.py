@@ -24,7 +24,8 @@ from kernel_lab.traffic.call import Call, Reply
 from kernel_lab.traffic.journal import Entry, Journal
 
 STREAM_DEADLINE_S = 30.0
-"""Seconds that a streamed call may take: other calls are made while its frames come."""
+"""The most seconds that a streamed call may take. It is longer than for other calls, because other calls are
+made while its frames come."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,7 +283,7 @@ class RecordingClient:
 
 
 def _note_end(entry: Entry, reply: Reply) -> None:
-    """Note when a call ended. What a stream leaves that its caller closed, it may leave at any later time."""
+    """Note when a call ended. A stream that its caller closed may leave its trace at any later time."""
     if reply.outcome is not Outcome.INFO and not (reply.output and reply.output.get("closed")):
         entry.return_ns, entry.outcome = reply.return_ns, reply.outcome
 

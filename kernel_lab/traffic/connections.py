@@ -1,8 +1,8 @@
 """Connection policies: which worker a call reaches is decided by the connection it goes over.
 
-``fresh``: a new connection per call: what a client without keep-alive meets. ``keep_alive``: one connection
-per principal: it meets one worker, and hides the whole problem. ``round_robin``: connections pinned to every
-worker, calls cycling over them: exact control on a single shared socket, and what a fair load balancer
+``fresh``: a new connection for each call, as with a client without keep-alive. ``keep_alive``: one connection
+for each principal. It reaches one worker, and so hides the whole problem. ``round_robin``: connections pinned
+to every worker, calls cycling over them: exact control on a single shared socket, and what a fair load balancer
 would do. Behind nginx the balancer decides, so there ``round_robin`` is kept connections to nginx.
 """
 
@@ -200,7 +200,7 @@ class RoundRobin:
                     self._all[self._all.index(strayed)] = connection
                     return connection
         except (httpx.HTTPError, OSError):
-            pass  # nobody answers: the next call will tell
+            pass  # nobody answers, and the next call will show this
         finally:
             await close_all(tried)
         strayed.home = None
@@ -212,7 +212,7 @@ class RoundRobin:
 
 
 def _watch(address: Address, replies: Sequence[httpx.Response]) -> None:
-    """Note who answered, and back off where something in between refuses."""
+    """Note which worker answered, and pause where a proxy in between refuses calls."""
     if (between := address.between) is None:
         return
     now = time.monotonic_ns()

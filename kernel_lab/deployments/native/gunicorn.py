@@ -25,7 +25,8 @@ _SECRET = "WEAVER_KERNEL_SECRET"  # noqa: S105 - the variable's name
 _OVERRULES = ("GUNICORN_CMD_ARGS", "GUNICORN_PID", "GUNICORN_FD")
 """Variables of the caller's environment that gunicorn would obey instead of the deployment."""
 _RESTARTS = 3
-"""gunicorn replaces a worker that dies of a signal as it boots for ever; this often is enough."""
+"""The number of starts after which the lab gives up. gunicorn would replace a worker that dies of a signal
+while it boots for ever."""
 _LISTEN = "0A"
 """TCP_LISTEN, as ``/proc/net/tcp`` writes it."""
 
@@ -69,16 +70,14 @@ def environment(
         return value.replace("{store}", store).replace("{run}", str(run))
 
     env = {name: value for name, value in os.environ.items() if name not in _OVERRULES}
-    if path := env.get("PYTHONPATH"):  # relative to where we were called, not to where the servers run
+    if path := env.get("PYTHONPATH"):  # relative to the folder of the caller, not of the servers
         env["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, path.split(os.pathsep)))
     env |= {"LAB_STATE": filled(deployment.state), "LAB_WORKERS": str(deployment.workers)}
     if deployment.sidecar:
         env["LAB_SIDECAR"] = "1"
     env |= {name: filled(value) for name, value in deployment.env.items()}
     env |= extra
-    if (
-        "LAB_KERNEL" in extra
-    ):  # a factory beside which the command was called is found, as Python would find it
+    if "LAB_KERNEL" in extra:  # a factory in the folder of the caller is found, as Python would find it
         env["PYTHONPATH"] = os.pathsep.join(filter(None, (env.get("PYTHONPATH"), os.getcwd())))  # noqa: PTH109
     env.pop(_SECRET, None)
     if deployment.secret:
@@ -90,7 +89,7 @@ def children(arbiter: int) -> list[int]:
     """The pids of everything the arbiter has started and not yet seen end, oldest first."""
     if listed := _read(f"/proc/{arbiter}/task/{arbiter}/children"):
         return [int(pid) for pid in listed.split()]
-    try:  # a hundred times slower, and everywhere
+    try:  # this is a hundred times slower, but works on every system
         found = psutil.Process(arbiter).children()
         return [child.pid for child in sorted(found, key=psutil.Process.create_time)]
     except psutil.NoSuchProcess:
@@ -150,7 +149,7 @@ def _listening(pid: int, port: int) -> set[int]:
 
 
 def _watched(pid: int) -> Iterator[int]:
-    """The inodes of everything a process's epoll sets watch."""
+    """The inodes of everything that a process's epoll sets watch."""
     try:
         descriptors = list(Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
@@ -168,7 +167,7 @@ def _watched(pid: int) -> Iterator[int]:
 
 @cache
 def _epoll_sets_are_listed() -> bool:
-    """Whether this system tells what an epoll set watches: asked of one of our own."""
+    """Whether this system tells what an epoll set watches. It is tried with an epoll set of our own."""
     if not hasattr(select, "epoll"):
         return False
     with socket.socket() as watched, select.epoll() as watcher:
@@ -179,5 +178,5 @@ def _epoll_sets_are_listed() -> bool:
 def _read(path: str) -> str:
     try:
         return Path(path).read_text(encoding="ascii")
-    except OSError:  # the process has ended meanwhile
+    except OSError:  # the process has ended in the meantime
         return ""

@@ -1,4 +1,4 @@
-"""``GET /healthz``: does it serve, and which worker of which process says so."""
+"""``GET /healthz``: does a server answer, and which worker of which process answered."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 ANSWER_S = 5.0
-"""On a socket that is bound, a question lies unanswered until a worker is up, or is lost with one."""
+"""The most seconds to wait for an answer. On a bound socket, a request waits until a worker is up, or is lost
+when the worker dies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,7 @@ class Health:
 async def ask_health(url: str) -> Health | None:
     """Ask over a fresh connection; None if nobody answered in HTTP.
 
-    Written on a plain stream: an httpx client costs 40 ms of TLS set-up, for one line to read.
+    The request uses a plain stream, because an httpx client costs 40 ms of TLS set-up and only one line is read.
     """
     try:
         async with asyncio.timeout(ANSWER_S):

@@ -17,7 +17,7 @@ NAME = "nginx"
 
 
 def configuration(*, routing: Routing, port: int, replicas: Sequence[int], folder: Path) -> str:
-    """``nginx.conf``: listens on `port`, passes on to the replicas' ports, keeps its files in `folder`."""
+    """Return ``nginx.conf``: listen on `port`, pass calls on to the replicas' ports, and keep files in `folder`."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - 60 ms, for balancers only
 
     template = Environment(

@@ -33,7 +33,7 @@ def cache() -> Path:
 def other_version(version: str) -> Path:
     """The folder with another version of the package, which is installed there once.
 
-    What the package needs is not installed with it: it finds that in the environment that runs.
+    Its dependencies are not installed with it: it finds them in the running environment.
 
     Raises:
         StackUnavailable: It cannot be installed, or not kept.

@@ -37,7 +37,7 @@ def command(*, app: AppSpec, port: int, env: Mapping[str, str], log: Path) -> Co
 
 
 async def up(port: int, pid: int) -> AsyncGenerator[str]:
-    """Ends once the process has answered on its port."""
+    """Yield what is still waited for, until the process has answered on its port."""
     while not (
         (health := await ask_health(f"http://{LOOPBACK}:{port}"))
         and health.status == 200

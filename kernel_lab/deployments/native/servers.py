@@ -29,8 +29,9 @@ class Server:
     port: int
     command: Command
     ready: Callable[[int], AsyncGenerator[str]]
-    """Given its pid, yields what it is still waited for, and ends once it serves (it, not somebody else on
-    its port). It raises StackFailed where waiting is in vain, and never waits long for one answer."""
+    """A function that gets the pid, yields what is still waited for, and ends once this process serves (and not
+    another process on its port). It raises StackFailed where waiting cannot help, and never waits long for one
+    answer."""
 
 
 class Servers:
@@ -74,16 +75,16 @@ class Servers:
         return "\n".join(waits) or "every server was ready by itself"
 
     def ended(self) -> tuple[str, ...]:
-        """The names of those that were started and run no more."""
+        """The names of the servers that were started and have ended."""
         try:
             return tuple(name for name in self._pids if self._guard.status(name) is not None)
-        except StackFailed:  # the guard has ended, and they with it
+        except StackFailed:  # the guard has ended, and it has ended the servers
             return tuple(self._pids)
 
     async def start(self, builds: Iterable[Callable[[], Server]]) -> None:
         """Start servers side by side and wait until all are ready.
 
-        Each is built by a call, and built anew, with another port, when its address turns out to be taken.
+        A call builds each server. If the server's address is taken, the call builds it again with another port.
 
         Raises:
             StackFailed: One of them ended.
@@ -101,8 +102,8 @@ class Servers:
     ) -> None:  # fmt: skip
         """Start a server that has ended once more, on its port, and wait until it is ready.
 
-        It starts as it was, apart from what is given: settings, arguments that follow its own, and a command that
-        stands before its own and ends by starting it. All of them stay.
+        It starts as before, apart from the arguments: settings, further command-line arguments after its own,
+        and a command in front of its own that ends by starting the server. All of them stay.
 
         Raises:
             StackFailed: It still runs, or does not start, or its port was taken meanwhile.
@@ -127,12 +128,12 @@ class Servers:
         os.kill(process.pid, number)
 
     async def end(self, kind: str) -> None:
-        """End every server whose name starts so: asked first, its group killed after `GRACE_S`."""
+        """End every server whose name starts like this: ask it first, and kill its group after `GRACE_S`."""
         names = [name for name in self._pids if name.startswith(kind) and self._guard.status(name) is None]
         for name in names:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pids[name], signal.SIGTERM)
-                os.killpg(self._pids[name], signal.SIGCONT)  # what a fault has stopped cannot hear it
+                os.killpg(self._pids[name], signal.SIGCONT)  # a stopped server does not receive it
         ends = await asyncio.gather(*(self._guard.ended(name, within_s=GRACE_S) for name in names))
         for name, ended in zip(names, ends, strict=True):
             if not ended:
@@ -153,9 +154,9 @@ class Servers:
         )
 
     async def _start(self, server: Server) -> bool:
-        """Start a server and wait until it is ready; False if its address was taken, and it is gone again.
+        """Start a server and wait until it is ready; False if its address was taken; the server has then ended again.
 
-        gunicorn and nginx would try for seconds to bind it, so what they log is believed at once.
+        gunicorn and nginx would try for seconds to bind it, so this function acts on their log at once.
         """
         name, log = server.name, server.command.log
         said = log.stat().st_size if log.exists() else 0
@@ -166,7 +167,7 @@ class Servers:
             async with contextlib.aclosing(server.ready(pid)) as states:
                 async for state in states:
                     self._awaited[name] = state
-                    status = self._guard.status(name)  # before its log is read: what has ended has said all
+                    status = self._guard.status(name)  # before its log is read, which is then complete
                     if _TAKEN in _since(log, said).lower():
                         await self._kill(name)
                         return False

@@ -56,7 +56,7 @@ class NativeStack:
         self._notes: list[str] = []
 
     async def __aenter__(self) -> Self:
-        """Start; what was started of a stack that fails is stopped again."""
+        """Start the stack. If it fails, the servers that were started are stopped again."""
         try:
             await self.start()
         except BaseException:
@@ -110,7 +110,7 @@ class NativeStack:
             for kind in (nginx.NAME, "gunicorn", remote.NAME, "store"):
                 await self._running.end(kind)
         except StackFailed:
-            pass  # the guard has ended before us; the servers went with it
+            pass  # the guard has ended before us, and it has ended the servers
         finally:
             await guard.close()
 
@@ -156,7 +156,7 @@ class NativeStack:
 
     @property
     def files(self) -> Path:
-        """The stack's own temp folder: what ``{run}`` stands for."""
+        """The stack's own temp folder, for which ``{run}`` stands."""
         return self._own
 
     def alive(self) -> bool:
@@ -164,7 +164,7 @@ class NativeStack:
         return self._guard is not None and not self.ended()
 
     def ended(self) -> tuple[str, ...]:
-        """The names of the servers that run no more."""
+        """The names of the servers that have ended."""
         return self._servers.ended()
 
     def kill_worker(self, worker: str) -> bool:
@@ -192,7 +192,7 @@ class NativeStack:
         """SIGHUP a replica, and wait until new workers have taken the place of every old one.
 
         Raises:
-            StackFailed: They did not in the time a start may take.
+            StackFailed: They did not do so in the time that a start may take.
         """
         name = f"gunicorn-r{replica}"
         old = set(self.workers(replica))
@@ -212,7 +212,7 @@ class NativeStack:
             ) from None
 
     async def balance(self, replicas: Sequence[int]) -> None:
-        """Have the balancer lead to these replicas alone, and wait until no new call meets another one.
+        """Have the balancer lead to these replicas alone, and wait until no new call reaches another replica.
 
         Raises:
             StackFailed: There is no balancer, or it goes on as before.
@@ -240,8 +240,8 @@ class NativeStack:
     ) -> None:  # fmt: skip
         """Start a server that has ended once more, on its port, and wait until it is ready.
 
-        It starts as it was, apart from what is given: settings, arguments that follow its own, and a command that
-        stands before its own and ends by starting it. All of them stay.
+        It starts as before, apart from the arguments: settings, further command-line arguments after its own,
+        and a command in front of its own that ends by starting the server. All of them stay.
 
         Raises:
             StackFailed: It still runs, or does not start, or its port was taken meanwhile.
@@ -339,7 +339,7 @@ class NativeStack:
         return Server(name=nginx.NAME, port=port, command=command, ready=self._balanced)
 
     def _configure(self, port: int, replicas: Sequence[int]) -> Path:
-        """Write what nginx reads: it listens on `port`, and passes calls on to these replicas."""
+        """Write nginx's configuration: it listens on `port`, and passes calls on to these replicas."""
         config = self._folder / "nginx.conf"
         ports = [self._ports[f"gunicorn-r{index}"] for index in replicas]
         told = nginx.configuration(
@@ -358,7 +358,7 @@ class NativeStack:
 
 
 def _refuse_contradictions(deployment: Deployment) -> None:
-    """Raise ValueError if a deployment cannot be what it says."""
+    """Raise ValueError if a deployment contradicts itself."""
     where = f"deployment {deployment.name}"
     if deployment.workers < 1 or deployment.replicas < 1:
         raise ValueError(f"{where}: workers and replicas must be 1 or more")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 REPLICA = "store-replica"
 """The name of the server that copies ``store``."""
 NODES = 3
-"""The fewest that make a cluster."""
+"""The fewest servers that make a cluster."""
 _SLOTS = 16_384
 
 
@@ -32,7 +32,9 @@ def command(
     replicated: bool = False,
     primary: int | None = None,
 ) -> Command:
-    """One server, its files in `folder` (which must be there). With a `bus_port`, a node of a cluster.
+    """The command of one server with its files in `folder`, which must exist.
+
+    With a `bus_port`, the server is a node of a cluster.
 
     A full memory refuses writes: a store that evicted would forget revocations. Nothing is kept on disk, unless the
     server is `replicated` or copies the `primary` on that port.
@@ -66,7 +68,7 @@ def cluster_url(ports: Sequence[int]) -> str:
 
 
 async def answering(port: int, pid: int) -> AsyncGenerator[str]:
-    """Yield what is missing until the process `pid` answers on the port: an older server may still be there."""
+    """Yield what is missing until the process `pid` answers on the port, and not an older server."""
     from redis.exceptions import RedisError  # noqa: PLC0415 - see _client
 
     async with _client(port) as client:
@@ -120,7 +122,7 @@ async def _cluster(client: Redis, *words: str | int) -> object:
 
 
 def _client(port: int) -> Redis:
-    """A client that does not try again on its own: we ask until the stack's own time is over."""
+    """A client that does not retry by itself: the stack's code asks again until its own time is over."""
     from redis.asyncio import Redis  # noqa: PLC0415 - 0.2 s of import, for deployments with a store only
     from redis.asyncio.retry import Retry  # noqa: PLC0415
     from redis.backoff import NoBackoff  # noqa: PLC0415

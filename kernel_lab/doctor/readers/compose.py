@@ -21,18 +21,18 @@ _VARIABLE: Final = re.compile(
 )
 MOST_EXTENDS: Final = 10
 _MARK: Final = "\x00"
-"""Stands for a variable that must be set: no YAML text holds it."""
+"""Stands for a variable that must be set. No YAML text contains this character."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Texts:
-    """Interpolation of one project: what its .env says, and what was asked for and not set."""
+    """Interpolation of one project: the variables of its .env, and the variables that were asked for and not set."""
 
     environment: Mapping[str, Value]
     missing: set[str]
 
     def fill(self, text: str, depth: int = 0, *, unknown: str | None = None) -> str | None:
-        """The text with its variables filled in; None, or the mark `unknown`, where one must be set."""
+        """The text with its variables filled in; None, or the mark `unknown`, where a variable must be set."""
         missing = False
 
         def one(found: re.Match[str]) -> str:

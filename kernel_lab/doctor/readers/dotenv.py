@@ -10,7 +10,7 @@ from kernel_lab.doctor.facts import Place, Reading, Value
 
 
 def read(path: str, text: str, reading: Reading) -> dict[str, Value]:
-    """The variables of the file; a line that is none is one trouble."""
+    """The variables of the file. A line that sets no variable is reported as trouble."""
     found: dict[str, Value] = {}
     for binding in parse_stream(io.StringIO(text)):
         leading = len(binding.original.string) - len(binding.original.string.lstrip("\r\n"))

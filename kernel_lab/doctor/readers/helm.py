@@ -135,7 +135,7 @@ def _service(
 
 
 def _nothing(name: str, node: Node, environment: dict[str, Value]) -> Server:
-    """A chart without a command: a key or a variable may tell the workers, else one is counted."""
+    """A chart without a command: a key or a variable may tell the workers; otherwise one is counted."""
     place = node.place
     workers, where, why = (
         ONE,

@@ -1,4 +1,4 @@
-"""Read what supervisor, uWSGI and hypercorn keep in INI and TOML files."""
+"""Read the settings of supervisor, uWSGI and hypercorn in INI and TOML files."""
 
 from __future__ import annotations
 

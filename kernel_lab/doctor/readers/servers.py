@@ -31,7 +31,7 @@ class Recognised:
 
     servers: list[Raw] = field(default_factory=list)
     opaque: list[Place] = field(default_factory=list)
-    """Programs that may start anything: scripts that were not given, and binaries that the doctor does not know."""
+    """Programs that may start any server: scripts that were not given, and binaries that the doctor does not know."""
     consumed: set[str] = field(default_factory=set)
     stores: list[Invocation] = field(default_factory=list)
 

@@ -250,7 +250,7 @@ def _huey(raw: Raw, options: Mapping[str, Word]) -> Raw:
 
 
 def _given(config: Word, raw: Raw, files: Files, consumed: set[str]) -> str | None:
-    """The path of a configuration file, which is consumed; None if the doctor was not given it."""
+    """The path of a configuration file, noted as consumed; None if the doctor was not given it."""
     path = files.find(_shown(config), raw.place.file)
     if path is not None:
         consumed.add(path)

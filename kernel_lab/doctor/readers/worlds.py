@@ -97,7 +97,7 @@ class World:
 def every_world(
     environment: Environment, evaluate: Callable[[World], T]
 ) -> tuple[list[tuple[int, T]], Notes]:
-    """The results of `evaluate` in every world, each with its number of cores, and what was asked for."""
+    """The results of `evaluate` in every world, each with its number of cores, and the questions that were asked."""
     seen = Notes()
     results: list[tuple[int, T]] = []
     for cores in CORES:

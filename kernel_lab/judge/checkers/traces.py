@@ -199,7 +199,7 @@ def _wrong(said: ExplainOutput, action: Action) -> str:
 
 
 def _all_right(said: ExplainOutput, action: Invoke) -> bool:
-    """Whether a trace of an invoke says nothing that was not so; nearly always it does, and this is seen fast."""
+    """Whether a trace describes its invoke correctly. Nearly every trace does, and this test is fast."""
     asked = action.input
     return (
         (said.status is None or said.status == "succeeded")

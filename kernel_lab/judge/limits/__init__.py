@@ -1,4 +1,4 @@
-"""Kinds of rate limit other than the sliding window log: what each promises.
+"""Kinds of rate limit other than the sliding window log, and the promise of each.
 
 `zone` holds the instants that a limiter may have chosen, `search` looks for an order of the calls that a
 limiter of one kind can have answered as recorded. Each other module is one kind.

@@ -51,7 +51,7 @@ class FixedWindowClock:
         return State((None, 0), Zone(self.boundary_ns, self.boundary_ns))
 
     def admit(self, state: State, call: int, end: int) -> Iterator[State]:
-        """Into the open window while it has room, or into a later one."""
+        """Put the admission into the open window while it has room, or into a later window."""
         (number, count), zone = state
         window_ns = self.window_ns
         soonest = (max(call, zone.now) - zone.hi) // window_ns
@@ -97,7 +97,7 @@ class FixedWindowFirstHit:
         return State((0,), ANY_ANCHOR)
 
     def admit(self, state: State, call: int, end: int) -> Iterator[State]:
-        """Into the open window while it has room; or as the first of a new one, once the old one is over."""
+        """Put the admission into the open window while it has room, or open a new window once the old one is over."""
         (count,), zone = state
         if 0 < count < self.limit:
             after = zone.within(call, end, 0, self.window_ns - 1)

@@ -18,8 +18,8 @@ None of the rules loses a legal order.
   zone before it, whatever could follow can still follow.
 - *Dead ends.* If the earliest possible instant lies after the end of a call that is still to come, nothing
   follows.
-- *Seen before.* The same calls done with the same counts, and a zone that an earlier zone covers: the earlier
-  one failed.
+- *Seen before.* If the same calls are done with the same counts, and an earlier zone covers this zone, the
+  search fails here too, because it failed there.
 
 A call of unknown outcome may be left out. It ends with the last known end: what comes later explains nothing.
 
@@ -89,7 +89,7 @@ class Limiter(Protocol):
 
 
 class Work:
-    """Steps that may still be taken."""
+    """The number of steps that may still be taken."""
 
     def __init__(self, steps: int) -> None:
         self.allowed = self.left = steps
@@ -141,7 +141,10 @@ class _Calls:
         return min(end, self.next_end[at])
 
     def coming(self, done: _Done, deadline: int) -> list[int]:
-        """Those that may be next, the earliest end first: of two, none is called and ends earlier."""
+        """The calls that may be next, the earliest end first.
+
+        Of two such calls, neither is both called and ended earlier than the other.
+        """
         at, beyond = done
         end = FOREVER
         found = []
@@ -173,10 +176,10 @@ def explains(
 
     Args:
         limiter: The kind of limit.
-        work: How long to search.
+        work: The steps that the search may take.
         admitted: Calls that were admitted.
         denied: Calls that were denied.
-        maybe: When calls were made that may have been admitted or not.
+        maybe: The times of calls that may have been admitted or not.
 
     Raises:
         GivenUp: It was not decided within `work`.
@@ -229,7 +232,7 @@ def explains(
 
 
 def _stepped(work: Work, states: Iterable[State]) -> Iterator[State]:
-    """The same states, each paid for; one that leads nowhere costs a step too."""
+    """Yield the same states, and take one step for each, also for a state that leads nowhere."""
     work.take(1)
     for state in states:
         work.take(1)
@@ -237,7 +240,7 @@ def _stepped(work: Work, states: Iterable[State]) -> Iterator[State]:
 
 
 def _new(node: _Node, seen: dict[tuple[Any, ...], list[Zone]]) -> bool:
-    """Whether nothing that was seen before covers this."""
+    """Whether no state that was seen before covers this state."""
     zones = seen.setdefault((node.admitted, node.denied, node.maybe, node.state.counts), [])
     zone = node.state.zone
     if any(earlier.covers(zone) for earlier in zones):

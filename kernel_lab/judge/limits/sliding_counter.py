@@ -14,12 +14,11 @@ accused, and one that is off by less than one admission is not caught. For that 
     wrong. At 18 it is 0.8: a denial is wrong.
 
 Two kinds differ in where windows begin. ``sliding_counter_clock``: at all multiples of W on the limiter's
-clock, or a fixed distance from them that nobody need know. ``sliding_counter_first_hit``: at the first
-admission, and from then on every W, until nothing was asked for a whole window; the next admission begins
-anew. A denial asks too, so it can keep windows going. (``limits`` does the first in memory and the second on
-Redis.)
+clock, or at a fixed distance from them, which may be unknown. ``sliding_counter_first_hit``: at the first
+admission, and from then on every W, until nothing was asked for a whole window; the next admission begins anew.
+A denial asks too, so it can keep windows going. (``limits`` does the first in memory and the second on Redis.)
 
-The search anchors at a beginning of windows. Between two calls the estimate only falls until the next window
+The anchor of the search is the beginning of a window. Between two calls the estimate only falls until the next window
 begins, so an admission bounds its instant from below and a denial from above, both relative to the anchor.
 """
 
@@ -62,7 +61,7 @@ class SlidingCounter:
         return State((None, 0, 0), Zone(self.boundary_ns, self.boundary_ns))
 
     def admit(self, state: State, call: int, end: int) -> Iterator[State]:
-        """At the first instant of a window at which the estimate is below the limit."""
+        """Put the admission at the first instant of a window at which the estimate is below the limit."""
         window_ns, limit = self.window_ns, self.limit
         for k, earlier, current in self._windows(state, call, end):
             if current >= limit:
@@ -81,7 +80,7 @@ class SlidingCounter:
                 yield State((0, 0, 1), after)
 
     def deny(self, state: State, call: int, end: int) -> Iterator[State]:
-        """Until the last instant of a window at which the estimate is above the limit less one."""
+        """Put the denial before the estimate of a window falls to the limit less one."""
         window_ns = self.window_ns
         for k, earlier, current in self._windows(state, call, end):
             last = (k + 1) * window_ns - 1

@@ -50,7 +50,7 @@ class TokenBucket:
         return State((0,), ANY_ANCHOR)
 
     def admit(self, state: State, call: int, end: int) -> Iterator[State]:
-        """With a token while the bucket refills, or from a full bucket."""
+        """Take a token while the bucket refills, or from a full bucket."""
         (taken,), zone = state
         if taken:
             first = max(0, self._after(taken - self.burst + 1))
@@ -62,7 +62,7 @@ class TokenBucket:
             yield State((1,), after)
 
     def deny(self, state: State, call: int, end: int) -> Iterator[State]:
-        """While less than one token is there."""
+        """Put the denial at an instant at which the bucket holds less than one token."""
         (taken,), zone = state
         if taken >= self.burst:
             after = zone.within(call, end, 0, self._after(taken - self.burst + 1) - 1)

@@ -1,4 +1,4 @@
-"""Zones: which instants the calls so far can have taken effect at, told by one anchor.
+"""Zones: the instants at which the calls so far can have taken effect, relative to one anchor.
 
 Every limiter of this package counts time from one instant, its *anchor*: the start of the open window, the
 last moment at which a bucket was full, or a boundary of the clock. A zone says which anchors are possible,
@@ -56,7 +56,7 @@ class Zone(NamedTuple):
         return Zone(lo, end, lo, 0) if lo <= end else None
 
     def covers(self, other: Zone) -> bool:
-        """Whether whatever can follow on the other can follow on this one."""
+        """Whether every call that can follow the other zone can follow this zone too."""
         return self.lo <= other.lo and self.hi >= other.hi and self.now <= other.now and self.lag <= other.lag
 
     @property

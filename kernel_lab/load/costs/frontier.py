@@ -1,4 +1,4 @@
-"""The frontier: which options give more for less, and which are dominated.
+"""The frontier: which options are dominated by another option, and which are not.
 
 An option is dominated if another one breaks no claim that it keeps, answers at least as many calls and adds
 no more latency, and is truly better in one of these: it keeps a claim more, or costs less by more than both
@@ -31,7 +31,7 @@ class Interval:
     high: float
 
     def above(self, other: Interval) -> bool:
-        """Greater, with intervals that do not touch."""
+        """Whether this figure is greater, and the two intervals do not touch."""
         return self.low > other.high
 
 

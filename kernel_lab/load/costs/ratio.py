@@ -1,4 +1,4 @@
-"""Paired ratios, and what may be said of them.
+"""Paired ratios, and the conclusions that they allow.
 
 Two deployments are measured side by side in every round, and the ratio of a round is one observation. A drift of
 the machine affects both deployments of a round equally, so it cancels. Ratios are taken as logarithms: twice as

@@ -14,11 +14,11 @@ _WORDS = ("app", "deployment", "state", "mix")
 
 
 QUIET_CORES = 0.2
-"""More than this used by others, and a run says that it was disturbed."""
+"""If other programs use more cores than this, the run says that it was disturbed."""
 
 
 def show(rows: Sequence[Mapping[str, Any]]) -> None:
-    """A table per mix and load step; and whether the machine was ours."""
+    """Print a table for each mix and load step, and say whether other programs used the machine."""
     console = _console()
     for mix, step in dict.fromkeys((row["mix"], row["step"]) for row in rows if row["mix"]):
         shown = Table(title=f"{mix}, {step}", title_justify="left", box=None, pad_edge=False)

@@ -38,7 +38,7 @@ COLUMNS = (
 )  # fmt: skip
 
 DOES_NOT_COUNT = "does not count"
-"""Stands in the reading of a row from which something may not be taken."""
+"""These words stand in the column `reading` of a row with an unusable figure."""
 
 Figure = Callable[[Sample], float | None]
 """A function that gets the figure of one slot from a sample; None where the sample has none."""
@@ -123,7 +123,7 @@ def figures(
     )
     row: dict[str, Any] = _absolute(ours)
 
-    # memory-4 is up twice: every other deployment is compared with the mean of the two, which varies less
+    # memory-4 runs twice, and every other deployment is compared with the mean of the two, which varies less
     twins = (memory,) if subject in (references.memory, references.control) else (memory, control)
 
     def compare(figure: Figure, *others: Series) -> Ratio | None:

@@ -11,7 +11,7 @@ NOTHING = "not measured in this run"
 
 
 def deployments(run: SavedRun) -> str:
-    """A row per deployment: what it costs against memory-4, and which claims broke under the load."""
+    """One row for each deployment: its cost relative to memory-4, and the claims that broke under the load."""
     rows = _by_key(run, "cost")
     names = list(dict.fromkeys(row["deployment"] for row in run.tables.get("cost", ())))
     head = [
@@ -82,7 +82,7 @@ def _against_memory(row: Mapping[str, str]) -> tuple[str, str, str]:
 
 
 def distance(run: SavedRun) -> str:
-    """A row per round trip: CPU first, then blocked time, ceiling and what was reached."""
+    """A row per round trip: the CPU time, then the blocked time, the ceiling and the measured throughput."""
     head = [
         "deployment", "mix", "round trip added", "as measured", *AGAINST_MEMORY, "round trips per call",
         "blocked per call", "ceiling", "CPU of the proxy per call",
@@ -111,13 +111,13 @@ AIMS: Mapping[tuple[str, str], tuple[float, float, float]] = {
     ("invoke-10", "redis-cached"): (0.85, 0.80, 0.70),
     ("invoke-200", "redis"): (0.92, 0.90, 0.85),
 }
-"""Throughput as a share of memory-4's that was aimed at, at the distances of `AIMED_AT_MS`."""
+"""The aimed throughput, as a share of memory-4's, at the distances of `AIMED_AT_MS`."""
 AIMED_AT_MS = (0.0, 1.0, 5.0)
 AIMED_AT_CALLERS = "64"
 
 
 def aims(run: SavedRun) -> str:
-    """A row per kind of work: what was aimed at, and what was measured, near and far."""
+    """One row for each kind of work: the aimed figure and the measured figure, near the store and far from it."""
     rows = {
         (row["mix"], row["deployment"], row["rtt_ms"]): row
         for row in run.tables.get("cost_distance", ())
@@ -186,7 +186,7 @@ def workers(run: SavedRun) -> str:
 
 
 def size(run: SavedRun) -> str:
-    """A row per state and what it held at the start."""
+    """One row for each kind of state and the amount that it held at the start."""
     head = ["deployment", "held", "mix", "throughput against empty", "CPU against empty", "CPU per call"]
     body = [
         [
@@ -266,7 +266,7 @@ def trust(run: SavedRun) -> str:
 
 
 def state_calls(run: SavedRun) -> str:
-    """A row per store call: what it takes in each state, in process."""
+    """One row for each store call: its time in each kind of state, within one process."""
     rows = run.tables.get("state", ())
     states = list(dict.fromkeys(row["state"] for row in rows))
     found = {(row["call"], row["state"]): row for row in rows}

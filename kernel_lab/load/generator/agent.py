@@ -169,12 +169,12 @@ class Window:
     limit: int
     window_ns: int
     _admitted: list[int] = field(default_factory=list)
-    """The calls of those that were."""
+    """The calls of the grants that were admitted."""
     _last: list[int] = field(default_factory=list)
     """The last instant at which each that may have been admitted can have been."""
 
     def wrong(self, reply: Reply) -> str | None:
-        """More than the limit lie wholly inside one window; or fewer can have counted when one was denied."""
+        """Whether more grants than the limit lie in one window, or one was denied when fewer can have counted."""
         if reply.outcome is Outcome.FAIL:
             counted = sum(last > reply.call_ns - self.window_ns for last in self._last)
             return "wrongful_denial" if reply.error == "rate_limited" and counted < self.limit else None

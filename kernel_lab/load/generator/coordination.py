@@ -23,7 +23,8 @@ from kernel_lab.load.several import CLOCKS
 
 ASK, TELL, PART, END, FINISH = (f"kernel_lab_{one}" for one in ("ask", "tell", "part", "end", "finish"))
 AHEAD_MS = "KERNEL_LAB_CLOCK_AHEAD_MS"
-"""Puts a generator's clock ahead, for a test of what becomes of it: everything it records, and what it asks with."""
+"""Puts a generator's clock ahead in a test. The shift applies to everything that it records, and to its
+questions for the time."""
 EXCHANGES, EVERY_S = 12, 2.0
 """Exchanges of a burst, and the time between two bursts."""
 CHUNK_BYTES = 256 * 1024

@@ -68,7 +68,7 @@ class Course:
         )
 
     def leave(self) -> None:
-        """One user is through; with the last one the history is closed."""
+        """Note that one user is through. After the last user the history is closed."""
         self.users -= 1
         if self.users == 0 and self.writer is not None:
             self.writer.__exit__(None, None, None)
@@ -109,7 +109,7 @@ class Generator:
             self.start_ns = time.monotonic_ns()
 
     def course(self, slot: Slot) -> Course:
-        """The slot's course, one for all users of this process."""
+        """The slot's session object, one for all users of this process."""
         if slot.name not in self._courses:
             self._courses[slot.name] = Course(self, slot)
         return self._courses[slot.name]
@@ -119,7 +119,7 @@ class Generator:
         return next(self._callers)
 
     def leave(self) -> bool:
-        """One user is through the plan; the last one writes down how this process kept to its paces.
+        """Note that one user is through the plan. The last user writes down how this process kept to its paces.
 
         True: everybody is through, and the process has nothing left to do.
         """

@@ -1,7 +1,7 @@
 """Pictures of a run, as SVG that stands inside a page: no library, no script, colours from the page's style.
 
 Every mark can be a link and has a title; the page's classes ``s0`` to ``s5`` give a series its colour, and
-its shape tells it from the others without one. A picture that a run has nothing for is None.
+its shape tells it from the others without one. A picture for which a run has no figures is None.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Picture:
     title: str
     svg: Markup
     legend: tuple[tuple[int, str], ...]
-    """Series and what they are; drawn in words, so that the picture needs none."""
+    """The series and their meanings, which stand in the legend."""
     caption: str
     marks: tuple[str, ...] = ()
     """Further marks that the legend explains: ``predicted``, ``interval``, ``ceiling``."""

@@ -19,7 +19,7 @@ LEGEND = ((KEEPS, "broke none of the claims below"), (BREAKS, "broke what is nam
 
 
 def frontier(run: SavedRun) -> Picture | None:
-    """Throughput beside what is kept; an option that others dominate is pale."""
+    """Throughput against the number of claims kept. A dominated option is pale."""
     return _dots(
         _options(run),
         "throughput_vs_memory",
@@ -34,7 +34,7 @@ def frontier(run: SavedRun) -> Picture | None:
 
 
 def added_latency(run: SavedRun) -> Picture | None:
-    """Tail latency beside what is kept."""
+    """Tail latency against the number of claims kept."""
     return _dots(
         _options(run),
         "added_p99_ms",

@@ -1,4 +1,4 @@
-"""A counter-example as a sequence: a worker's lanes, one box a call, from its call to its return.
+"""A counter-example as a sequence: each worker has lanes, and each call is a box from its call to its return.
 
 The order of all calls and returns is exact, so boxes overlap where calls did; distances are not, or the
 milliseconds beside a second could not be seen. Each box says when it was called.

@@ -65,7 +65,7 @@ def _entries(picture: Picture, width: int) -> list[tuple[int, int, str, str, str
 
 
 def _unlinked(elements: list[ET.Element]) -> list[ET.Element]:
-    """The marks out of their links: a picture in a text leads nowhere."""
+    """Take the marks out of their links, because a picture in a text has no links."""
     return [inner for element in elements for inner in (list(element) if element.tag == "a" else [element])]
 
 

@@ -22,7 +22,7 @@ MOST = 5
 def survival(run: SavedRun, scenario: str, drawn: Collection[str], watched: Sequence[str]) -> Picture | None:
     """The curves of those deployments of `drawn` in which the old answer survived.
 
-    Deployments of `watched` that never gave it are counted in words. Round robin asks every worker equally
+    The text counts the deployments of `watched` that never gave the old answer. Round robin asks every worker equally
     often, so the share of old answers is the share of workers that give them.
     """
     declared = run.declared.get(scenario)

@@ -169,7 +169,7 @@ def answered(run: SavedRun, names: Collection[str]) -> Picture | None:
             counts[row["deployment"], row["connections"]][row["scenario"]][row["worker"]] = int(
                 row["requests"]
             )
-    # scenarios may have had stacks of their own, with other workers: the one that asked most speaks
+    # scenarios may have had stacks of their own with other workers, so the cell with the most calls is shown
     bars = [
         (place, sorted(max(told.values(), key=lambda one: sum(one.values())).values(), reverse=True))
         for place, told in counts.items()

@@ -1,6 +1,6 @@
 """The page of a run: ``report.html``, one file that needs no network, no script and no server.
 
-What a run folder has is shown, what it has not is said in a line: a page has no empty boxes.
+The page shows the figures that a run folder has, and says in one line which are missing. It has no empty boxes.
 """
 
 from kernel_lab.publish.report.page import Subjects, write_report

@@ -43,7 +43,7 @@ class Box:
     title: str
     policies: tuple[Policy, ...] = ()
     thin: bool = False
-    """It holds, but the tests were so few that this means little."""
+    """Whether the claim holds with so few tests that this means little."""
 
     @classmethod
     def of(cls, cell: SavedCell, policies: tuple[Policy, ...] = ()) -> Box:
@@ -218,7 +218,7 @@ def _near(run: SavedRun, deployment: str, mix: str) -> str:
 
 
 def _converges(run: SavedRun, name: str, deployment: Deployment | None) -> str:
-    """Until when a revocation holds everywhere, of ``convergence.csv``, at the staleness that the deployment states."""
+    """The time until a revocation holds everywhere, from ``convergence.csv``, at the stated staleness."""
     stated = deployment.stale.get("max_stale_ms") if deployment else None
     for row in run.tables.get("convergence", ()):
         if row["deployment"] != name or row["max_stale_ms"] != ("" if stated is None else str(stated)):

@@ -1,4 +1,4 @@
-"""The page: what a run folder says, put into the template."""
+"""The page: the contents of a run folder, put into the template."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def in_order(run: SavedRun, subjects: Subjects) -> SavedRun:
 
 
 def pictures(run: SavedRun, subjects: Subjects) -> list[charts.Picture]:
-    """Those that the run has something for."""
+    """The charts for which the run has figures."""
     names = [name for name, one in subjects.deployments.items() if plain(one)]
     late = [name for name, one in subjects.deployments.items() if one.state.startswith("cached+")]
     watched = list(dict.fromkeys([*names, *late, *subjects.front]))

@@ -1,4 +1,4 @@
-"""The part of the page that says why to believe it: its instrument, and how often that was wrong."""
+"""The part of the page that says why a reader may trust it: the instrument, and how often it was wrong."""
 
 from __future__ import annotations
 

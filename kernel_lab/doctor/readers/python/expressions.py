@@ -47,7 +47,7 @@ class Function:
 
 
 class Raised(Exception):  # noqa: N818
-    """The file raises, or does what raises, such as ``int("many")``."""
+    """The file raises an error, or a call in it does, such as ``int("many")``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ class Loop(Exception):  # noqa: N818
 
 
 def run(tree: ast.Module, file: str, world: World, *, functions: bool = False) -> Scope:
-    """Evaluate a module; what its top level bound. A file that raises is evaluated up to there.
+    """Evaluate a module, and return the names that its top level bound. A file that raises is evaluated up to there.
 
     With `functions`, the bodies of functions that the module itself does not call are evaluated too, for
     the calls in them.
@@ -134,7 +134,7 @@ class Statements(Expressions):
                 pass
 
     def attempt(self, node: ast.Try, names: dict[str, Any]) -> None:
-        """Evaluate ``try``: what raises goes on in the first handler."""
+        """Evaluate ``try``: after an error, evaluation goes on in the first handler."""
         try:
             self.block(node.body, names)
             self.block(node.orelse, names)
@@ -147,7 +147,7 @@ class Statements(Expressions):
             self.block(node.finalbody, names)
 
     def loop(self, node: ast.For, names: dict[str, Any]) -> None:
-        """Evaluate ``for``; once or never where it is unknown what is iterated over."""
+        """Evaluate ``for``. Where the iterated values are unknown, the body runs once or never."""
         over = self.value(node.iter, names)
         if not isinstance(over, (list, tuple, dict, str, set, range)) and type(over).__name__ not in {
             "dict_items",

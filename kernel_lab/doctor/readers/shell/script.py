@@ -84,7 +84,7 @@ class Script:
         return self.words.world
 
     def statements(self, node: tree_sitter.Node) -> bool | Unknown:
-        """Follow the statements below a node; how the last one ended."""
+        """Follow the statements below a node, and return how the last one ended."""
         ended: bool | Unknown = True
         for child in node.named_children:
             if child.type != "comment":
@@ -186,7 +186,7 @@ class Script:
         return True
 
     def _condition(self, node: tree_sitter.Node) -> bool | Unknown:
-        # what a program in a condition says cannot be known, and it ends before the service starts
+        # the result of a program in a condition cannot be known, and the program ends before the service starts
         before = len(self.started)
         ended = self.statement(node)
         del self.started[before:]

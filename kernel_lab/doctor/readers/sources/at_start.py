@@ -1,4 +1,4 @@
-"""Facts about what each process makes or starts for itself: secrets, schedulers, metrics and elected leaders."""
+"""Facts about things that each process makes for itself: secrets, schedulers, metrics and elected leaders."""
 
 from __future__ import annotations
 
