@@ -129,7 +129,7 @@ class NeverReleases(Wrap):
 
 @denies("budget")
 class DeniesOneInFive(Wrap):
-    """Takes the pool for empty one time in five."""
+    """Treats the pool as empty one time in five."""
 
     async def allocate(self, requested=None):
         if self.every(5):
@@ -139,7 +139,7 @@ class DeniesOneInFive(Wrap):
 
 @overspends("budget", home="one")
 class NeverRefuses(Wrap):
-    """Takes the pool for never empty, so every invoke goes on."""
+    """Treats the pool as never empty, so every invoke goes on."""
 
     async def allocate(self, requested=None):
         try:
@@ -150,7 +150,7 @@ class NeverRefuses(Wrap):
 
 @mutant("budget", breaks="budget", finds="over_reserved", home="one", proof=8)
 class IgnoresReservations(Wrap):
-    """Looks at what was spent and not at what others have reserved, and takes 20 ms for an invoke."""
+    """Counts what was spent and ignores what others have reserved. Each invoke takes 20 ms."""
 
     async def allocate(self, requested=None):
         if self.right.used >= self.right.total_budget:
@@ -204,7 +204,7 @@ class ChargesLater(Wrap):
 
 @denies("budget", home="one")
 class DeniesOneInTwentyInvokes(Wrap):
-    """Takes the pool for empty one time in twenty."""
+    """Treats the pool as empty one time in twenty."""
 
     async def allocate(self, requested=None):
         if self.every(20):

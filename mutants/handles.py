@@ -102,7 +102,7 @@ class ReadByAnybody(Wrap):
 
 @mutant("handles", breaks="handles", finds="refused_owner")
 class RefusesOwners(Wrap):
-    """Takes the owner of a handle for somebody else, one time in six."""
+    """Treats the owner of a handle as a stranger, one time in six."""
 
     def expand(self, handle, **how):
         if self.every(6):

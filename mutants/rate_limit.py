@@ -235,7 +235,7 @@ class FallsBackToMemory(Wrap):
 
 @too_many("limiter")
 class FailsOpen(Wrap):
-    """Takes one error of the store in five for permission."""
+    """Treats one error of the store in five as permission."""
 
     def acquire(self, key, limit, window_s):
         return self.every(5) or self.right.acquire(key, limit, window_s)
@@ -243,7 +243,7 @@ class FailsOpen(Wrap):
 
 @too_few("limiter")
 class FailsShut(Wrap):
-    """Takes one error of the store in three for a full window."""
+    """Treats one error of the store in three as a full window."""
 
     def acquire(self, key, limit, window_s):
         return not self.every(3) and self.right.acquire(key, limit, window_s)

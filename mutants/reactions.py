@@ -114,12 +114,12 @@ class GoodWithoutAStore(Wrap):
 
 @reaction("revocations", "revocation", "leak", "stop_store", "resurrection", alone=REST)
 class AnswersNotRevokedWhileAway(GoodWithoutAStore):
-    """Takes every token for good while the store is away, as a breaker with a default answer does."""
+    """Treats every token as good while the store is away, as a breaker with a default answer does."""
 
 
 @reaction("revocations", "revocation", "leak", "kill_store", "resurrection", alone=REST)
 class AnswersNotRevokedOfADeadStore(GoodWithoutAStore):
-    """Takes every token for good as soon as the store has died."""
+    """Treats every token as good as soon as the store has died."""
 
 
 @reaction("revocations", "revocation", "leak", "stop_store", "resurrection", alone=REST)
@@ -229,7 +229,7 @@ class LetsThroughAfterAnOutage(Wrap):
 
 @reaction("revocations", "revocation", "leak", "slow_store", "resurrection", alone=REST)
 class TakesASlowAnswerForNo(Wrap):
-    """Takes a token for good where the answer took longer than 20 ms."""
+    """Treats a token as good where the answer took longer than 20 ms."""
 
     def is_revoked(self, token_id):
         asked_s = time.monotonic()
@@ -259,7 +259,7 @@ def keeps_revocations_in_the_worker(settings):
 
 @reaction("tokens", "revocation", "leak", "stop_store", "resurrection", alone=REST)
 class VerifiesTheSignatureAlone(Wrap):
-    """Takes a token that it cannot look up for good, because the signature is right."""
+    """Treats a token that it cannot look up as good, because the signature is right."""
 
     def verify(self, token, **expected):
         try:
