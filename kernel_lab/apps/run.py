@@ -163,6 +163,23 @@ async def _cells(
             yield await one(claim, policy)
 
 
+async def drive_under_fault(
+    claim: str, fault: str, session: Session, running: Running, after_s: float
+) -> str:
+    """Send the traffic of a claim, and inject the fault meanwhile. Return why the fault did not land, if it did not.
+
+    If the traffic breaks off, the fault is cancelled. Otherwise it would hit the next cell, whose history would not
+    contain it.
+    """
+    injecting = asyncio.create_task(inject(fault, session, running, after_s))
+    try:
+        await DRIVES[claim](session)
+        return await injecting
+    finally:
+        injecting.cancel()
+        await asyncio.gather(injecting, return_exceptions=True)
+
+
 async def _cell(
     plan: AppPlan, running: Running, deployment: DeploymentFacts, claim: str, policy: Policy, fault: str,
     names: Iterator[str], logs: Path, first_caller: int,
@@ -199,9 +216,7 @@ async def _cell(
         try:
             if fault:
                 after_s = 0.2 * min(promise.window_s, LONG_S) if claim == "rate_limit" else 0.3
-                injecting = asyncio.create_task(inject(fault, session, running, after_s))
-                await DRIVES[claim](session)
-                broke_off = await injecting
+                broke_off = await drive_under_fault(claim, fault, session, running, after_s)
             else:
                 await DRIVES[claim](session)
         except Exception as failure:  # noqa: BLE001 - one cell's failure is a row, not the end of the run

@@ -1,5 +1,6 @@
 """kernel-lab run --app: real servers up to their verdicts; whatever they answer, the run ends with a sentence."""
 
+import asyncio
 import csv
 import json
 import sys
@@ -7,6 +8,7 @@ import sys
 import pytest
 
 from kernel_lab.apps import http
+from kernel_lab.apps import run as app_run
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(180)]
 
@@ -163,3 +165,21 @@ def test_what_does_not_fit_is_one_line(command_line, app_toml, tmp_path, argumen
 def test_the_limits_of_the_client_are_stated():
     assert http.MOST_BYTES == 1 << 20
     assert http.DEADLINE_S == 10
+
+
+async def test_a_cell_that_breaks_off_leaves_no_fault_for_the_next_cell(monkeypatch):
+    begun = asyncio.Event()
+
+    async def waits(*_):
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def breaks_off(_):
+        await begun.wait()
+        raise ValueError("the service is gone")
+
+    monkeypatch.setattr(app_run, "inject", waits)
+    monkeypatch.setitem(app_run.DRIVES, "stats", breaks_off)
+    with pytest.raises(ValueError, match="the service is gone"):
+        await app_run.drive_under_fault("stats", "kill_worker", None, None, 0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
