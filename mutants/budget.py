@@ -25,7 +25,7 @@ def pool_per_worker(settings):
 
 @overspends("budget", home="one", bitten="https://github.com/BerriAI/litellm/issues/34732")
 class ChecksThenIncrements(Wrap):
-    """Looks whether anything is left, reserves nothing, and adds what was spent 50 ms later."""
+    """Checks whether anything is left, reserves nothing, and adds the cost of the invoke 50 ms later."""
 
     async def allocate(self, requested=None):
         if self.right.used >= self.right.total_budget:

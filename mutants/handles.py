@@ -94,7 +94,7 @@ class SlowReplica(Wrap):
 
 @mutant("handles", breaks="handles", finds="foreign_expand")
 class ReadByAnybody(Wrap):
-    """Does not look who expands a handle."""
+    """Does not check who expands a handle."""
 
     def expand(self, handle, *, principal_id, **how):
         return self.right.expand(handle, principal_id=handle.principal_id, **how)
@@ -246,7 +246,7 @@ class ForgetsHandlesAfterASecond(Wrap):
 
 @mutant("handles", breaks="handles", finds="foreign_expand")
 class ReadByAnybodyOnOneWorker(Wrap):
-    """One worker of four does not look who expands a handle."""
+    """One worker of four does not check who expands a handle."""
 
     def expand(self, handle, *, principal_id, **how):
         whoever = handle.principal_id if self.settings.replica == "r0" else principal_id

@@ -154,7 +154,7 @@ outlives = partial(mutant, breaks="tokens", finds="accepted_late")
 
 @borrows("tokens")
 class AnybodyMayPresent(Wrap):
-    """Does not look who presents a token: a confused deputy."""
+    """Does not check who presents a token: a confused deputy."""
 
     def verify(self, token, *, expected_principal_id, **expected):
         self.right.verify(token, expected_principal_id=token.principal_id, **expected)
@@ -162,7 +162,7 @@ class AnybodyMayPresent(Wrap):
 
 @borrows("tokens")
 class AnybodyOnOneWorker(Wrap):
-    """One worker of four does not look who presents a token."""
+    """One worker of four does not check who presents a token."""
 
     def verify(self, token, *, expected_principal_id, **expected):
         whoever = token.principal_id if self.settings.replica == "r0" else expected_principal_id
