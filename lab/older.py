@@ -1,4 +1,4 @@
-"""What the lab's app uses of weaver-kernel 0.12 and 0.11.0 does not have.
+"""The parts of weaver-kernel 0.12 that the lab's app uses and that 0.11.0 does not have.
 
 While a deployment is moved from one version to the next, the app serves on both. Each name here is upstream's own
 where the version has it, so nothing changes on 0.12, the version under test. The fault ``mixed_version`` runs one

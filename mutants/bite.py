@@ -1,4 +1,4 @@
-"""What became of a mutant: whether the verdict on it names its fault, and with how small a counter-example."""
+"""The result for a mutant: whether the verdict names its fault, and how small the counter-example is."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from kernel_lab.run.folder import CellFolder
 from mutants.mutant import Mutant
 
 SMALL = 6
-"""Operations that a counter-example may have; of the limiter, its limit and one more."""
+"""The most operations of a counter-example. For the limiter it is the limit and one more."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bite:
-    """What became of a mutant."""
+    """The result for one mutant."""
 
     mutant: str
     found: tuple[str, ...] = ()
@@ -33,7 +33,7 @@ class Bite:
 
 
 def taste(mutant: Mutant, verdict: Verdict, cell: Path) -> Bite:
-    """What a verdict says of a mutant."""
+    """Return the result for a mutant, from the verdict on it."""
     found = tuple(dict.fromkeys(anomaly.kind for anomaly in verdict.anomalies))
     proof = len(verdict.counterexample)
     most = _most(mutant, CellFolder(cell).read_cell().parameters)
@@ -51,7 +51,10 @@ def taste(mutant: Mutant, verdict: Verdict, cell: Path) -> Bite:
 
 
 def _most(mutant: Mutant, parameters: Mapping[str, Any]) -> int:
-    """How many operations a counter-example may have: of a limit or a cap, what it allows and a few more."""
+    """Return the most operations of a counter-example.
+
+    For a limit or a cap, it is the allowed number and a few more.
+    """
     if mutant.breaks == "rate_limit":
         return int(parameters["limit"]) + 1
     caps = [int(parameters[name]) for name in ("handle_cap", "trace_cap") if parameters.get(name)]

@@ -23,6 +23,6 @@ ALL: Mapping[str, Mutant] = {
 }
 
 LIVE_CLAIMS = ("streams",)
-"""Their scenarios hang up and kill workers: there is nothing to simulate that with."""
+"""Their scenarios hang up and kill workers, and the simulation can do neither."""
 
 SIMULATED = {name: one for name, one in ALL.items() if one.breaks not in LIVE_CLAIMS}

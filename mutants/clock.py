@@ -33,7 +33,7 @@ WHO_ASKS = (
     weaver_kernel.handles, weaver_kernel.stores.memory, weaver_kernel.tokens, lab.older, lab.one_trip,
     kernel_lab.run.scenario,
 )  # fmt: skip
-"""Modules that go by the date; the C type that tells it cannot be patched itself."""
+"""Modules that use the date. The C type for it cannot be patched itself."""
 
 
 class Clock:
@@ -85,7 +85,7 @@ class Clock:
 
 
 class _Jumping(selectors.DefaultSelector):
-    """Nothing comes from outside, so there is nothing to wait for but the next timer."""
+    """No event comes from outside, so only the next timer has to be waited for."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Faults of a chosen strength: how small may a fault be, and still be seen?
+"""Faults of a chosen strength: how small can a fault be and still be found?
 
 A mutant is wrong in one fixed way. A graded fault has a strength: the share of calls in which a kernel goes
 wrong, by how many milliseconds it is late, or by how many percent a time is off. Which calls go wrong is

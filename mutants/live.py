@@ -40,14 +40,14 @@ SAMPLE = (
 """Some of each claim, races among them; and those that cannot be simulated."""
 
 DEPLOYMENTS: Mapping[Home, str] = {"single": "single", "each": "sqlite", "one": "sidecar"}
-"""What the simulation's homes are in real life."""
+"""The real deployment for each deployment of the simulation."""
 
 RIGHT = ("single", "sqlite", "redis", "sidecar")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Living:
-    """What came of the sample, and of the right deployments."""
+    """The results of the sample and of the right deployments."""
 
     bites: Sequence[Bite] = ()
     right: Sequence[CellResult] = ()
@@ -68,7 +68,7 @@ class Living:
 
 
 class Quiet:
-    """Nobody is told how far it is."""
+    """The deployments do not report their progress."""
 
     def planned(self, cells: int) -> None:
         """Not told."""

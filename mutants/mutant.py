@@ -1,4 +1,4 @@
-"""What a mutant is: a right kernel with one part of it wrong.
+"""A mutant: a right kernel with one wrong part.
 
 A decorator puts the wrong part into the lab's own kernel and lists the mutant::
 
@@ -9,7 +9,7 @@ A decorator puts the wrong part into the lab's own kernel and lists the mutant::
         def acquire(self, key, limit, window_s):
             return self.right.acquire(key, limit + 1, window_s)
 
-What comes of it is the mutant, and a factory too, as ``LAB_KERNEL`` names them:
+The result is the mutant, which is also a factory that ``LAB_KERNEL`` can name:
 ``LAB_KERNEL=mutants.rate_limit:OneMore``.
 """
 
@@ -38,7 +38,7 @@ kernel of its own and all share one SQLite file; ``one``, all workers hand on to
 
 @dataclass(frozen=True, kw_only=True)
 class Mutant:
-    """One way of being wrong, and how it is to be found."""
+    """One way in which a kernel is wrong, and how the lab must find it."""
 
     name: str
     module: str
@@ -62,7 +62,7 @@ class Mutant:
     lag_ms: float | None = None
     """A delay that the measured lag must bracket."""
     bitten: str = ""
-    """Where somebody met it in production: a link."""
+    """A link to a place where somebody met it in production."""
 
     @property
     def factory(self) -> str:
@@ -124,13 +124,13 @@ def mutant(part: Part, **facts: Any) -> Callable[[Callable[..., Any]], Mutant]:
 
 
 class Wrap:
-    """A part that is right, but for what a subclass does otherwise."""
+    """A right part. A subclass changes one thing."""
 
     def __init__(self, right: Any, settings: Settings) -> None:
         self.right = right
         self.settings = settings
         self.calls = 0
-        """For those that are wrong every so often."""
+        """The counter of a part that is wrong once in several calls."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.right, name)
@@ -142,7 +142,7 @@ class Wrap:
 
 
 def later(delay_s: float, effect: Callable[..., Any], *args: Any) -> None:
-    """Have an effect after the reply: whoever asks meanwhile comes between."""
+    """Have an effect after the reply, so that other calls can come between the reply and the effect."""
     asyncio.get_running_loop().call_later(delay_s, effect, *args)
 
 

@@ -1,7 +1,7 @@
 """A deployment inside this process: the lab's own workers over simulated roads and a simulated clock.
 
-Every worker is the app a server would run, opened as a server opens it. What lies between client and worker
-is a road: each call takes a while to arrive and its reply a while to come back, both drawn from the seed, so
+Every worker is the app a server would run, opened as a server opens it. A road lies between client and worker:
+each call takes a while to arrive and its reply a while to come back. Both times are drawn from the seed, so
 that calls overlap as they do between processes. A road may lose a call, before it arrives or after it was
 answered.
 """
@@ -52,7 +52,7 @@ DEPLOYMENTS: Mapping[Home, Deployment] = {
     "each": Deployment(name="each", workers=4, shares=STORES),
     "one": Deployment(name="one", workers=4, shares=(*STORES, "capabilities", "stats")),
 }
-"""What the verdicts that right kernels deserve are derived from."""
+"""The facts from which the right verdict on a right kernel is derived."""
 
 ASKED = ("/worker", "/capabilities")
 """What a run asks of a deployment before its first cell."""

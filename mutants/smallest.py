@@ -77,7 +77,7 @@ class Smallest:
     """The next strength, which was not seen; None if all were seen."""
     weaker_caught: int | None
     weaker_runs: int | None
-    """Of how many runs: they stop once the strength cannot be seen any more."""
+    """The number of runs. They stop once the strength cannot be seen any more."""
     commit: str = ""
     """The version of the lab that was measured."""
     measured: str = ""

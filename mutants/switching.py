@@ -2,7 +2,7 @@
 
 Where a store is a round trip away, `lab.bridge` lets other requests run while it waits. Here the stores are in
 this process, and each call of a store waits on the simulated clock twice: before its effect and after it. So
-other requests run on both sides of every store call, and how far they come is chance. With `Trial.waits` the
+other requests run on both sides of every store call, and how far they come is random. With `Trial.waits` the
 handlers run inside the bridge, as they do in front of Redis.
 
 `UNSAFE` holds stores that rely on not being interrupted. Without the switches each of them is right.

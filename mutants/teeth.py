@@ -40,7 +40,7 @@ def bite(name: str) -> Bite:
 
 
 def twins() -> list[Trial]:
-    """Each way in which mutants are run, with a right kernel: whatever is found in theirs is their fault."""
+    """Each way in which mutants run, with a right kernel: an anomaly in their runs is then their own fault."""
     ways = dict.fromkeys(
         (one.breaks, one.home, one.workers) for one in SIMULATED.values() if not one.restarts_s
     )

@@ -44,7 +44,7 @@ ends with an error if a reaction was missed or the right kernel was accused, and
 
 @dataclass(frozen=True, kw_only=True)
 class Caught:
-    """What became of one reaction."""
+    """The result for one reaction."""
 
     reaction: Reaction
     mode: str
@@ -56,7 +56,7 @@ class Caught:
 def suffer(
     scenarios: Sequence[str], fault: str, env: Mapping[str, str], kernel: str = ""
 ) -> dict[str, FaultRow]:
-    """Run some claims on one stack under one fault; the rows by claim."""
+    """Run some claims on one stack under one fault, and return the rows by claim."""
     here = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
     told = {"LAB_KERNEL": kernel, "LAB_TELL": "settings", "PYTHONPATH": path} if kernel else {}

@@ -1,4 +1,4 @@
-"""Once ok invokes that had returned cost the budget, no further one is served."""
+"""Once completed invokes have spent the budget, further invokes are refused."""
 
 from __future__ import annotations
 

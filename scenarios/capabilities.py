@@ -87,7 +87,7 @@ async def under_fault(session: Session, around: Around) -> None:
 
 
 def expect(deployment: Deployment, policy: Policy) -> Validity:
-    """Broken where there are several registries: who imports is not who asks."""
+    """Broken where there are several registries: another worker imports than the one that is asked."""
     del policy
     return Validity.VALID if deployment.homes("capabilities") == 1 else Validity.INVALID
 

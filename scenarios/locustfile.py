@@ -9,10 +9,10 @@ By itself, with locust's page or without, for as long as you like::
 From several machines: see `kernel_lab.load.several`. ``kernel-lab load`` gives it a plan instead (``--plan``): short
 slots on many deployments, interleaved.
 
-Latency counts from the start that was meant (`kernel_lab.load.generator.pace`). What a session knows to be wrong is a
-failure with the anomaly's name; what nobody can know the effect of (a 5xx, a time-out) is a failure called
-``Info``; a refusal that was earned is none. Locust patches gevent into everything on import, so this runs in
-a process of its own, always; each of its processes writes histories of its own.
+Latency counts from the start that was meant (`kernel_lab.load.generator.pace`). A reply that a session knows to
+be wrong is a failure with the anomaly's name. A call whose effect is unknown (a 5xx, a time-out) is a failure
+called ``Info``. A rightful refusal is no failure. Locust patches gevent into everything on import, so this runs
+in a process of its own, always; each of its processes writes histories of its own.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from kernel_lab.load.plan import Slot, read_plan
 from kernel_lab.traffic.call import Call, Reply, read
 
 LOST_PAUSE_S = 0.05
-"""A caller that lost its connection waits: a server that has gone must not be asked in a tight loop."""
+"""The pause of a caller that lost its connection, so that it does not ask a server that has gone in a tight loop."""
 
 
 class Anomalous(Exception):  # noqa: N818 - it is a finding, and its name is what locust shows
@@ -103,7 +103,7 @@ class Caller(FastHttpUser):
         raise StopUser
 
     def serve(self, course: Course) -> None:
-        """Sessions, until the slot is over; the last one goes on where it stopped in the next of its kind.
+        """Run sessions until the slot is over. The last session continues in the next slot of the same kind.
 
         A slot is shorter than a session may be: begun anew each time, only beginnings would be measured.
         """

@@ -84,7 +84,7 @@ async def _hung_up(session: Session, connector: Fresh, number: int) -> None:
 
 
 async def _killed(session: Session, connector: Fresh) -> None:
-    """Last of all: with a worker dies what it alone knew, of one process as of many."""
+    """Comes last, because everything that a worker alone knew ends with it, in one process as in many."""
     agent = session.client(session.principal(), connector)
     token = await _token(session, agent, 0)
     if token is None:

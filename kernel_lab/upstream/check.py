@@ -72,7 +72,7 @@ def _run(command: Sequence[str], folder: Path) -> None:
 
 
 def _summary(output: str) -> list[str]:
-    """The lines in which each tool says its result."""
+    """Return the lines in which each tool prints its result."""
     told = ("already formatted", "All checks passed", "Success: no issues", " passed", "Total coverage")
     return [line for line in output.splitlines() if any(one in line for one in told)]
 

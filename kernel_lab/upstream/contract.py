@@ -212,7 +212,7 @@ def concurrent_attempts_keep_the_limit(limiter: Any = None) -> str | None:
 
 
 def _sequential_excess(kind: Any, limit: int) -> bool:
-    """Whether an attempt that is whole before the next one keeps the limit: what an excess is measured against."""
+    """Whether attempts that end before the next one starts keep the limit. An excess is measured against this."""
     made = kind(clock=lambda: 0.0)
     admitted = 0
     for _ in range(3 * limit):

@@ -1,8 +1,8 @@
 """The follow-ups: issues that are ready to file, each with the script that shows what it describes.
 
 ``python -m kernel_lab.upstream.followups NUMBER`` prints the body of one as it is filed: without the head and
-without the markers of our figures. ``--try`` follows each of them as its reader would: it saves the script, runs the
-commands of the text in a folder that has nothing else, and compares what is printed with what the text shows.
+without the markers of our figures. ``--try`` follows each of them as a reader would. It saves the script, runs
+the commands of the text in an empty folder, and compares the output with the text.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Add tests to a test file that exists: its own text stays, and what it lacks is added."""
+"""Add tests to a test file that exists: its own text stays, and missing tests are added."""
 
 from __future__ import annotations
 

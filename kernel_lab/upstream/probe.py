@@ -1,4 +1,4 @@
-"""What one installed version of the package under test does: run by `kernel_lab.upstream.versions` in its environment.
+"""Report the behaviour of one installed version of the package under test.
 
 Two Kernels that share a secret stand for two workers. The script needs the standard library and the package,
 under whichever of its two names that version has. It prints one JSON object: claim → what was seen.
@@ -307,7 +307,7 @@ CLAIMS: dict[str, Callable[[], str]] = {
 
 
 def main() -> int:
-    """Print what each claim came to."""
+    """Print the result of each claim."""
     logging.disable(logging.CRITICAL)
     seen: dict[str, str] = {}
     for name, claim in CLAIMS.items():

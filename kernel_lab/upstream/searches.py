@@ -1,4 +1,4 @@
-"""Searches for a counter-example that know nothing of what they search: interleavings, threads, sizes."""
+"""Searches for a counter-example that work for any subject: interleavings, threads, sizes."""
 
 # ruff: noqa: BLE001 - whatever is raised by the subject is the finding
 
@@ -17,7 +17,7 @@ Run = Callable[[], Any]
 
 
 def at_every_statement(connection: sqlite3.Connection, first: Run, second: Run) -> Iterator[str]:
-    """Run `second` before each statement of `first` in turn; yields where it ran, once both have returned.
+    """Run `second` before each statement of `first` in turn. Yield the place where it ran, once both have returned.
 
     The caller makes both anew for each round, so one round is one interleaving.
     """
@@ -27,7 +27,7 @@ def at_every_statement(connection: sqlite3.Connection, first: Run, second: Run) 
 
         def meanwhile(statement: str, *, at: int = position, seen: Any = seen, done: Any = done) -> None:
             if next(seen) == at:
-                with contextlib.suppress(sqlite3.OperationalError):  # kept out by a lock: it did not happen
+                with contextlib.suppress(sqlite3.OperationalError):  # a lock kept it out: it did not happen
                     second()
                     done.append(statement)
 

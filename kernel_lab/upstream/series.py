@@ -178,7 +178,7 @@ def added(patch: str) -> dict[str, list[str]]:
 
 
 def stale(run: SavedRun) -> list[str]:
-    """The committed patches that do not say what the run says; needs no sdist."""
+    """Return the committed patches that differ from the run. This needs no sdist."""
     plan = tomllib.loads((FOLDER / "series" / "series.toml").read_text(encoding="utf-8"))
     wanted = changes(run, plan)
     patches = sorted(PATCHES.glob("*.patch"))

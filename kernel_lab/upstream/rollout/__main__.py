@@ -1,7 +1,8 @@
 """make rollout: run each experiment under real workers and write ``docs/upstream/rollout.csv``.
 
-Two gunicorns of two workers each stand behind one nginx: one side before the rollout, one after it. State is
-changed on a named side; what came of it is asked through the balancer, and counted for each side that answered.
+Two gunicorns of two workers each stand behind one nginx: one side before the rollout, one after it. An
+experiment changes state on a named side, asks for the result through the balancer, and counts the answers of
+each side.
 """
 
 from __future__ import annotations

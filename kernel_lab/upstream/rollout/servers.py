@@ -51,11 +51,11 @@ class Balanced:
         self._front, self._direct, self._arbiters = front, dict(direct), dict(arbiters)
 
     def of(self, side: str, **what: Any) -> Answer:
-        """One call to one side, past the balancer: for what changes state."""
+        """Make one call to one side, past the balancer. Calls that change state use this."""
         return self._ask(self._direct[side], what)
 
     def tally(self, calls: int, **what: Any) -> dict[str, Counter[str]]:
-        """Side → how often it gave which outcome, of a number of calls through the balancer."""
+        """Make a number of calls through the balancer, and return for each side how often it gave each outcome."""
         found: dict[str, Counter[str]] = {side: Counter() for side in self._direct}
         for _ in range(calls):
             answer = self._ask(self._front, what)
