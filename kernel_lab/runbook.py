@@ -8,7 +8,7 @@ and kind of state: the number of wrong answers and of all answers, before and af
 - windows: grants admitted by a window that was full;
 - handles, traces: those made before that were not found.
 
-A call whose outcome is unknown (no answer, or a server's error) is not among those asked. Where the state could not
+A call whose outcome is unknown (no answer, or a server's error) is not counted. Where the state could not
 be made, or the step did not take place, the row of that step says why.
 """
 

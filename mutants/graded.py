@@ -93,7 +93,7 @@ def graded(breaks: str, wrong: str, unit: Unit, part: Part, home: Home = "one") 
 
 
 class Sometimes(Wrap):
-    """A part that goes wrong in some calls, or by some time."""
+    """A part that is wrong in some calls, or that is late by some time."""
 
     def __init__(self, right: Any, settings: Settings, size: float) -> None:
         super().__init__(right, settings)

@@ -1,8 +1,9 @@
 """A TCP proxy that puts distance, or a partition, between workers and their store.
 
-`Proxy` is the harness's end. The proxy itself is this same file, run as a program of its own (standard library
-only), so that its work never waits for the harness's. The proxy passes each chunk on half a round trip after it
-came, in the same order. It ends when its standard input is closed, so it does not outlive the harness.
+`Proxy` is the harness's side of the proxy. The proxy itself is this same file, run as a program of its own
+(standard library only), so that its work never waits for the harness's. The proxy passes each chunk on half a
+round trip after it came, in the same order. It ends when its standard input is closed, so it does not outlive
+the harness.
 
 A partition is one of two things. ``hold``: connections stay, new ones are accepted, and no byte passes until
 it is healed; a client sees a store that does not answer. ``reset``: every connection is broken, and each new

@@ -223,7 +223,7 @@ def unpacked(path: Path) -> Iterator[bytes]:
 def cut_line(path: Path) -> str:
     """Return where the last line of a history breaks off, in a few words; empty where it is whole."""
     if path.suffix != ".gz" and _last_byte(path) == b"\n":
-        return ""  # this is nearly always so, and saves a second reading
+        return ""  # a history nearly always ends so, and then it is not read again
     lines = at = 0
     rest = b""
     for chunk in unpacked(path):
@@ -298,7 +298,7 @@ def read_history(
 ) -> list[AnyOperation]:
     """All operations of a file. See `iter_history`.
 
-    `lacks` says of an operation what its reader needs and does not find.
+    `lacks` returns the field that a reader needs and an operation does not have.
 
     Raises:
         MalformedHistory: With the number of the first bad line; of the second line with one index; of a line

@@ -1,4 +1,4 @@
-"""Measure the usage of a group of processes: CPU time, waiting for a core, memory; and of the machine around them.
+"""Measure the CPU time, the waiting for a core and the memory of some processes, and the use of the whole machine.
 
 Linux tells a thread's time on a core, and in the queue for one, in nanoseconds (``schedstat``); elsewhere CPU
 time comes in ticks of 10 ms and waiting is not known. Memory is the proportional share (PSS) where it is

@@ -209,7 +209,7 @@ class Spans:
 def _settled(
     key: Key, admitted: list[Grant], spans: Spans, limit: int, window_ns: int, found: Findings
 ) -> bool:
-    """Judge a key without a search, if possible: a crowd is a proof, and grants that fit as called are legal."""
+    """Judge a key without a search, if possible: a crowd is a fault, and grants that fit in their order are legal."""
     crowd = _crowd(admitted, spans, limit, window_ns)
     if crowd:
         found.add("over_admission", crowd, _say_crowd, key, crowd, limit, window_ns)

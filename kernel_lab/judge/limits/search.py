@@ -143,7 +143,7 @@ class _Calls:
     def coming(self, done: _Done, deadline: int) -> list[int]:
         """The calls that may be next, the earliest end first.
 
-        Of two such calls, neither is both called and ended earlier than the other.
+        A call is left out if another call was made earlier and ended no later.
         """
         at, beyond = done
         end = FOREVER

@@ -27,7 +27,7 @@ POOL = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One call, and what would be wrong with its reply: the anomaly's name, or None."""
+    """One call, and a function that names the anomaly in its reply, or returns None."""
 
     call: Call
     wrong: Callable[[Reply], str | None]

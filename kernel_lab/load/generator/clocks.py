@@ -63,6 +63,6 @@ def measured(bursts: Iterable[Sequence[Exchange]]) -> Clock:
 
 
 def tolerance_ms(clocks: Iterable[Clock]) -> float:
-    """Return how far two calls of different generators may lie from the places of their corrected times."""
+    """Return the largest error in the time between two calls of different generators."""
     worst = sorted((one.error_ns for one in clocks), reverse=True)
     return sum(worst[:2]) / 1e6 if len(worst) > 1 else 0.0
