@@ -100,7 +100,8 @@ class Sidecar:
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith("LAB_SIDECAR")
         }
-        with theirs:
+        with contextlib.ExitStack() as unless_started, theirs:
+            unless_started.callback(ours.close)
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "lab.sidecar_process"),
@@ -112,6 +113,7 @@ class Sidecar:
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
             )
+            unless_started.pop_all()
         self._line, before = ours, self._line
         if before:
             before.close()
@@ -127,7 +129,10 @@ class Sidecar:
             self._report("the sidecar has ended; starting another")
             time.sleep(RESTART_PAUSE_S)
             if not self._stopping:
-                self._spawn()
+                try:
+                    self._spawn()
+                except OSError as error:  # no memory or no descriptor is left for now
+                    self._report(f"the sidecar could not be started ({error}); trying again")
 
     def _clear(self) -> None:
         if self._folder:

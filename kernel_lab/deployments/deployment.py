@@ -78,6 +78,14 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return self.state.startswith(("naive+", "stash:"))
 
     @property
+    def loses_traces(self) -> bool:
+        """Whether several processes record traces in upstream's `SQLiteTraceStore`.
+
+        It is documented as single-writer. Where two processes write at once, one record may fail: which one is random.
+        """
+        return self.state.startswith("stock+sqlite:") and self.kernels > 1
+
+    @property
     def blocks(self) -> bool:
         """Whether each call of its store holds a worker until the answer is there."""
         return "blocking=1" in self.state

@@ -78,7 +78,12 @@ async def _cold(live: Live, _aim: str | None) -> AsyncIterator[Landing]:
             evidence=f"{FIRST} was started, and its store answers PING with {said or 'nothing'}",
         )
     finally:
-        await servers.restart(store)
+        try:
+            await servers.restart(store)
+        except BaseException:
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            raise
         try:
             await starting
         except StackFailed:  # it gave up without a store, so start it again, as an operator would

@@ -24,7 +24,7 @@ class Breaker:
     def __init__(self, probe: Callable[[], object]) -> None:
         """Make a closed breaker.
 
-        `probe` asks the store, in bounded time, and raises `StateUnavailable` if that fails.
+        `probe` asks the store, in bounded time, and raises an error if that fails.
         """
         self._probe = probe
         self._lock = threading.Lock()
@@ -60,7 +60,7 @@ class Breaker:
         while not self._ended.is_set():
             try:
                 self._probe()
-            except StateUnavailable:
+            except Exception:  # noqa: BLE001 - whatever it was, a thread that ends here never asks again
                 self._ended.wait(PROBE_EVERY_S)
             else:
                 break

@@ -36,3 +36,8 @@ def test_a_bad_table_is_named(tmp_path, text, said):
 def test_a_control_is_one_whose_state_races():
     deployments = read_deployments(ROOT / "lab" / "deployments.toml")
     assert {name for name, one in deployments.items() if one.races} == {"redis-naive", "stash"}
+
+
+def test_traces_are_lost_by_chance_where_several_processes_write_upstreams_file():
+    deployments = read_deployments(ROOT / "lab" / "deployments.toml")
+    assert {name for name, one in deployments.items() if one.loses_traces} == {"sqlite-stock"}

@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -286,6 +287,35 @@ class TestFailing:
             server.process.kill()
             kept.wait(BOOT_S)
             assert not folder.exists()
+
+    def test_one_that_could_not_be_started_is_tried_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        said: list[str] = []
+        started: list[subprocess.Popen[bytes]] = []
+        start = subprocess.Popen
+
+        def second_without_memory(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+            if len(started) == 1 and not said[1:]:
+                raise OSError(12, "Cannot allocate memory")
+            started.append(start(*arguments, **options))
+            return started[-1]
+
+        monkeypatch.setenv("WEAVER_KERNEL_SECRET", "s")
+        monkeypatch.setattr(subprocess, "Popen", second_without_memory)
+        sidecar = Sidecar(Settings(secret="s", sidecar_socket=str(tmp_path / "socket")), said.append)
+        sidecar.start()
+        try:
+            started[0].kill()
+            eventually(lambda: len(started) == 2)
+            assert (
+                "the sidecar could not be started ([Errno 12] Cannot allocate memory); trying again" in said
+            )
+        finally:
+            sidecar.stop()
+            for process in started:
+                process.wait(BOOT_S)
+            sidecar.forget()
 
     @pytest.mark.slow
     def test_one_that_cannot_be_opened_ends_gunicorn(self, tmp_path: Path) -> None:
