@@ -112,13 +112,15 @@ def proxy(lab):
 
 
 SOONER = 60
+FOUR = Asked(workers=4)
+"""A search that ends early may miss a worker that waits for a processor, unless the number is stated."""
 """The search ends after this number of calls in a row that meet no new worker. Where four workers answer, one search in
 about eight million misses a worker."""
 
 
 @pytest.fixture
 def sooner(monkeypatch):
-    """End the search for workers early, in a test that is about something else."""
+    """End the search for workers early, in a test that is about something else. It states their number."""
     monkeypatch.setattr("kernel_lab.deployments.attached.QUIET", SOONER)
     monkeypatch.setattr("kernel_lab.deployments.attached.QUIET_S", 0.0)
 
@@ -240,7 +242,7 @@ def test_tls_is_verified_unless_that_is_refused(proxy, certificate, sooner):
     context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
     url, _ = proxy(tls=context)
     assert "--insecure asks for no certificate" in told(url)
-    found = asyncio.run(attach(Address(urls=(url,), insecure=True, between=Between())))
+    found = asyncio.run(attach(Address(urls=(url,), insecure=True, between=Between()), FOUR))
     assert found.expected_workers == 4
 
 
@@ -270,7 +272,7 @@ def test_credentials_are_sent_with_each_call_and_land_in_no_file(
     monkeypatch.setenv("LAB_BEARER", "s3cret-token")
     reach = Reach(headers=("X-Api-Key: k3y-value",), token_env="LAB_BEARER")
     assert "s3cret" not in repr(reach.address([url]))
-    assert asyncio.run(attach(reach.address([url]))).expected_workers == 4
+    assert asyncio.run(attach(reach.address([url]), FOUR)).expected_workers == 4
     with pytest.raises(BadInput, match="one of them is sent"):
         reach.address([place])
 
@@ -313,7 +315,7 @@ def test_several_urls_take_turns_and_the_worker_may_be_named_by_another_header(p
     first, one = proxy(answer=named)
     second, other = proxy(answer=named)
     found = asyncio.run(
-        attach(Address(urls=(first, second), worker_header="X-Lab-Worker", between=Between()))
+        attach(Address(urls=(first, second), worker_header="X-Lab-Worker", between=Between()), FOUR)
     )
     assert (found.expected_workers, found.deployment.replicas) == (4, 2)
     assert one.calls > SOONER
