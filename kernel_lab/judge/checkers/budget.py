@@ -10,7 +10,8 @@ favour.
 - **overspend**: an ok invoke was called after invokes that cost B or more had returned, or after a read had returned
   that reported a use of B. (The last invoke may cost more than was left, because it was called before.)
 - **over_reserved**: invokes that overlap were all ok, although nothing was left for the last of them, in whatever order
-  they reserved. It is judged only where ``request`` is stated and there is no overspend.
+  they reserved. It is judged only where ``request`` is stated, no overlapping invoke costs less, and there is no
+  overspend.
 - **wrong_total**: a read reports another total than B.
 - **over_total**: a read reports more use than B.
 - **used_went_back**: a read reports less use than a read that had returned before it was called.
@@ -25,14 +26,18 @@ favour.
 A right budget does none of this. It records an invoke's cost before the invoke returns, it never
 forgets a cost, and it refuses only while used and reserved tokens come to B.
 
-**Why over_reserved accuses no right budget.** Take an instant x. Let P be the ok invokes that had returned before x,
-and S the ok invokes that were called at x or later. Consider the moment when the last invoke of S reserves. By then
-each invoke of P has been charged. The use is also at least that of every read that had returned before x. Each other
-invoke of S has reserved: it holds ``min(request, what was left)``, or it has been charged its cost. If one of them
-got less than ``request``, nothing was left for the next invoke, which would have been refused. So the used and
-reserved tokens come to at least the cost of P (or the use that was read), plus ``min(request, cost)`` of every invoke
-of S except the last. If this is B or more, whichever invoke of S was the last, then that invoke was served although
-nothing was left.
+**Why over_reserved accuses no right budget.** An invoke that costs less than ``request``, fails or lasts as long as a
+lease may give back a part of its reservation. Take an instant x, and let y be the first call of all such invokes that
+return at x or later. Let P be the ok invokes that had returned before x, and S the ok invokes that were called at x or
+later and had returned before y. Consider the moment when the last invoke of S reserves. By then each invoke of P has
+been charged. The use is also at least that of every read that had returned before x. Since x nothing was given back,
+so the used and reserved tokens only grew. If an invoke of S got less than ``request``, it took the last tokens, and
+nothing is left. Otherwise each invoke of S except the last holds ``request`` or has been charged as much. So the used
+and reserved tokens come to at least the cost of P (or the use that was read), plus ``request`` for every invoke of S
+except the last. If this is B or more, then the last invoke was served although nothing was left.
+
+Without that condition a right budget would be accused. B is 40 and ``request`` is 30. One invoke holds 30, a second one
+gets the last 10. The first one costs 12, so it gives 18 back, and a third one is served.
 
 **Why two reads accuse no right budget.** Take a read that returned before another was called. An invoke that was
 called after the first read had returned, and that had returned before the second was called, was charged between them.
@@ -47,7 +52,8 @@ each of cost 50, are ok. 30 + 40 + 40 = 110 is more than 100, so the third canno
 over_reserved.
 
 **What it cannot see.** Reads and refusals are judged one by one, so reads that are impossible only together pass. A
-``used`` between the bounds that no sum of costs gives passes too. Little can be judged after an info.
+``used`` between the bounds that no sum of costs gives passes too. Little can be judged after an info. Reservations are
+not judged beside an invoke that costs less than ``request``.
 
 Parameters: ``total`` is B. ``request`` is 4000 where it is not stated (upstream's default).
 """
@@ -58,7 +64,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import cached_property
 from heapq import nlargest
-from itertools import accumulate
+from itertools import accumulate, groupby
 from operator import attrgetter
 
 from kernel_lab.judge.checkers.finding import KEPT, Findings, Judgement, conclude
@@ -158,6 +164,10 @@ def _charged(op: Invoke) -> bool:
     return not op.input.dry_run and not op.input.stream
 
 
+def _end(op: Invoke) -> int:
+    return op.end_ns
+
+
 def _used(op: Budget) -> int | None:
     return op.output.used if op.output else None
 
@@ -217,51 +227,38 @@ class Spending:
         """Judge that the last of the overlapping invokes found tokens left, in whatever order they reserved."""
         if not self.served:
             return
-        ends, read_ends, total, request = self._ends, self._read_ends, self.total, self._request
+        ends, read_ends, total = self._ends, self._read_ends, self.total
+        releasing = sorted((op for op in self._invokes if self._may_release(op)), key=_end, reverse=True)
+        # the numbers of invokes and reads that had returned before the instant, and of invokes that may release later
+        returned, read, released = len(ends), len(read_ends), 0
+        until_ns, later = FOREVER, list[Invoke]()
         order = sorted(range(len(self._called)), key=self._called.__getitem__, reverse=True)
-        calls = [self._called[at] for at in order]
-        # the tokens that the invokes called at an instant or later must have reserved (see `_reserved`), and the most
-        # that one of them reserved
-        least = [
-            (cost if cost < request else request) if end_ns - call_ns < LEASE_NS else 0  # noqa: FURB136 - faster
-            for cost, end_ns, call_ns in zip(self._costs, ends, self._called, strict=True)
-        ]
-        reserved = [least[at] for at in order]
-        columns = zip(calls, [*calls[1:], None], accumulate(reserved), accumulate(reserved, max), strict=True)
-        # the numbers of invokes and reads that had returned before the instant
-        returned, read = len(ends), len(read_ends)
-        for at, (call_ns, next_ns, held, most) in enumerate(columns):
-            if call_ns == next_ns:
-                continue
+        for call_ns, places in groupby(order, key=self._called.__getitem__):
             while returned and ends[returned - 1] >= call_ns:
                 returned -= 1
             while read and read_ends[read - 1] >= call_ns:
                 read -= 1
+            while released < len(releasing) and releasing[released].end_ns >= call_ns:
+                if releasing[released].call_ns < until_ns:
+                    # every invoke so far was called after it, and so returned too late
+                    until_ns, later = releasing[released].call_ns, []
+                released += 1
+            later += [self.served[place] for place in places if ends[place] < until_ns]
             known = spent = self._spent[returned]
             if read and (told := self._highest_used[read - 1]) > spent:
                 known = told
-            if known < total <= known + held - most and at:
+            if known < total <= known + self._request * (len(later) - 1):
                 by_read = read and self._highest_used[read - 1] == known
                 before = [self._highest[read - 1]] if by_read else self.served[:returned]
-                later = [self.served[place] for place in order[: at + 1]]
-                proof = [*before, *self._reserving(later, total - known)]
-                found.add("over_reserved", proof, _say_reserved, later[-1], total)
+                enough = 1 + -(-(total - known) // self._request)
+                found.add("over_reserved", [*before, *later[-enough:]], _say_reserved, later[-1], total)
                 return
 
-    def _reserving(self, later: Sequence[Invoke], needed: int) -> list[Invoke]:
-        """Return the fewest of some invokes that reserved the needed amount, and one more."""
-        ordered = nlargest(len(later), later, key=self._reserved)
-        fewest = ordered[:1]  # the invoke that reserved last does not count, and it may be the largest
-        for op in ordered[1:]:
-            if needed <= 0:
-                break
-            fewest.append(op)
-            needed -= self._reserved(op)
-        return fewest
-
-    def _reserved(self, op: Invoke) -> int:
-        """Return the least that an ok invoke reserved or was charged; 0 for a long one, whose lease may have ended."""
-        return min(self._request, _cost(op)) if op.end_ns - op.call_ns < LEASE_NS else 0
+    def _may_release(self, op: Invoke) -> bool:
+        """Return whether an invoke may give back a part of its reservation: if it costs less, fails, or takes long."""
+        if op.outcome is OK:
+            return _cost(op) < self._request or op.end_ns - op.call_ns >= LEASE_NS
+        return op.error not in BEFORE_THE_BUDGET
 
     def judge_refused(self, op: Invoke, found: Findings) -> None:
         """Judge that the budget can have been used up at some instant of this refused invoke."""

@@ -172,6 +172,18 @@ def test_a_right_budget_is_never_accused():
         assert verdict.validity is not Validity.INVALID, (total, request, operations, verdict)
 
 
+def test_an_invoke_that_costs_less_than_it_reserved_makes_room_for_another():
+    """The first holds 30 of 40 and the second 10. The first gives 18 back, so the third finds something left."""
+    cheap, dear = invoke(1, 7, cost=12), invoke(1, 7, cost=30)
+    others = [invoke(4, 15, cost=30), invoke(4, 13, cost=30)]
+    assert kinds(judged(cheap, *others, total=40, request=30)) == set()
+    assert kinds(judged(dear, *others, total=40, request=30)) == {"over_reserved"}
+    assert kinds(judged(invoke(1, cost=30), *others, total=40, request=30)) == set()  # it may have failed
+    for cheap_end, found in ((0, {"over_reserved"}), (2, set())):  # it had returned before, or had not
+        cheap = invoke(-3, cheap_end, cost=1)
+        assert kinds(judged(cheap, dear, *others, total=40, request=30)) == found
+
+
 def legal(operations, total, request):
     """One by one: for each answer, some instants of every reservation and charge at which it is right."""
     charged = [op for op in operations if isinstance(op, Invoke)]
@@ -242,12 +254,12 @@ def test_it_agrees_with_trying_everything():
     rng = random.Random(14)
     seen, jointly = {True: 0, False: 0}, 0
     for _ in range(ORACLE):
-        total, request, operations = 10, rng.choice([2, 5]), []
+        total, request, operations = 10, rng.choice([2, 5, 8]), []
         crowded = rng.random() < 0.1  # several at once, and dear: the last of them may find nothing left
         for _ in range(3 if crowded else rng.randint(1, 3)):
             call = rng.randint(0, 1 if crowded else 5)
             ret = None if rng.random() < 0.1 else call + rng.randint(crowded, 2)
-            operations.append(invoke(call, ret, cost=rng.choice([5, 10] if crowded else [0, 2, 5, 10])))
+            operations.append(invoke(call, ret, cost=rng.choice([3, 5, 10] if crowded else [0, 2, 5, 10])))
         if len(operations) < 3 and rng.random() < 0.5:  # an earlier read
             call = rng.randint(0, 3)
             operations.append(budget(call, call + 1, total=total, used=rng.choice([0, 0, 2, 5, 10])))
